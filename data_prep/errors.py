@@ -1,0 +1,19 @@
+"""The errors a user can mend: one line that names the file, the key and the remedy, and an exit code."""
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the command prints its text on one line and exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """Wrong usage or configuration: an unknown key, a value out of range, a clash of options."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Missing, damaged or unexpected data."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""Train image classifiers from few labels: SMPL, MPL and their baselines."""

@@ -1,0 +1,109 @@
+"""The configuration of a run: every key, its type, its default and its meaning."""
+
+import hashlib
+import json
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.data.augment import AugmentOptions
+from pipeline.methods import METHODS
+from pipeline.models import MODELS
+from pipeline.registry import nearest
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataOptions(Options):
+    labels: int | None = Field(None, ge=1, description="labeled images; the data set's usual number if absent")
+    val: int | None = Field(None, ge=0, description="validation images, taken from the training images")
+    seed: int = Field(0, description="of the split into labeled, unlabeled and validation images")
+    include_labeled: bool = Field(True, description="whether labeled images are among the unlabeled ones too")
+    extra: bool = Field(False, description="SVHN: use the 531,131 additional images")
+
+
+class OptimizerOptions(Options):
+    lr: float = Field(0.03, ge=0, description="base learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights; never on BN and biases")
+    clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up")
+
+
+class NetworkOptions(Options):
+    """What one network has otherwise than the rest, such as the teacher's learning rate."""
+
+    lr: float | None = Field(None, ge=0, description="base learning rate")
+    weight_decay: float | None = Field(None, ge=0, description="L2 penalty")
+    dropout: float | None = Field(None, ge=0, lt=1, description="dropout before the classifier")
+
+
+class Config(Options):
+    """A run, resolved. ``model`` and ``sections`` are checked against the chosen model's and method's own options."""
+
+    dataset: str = Field("digits", description="name of the data set")
+    method: str = Field("smpl", description="training method")
+    seed: int = Field(0, ge=0, description="of weights, order, views and dropout")
+    steps: int = Field(1000, ge=1, description="training steps")
+    batch_size: int = Field(64, ge=1, description="labeled images a step, over all processes")
+    mu: int = Field(7, ge=1, description="unlabeled images for each labeled one")
+    accumulate: int = Field(1, ge=1, description="micro-batches a step on each process")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="number format of forward passes")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the labeled loss")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay of the evaluated average of the weights")
+    eval_every: int = Field(500, ge=1, description="steps between evaluations on the validation split")
+    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    log_every: int = Field(10, ge=1, description="steps between lines of the log")
+    data: DataOptions = DataOptions()
+    augment: AugmentOptions = AugmentOptions()
+    optimizer: OptimizerOptions = OptimizerOptions()
+    networks: dict[str, NetworkOptions] = Field({}, description="options of single networks, by name")
+    model: dict[str, Any] = Field({"name": "wide_resnet"}, description="name and options of the network")
+    sections: dict[str, dict[str, Any]] = Field({}, description="options of the method, by section")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in self.networks:
+            if name not in (known := METHODS.load(self.method).networks_needed):
+                raise ValueError(f"networks.{name}: {self.method} has no such network; {nearest(name, known)}")
+        return self
+
+    def method_options(self) -> dict[str, BaseModel]:
+        return {name: kind(**self.sections[name]) for name, kind in METHODS.load(self.method).sections.items()}
+
+    def optimizer_of(self, network: str) -> OptimizerOptions:
+        own = self.networks.get(network, NetworkOptions()).model_dump(exclude_none=True, exclude={"dropout"})
+        return self.optimizer.model_copy(update=own)
+
+    def model_options_of(self, network: str) -> BaseModel:
+        own = self.networks.get(network, NetworkOptions()).model_dump(exclude_none=True, include={"dropout"})
+        options = {name: value for name, value in self.model.items() if name != "name"}
+        return MODELS.load(self.model["name"]).Options(**options | own)
+
+    def tree(self) -> dict[str, Any]:
+        """Return the resolved configuration as the nested mapping that a recipe would be."""
+        tree = self.model_dump(mode="json", exclude={"sections"}, exclude_defaults=False)
+        return tree | self.sections
+
+    def fingerprint(self) -> str:
+        """Return a hash over everything that shapes the trained weights, whatever the world's size."""
+        shaping = {key: value for key, value in self.tree().items() if key not in MAY_CHANGE}
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+
+MAY_CHANGE = frozenset({"steps", "accumulate", "eval_every", "save_every", "log_every"})
+"""Keys that a resumed run may have otherwise than the run it continues."""
+
+
+def batch_error(config: Config, world_size: int) -> str | None:
+    """Return why the batch cannot be cut into equal micro-batches, or None."""
+    parts = world_size * config.accumulate
+    if config.batch_size % parts == 0:
+        return None
+    fitting = max(parts, config.batch_size // parts * parts)
+    return (
+        f"batch_size: {config.batch_size} cannot be cut into {world_size} processes x {config.accumulate} "
+        f"micro-batches; try --batch-size {fitting}"
+    )

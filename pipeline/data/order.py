@@ -1,0 +1,38 @@
+"""The order of samples: an endless stream of permutations, as a pure function of the seed.
+
+Epoch e is a permutation of all samples that depends on (seed, purpose, e) alone, and the stream is their
+concatenation. A position in it is all the state there is, and it is the same stream for every world size.
+"""
+
+import torch
+from torch import Tensor
+
+from pipeline.data.counter import derive_key, permutation
+
+
+class Order:
+    """The stream of sample indices of one split.
+
+    Args:
+        seed: of the run.
+        purpose: tells streams of the same seed apart: ``"labeled"``.
+        size: samples in the split; at least 1.
+        device: where indices are wanted.
+    """
+
+    def __init__(self, seed: int, purpose: str, size: int, device: torch.device) -> None:
+        self.seed, self.purpose, self.size, self.device = seed, purpose, size, device
+        self._epochs: dict[int, Tensor] = {}
+
+    def at(self, start: int, count: int) -> Tensor:
+        """Return the indices at positions ``start`` to ``start + count`` of the stream, int64 [count]."""
+        first, last = start // self.size, (start + count - 1) // self.size
+        stream = torch.cat([self._epoch(number) for number in range(first, last + 1)])
+        self._epochs = {number: order for number, order in self._epochs.items() if number >= last}
+        offset = start - first * self.size
+        return stream[offset : offset + count]
+
+    def _epoch(self, number: int) -> Tensor:
+        if number not in self._epochs:
+            self._epochs[number] = permutation(derive_key(self.seed, self.purpose, number), self.size, self.device)
+        return self._epochs[number]

@@ -1,0 +1,72 @@
+"""From a configuration to the parts of a run."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from pipeline.config import Config
+from pipeline.data.augment import build_views
+from pipeline.data.counter import derive_key
+from pipeline.data.loader import ResidentLoader, Views
+from pipeline.data.training import TrainingData
+from pipeline.engine.distributed import World
+from pipeline.engine.network import Network
+from pipeline.engine.precision import Precision
+from pipeline.methods import METHODS
+from pipeline.methods.method import Method
+from pipeline.models import MODELS
+from pipeline.models.normalize import Normalize
+from pipeline.models.task import Task
+
+
+def build_module(config: Config, network: str, task: Task) -> nn.Module:
+    """Return a network on the CPU with the initial weights that the run's seed and its name give."""
+    torch.manual_seed(derive_key(config.seed, "weights", network) & 0x7FFFFFFFFFFFFFFF)
+    model = MODELS.load(config.model["name"])(config.model_options_of(network), task)
+    return nn.Sequential(Normalize(task.mean, task.std), model)
+
+
+def build_networks(config: Config, data: TrainingData, world: World, precision: Precision) -> dict[str, Network]:
+    """Return the networks that the method needs, on this rank's device."""
+    kind = METHODS.load(config.method)
+    waits, inner_rates = kind.waits(config.method_options()), kind.inner_rates(config.method_options())
+    return {
+        name: Network(
+            _place(build_module(config, name, data.task), world),
+            config.optimizer_of(name),
+            world,
+            precision,
+            total=config.steps,
+            wait=waits.get(name, 0),
+            inner_rate=inner_rates.get(name),
+        )
+        for name in kind.networks_needed
+    }
+
+
+def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
+    method: Method = METHODS.load(config.method)(networks, config.method_options(), config.label_smoothing)
+    return method
+
+
+def build_loader(config: Config, data: TrainingData, world: World) -> ResidentLoader:
+    _, height, width = data.task.shape
+    weak, strong = build_views(config.augment, height, width)
+    return ResidentLoader(
+        data.labeled,
+        data.unlabeled,
+        Views(weak, strong),
+        world,
+        batch_size=config.batch_size,
+        mu=config.mu,
+        seed=config.seed,
+    )
+
+
+def _place(module: nn.Module, world: World) -> nn.Module:
+    """Move to the device, channels last; on several GPUs BN takes its statistics over all of them."""
+    module = module.to(world.device).to(memory_format=torch.channels_last)
+    if world.size > 1 and world.device.type == "cuda":
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    return module

@@ -1,0 +1,74 @@
+"""Checkpoints that are whole or not there: written aside, synced, renamed, and vouched for by a sha256."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.durable import make_folder, write_durably
+from data_prep.errors import DataError
+
+KEEP = 2
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """``step-00000100.pt`` beside ``step-00000100.json``, which holds its size and sha256 and is written last.
+
+    The newest ``KEEP`` are kept, so that a damaged one has one to fall back to.
+    """
+
+    path: Path
+
+    def steps(self) -> list[int]:
+        """Return the steps of which there is a record, oldest first."""
+        return sorted(int(record.stem.removeprefix("step-")) for record in self.path.glob("step-*.json"))
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after ``step`` steps and drop what is older than the newest ``KEEP``."""
+        make_folder(self.path)
+        payload = io.BytesIO()
+        torch.save(state, payload)
+        data = payload.getvalue()
+        write_durably(self._file(step, "pt"), data)
+        record = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        write_durably(self._file(step, "json"), json.dumps(record).encode())
+        for old in self.steps()[:-KEEP]:
+            self._file(old, "json").unlink()
+            self._file(old, "pt").unlink(missing_ok=True)
+
+    def load_newest(self, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
+        """Return the newest undamaged state, or None where there is none at all, and a line for each damaged one.
+
+        Raises:
+            DataError: there are checkpoints, and every one is damaged.
+        """
+        damage: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                return self._load(step, device), damage
+            except DataError as error:
+                damage.append(str(error))
+        if damage:
+            raise DataError(f"{'; '.join(damage)}: no undamaged checkpoint is left; delete {self.path} to start anew")
+        return None, damage
+
+    def _load(self, step: int, device: torch.device) -> dict[str, Any]:
+        path = self._file(step, "pt")
+        try:
+            record = json.loads(self._file(step, "json").read_text())
+            data = path.read_bytes()
+            whole = len(data) == record["bytes"] and hashlib.sha256(data).hexdigest() == record["sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: unreadable ({error})") from None
+        if not whole:
+            raise DataError(f"{path}: damaged (its sha256 is not the recorded one)")
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        return state
+
+    def _file(self, step: int, suffix: str) -> Path:
+        return self.path / f"step-{step:08d}.{suffix}"

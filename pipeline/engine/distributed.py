@@ -1,0 +1,112 @@
+"""The world: this process's rank, its device, and the reductions that make local values global."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+
+@dataclass(frozen=True)
+class World:
+    """Where this process stands. ``size`` 1 needs no process group: every reduction is then the identity."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def mean_(self, tensors: Iterable[Tensor]) -> None:
+        """Average tensors over ranks in place, in one flattened reduction for each dtype."""
+        if self.size == 1:
+            return
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for group in by_dtype.values():
+            flat = _flatten_dense_tensors(group)
+            dist.all_reduce(flat)
+            flat /= self.size
+            for tensor, mean in zip(group, _unflatten_dense_tensors(flat, group), strict=True):
+                tensor.copy_(mean)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum over ranks."""
+        if self.size == 1:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def any(self, flag: bool) -> bool:
+        """Return whether ``flag`` is set on any rank; goes through the CPU's group, so a GPU is not waited for."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor(int(flag))
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return bool(raised)
+
+    def gather_rows(self, mine: Tensor, sizes: list[int]) -> Tensor:
+        """Return every rank's rows, of which rank r has ``sizes[r]``, in the order of the ranks; on the CPU."""
+        if self.size == 1:
+            return mine
+        parts = [mine.new_empty(size, *mine.shape[1:]) for size in sizes]
+        parts[self.rank] = mine
+        for rank, part in enumerate(parts):
+            dist.broadcast(part, src=rank)
+        return torch.cat(parts)
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            self.any(False)
+
+    def from_main(self, value: object) -> object:
+        """Return rank 0's ``value``, a plain picklable object, on every rank."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        return box[0]
+
+    def average_statistics(self, networks: Iterable[nn.Module]) -> None:
+        """Average BN's running statistics over ranks, so that every rank holds the state that is saved.
+
+        SyncBatchNorm keeps them equal by itself; BatchNorm, the CPU's only choice, does not.
+        """
+        self.mean_(
+            buffer
+            for network in networks
+            for module in network.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+            for buffer in module.buffers(recurse=False)
+            if buffer.is_floating_point()
+        )
+
+
+def join_world() -> World:
+    """Join the process group that torchrun describes in the environment, or be a world of one."""
+    size, local_rank = _variable("WORLD_SIZE", 1), _variable("LOCAL_RANK", 0)
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    if size > 1:
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(minutes=10))
+    return World(_variable("RANK", 0), size, device)
+
+
+def leave_world() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _variable(name: str, default: int) -> int:
+    return int(os.environ.get(name, str(default)))

@@ -1,0 +1,70 @@
+"""Start the ranks: torchrun's agent inside this process, so that signals and exit codes keep their meaning.
+
+torchrun exits with 1 whatever its workers said. Here the agent's error is read instead: a worker's own exit code is
+passed on, and only a worker that was *killed* is worth another try, since an error would come again.
+"""
+
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import parse_args
+from torch.distributed.run import run as run_agent
+
+RESTARTS = 3
+STOPPED = 4
+INTERRUPTED = 1
+OUTCOME = "SMPL_OUTCOME"
+"""Environment variable naming the file in which rank 0 notes its exit code."""
+
+
+def choose_processes(asked: int | None) -> int:
+    """Return the number of ranks on this machine: one for each GPU, or one."""
+    return asked or max(1, torch.cuda.device_count())
+
+
+def launch(module: str, processes: int) -> int:
+    """Run ``python -m module`` with this command's own arguments on every rank; return the exit code."""
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    if not torch.cuda.is_available():
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    command = ["--standalone", f"--nproc-per-node={processes}", "--max-restarts=0", "-m", module, *sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[OUTCOME] = str(Path(folder) / "exit-code")
+        for _ in range(RESTARTS + 1):
+            code = _attempt(command)
+            if code >= 0:
+                return code
+            click.echo(f"a process was killed by signal {-code}; going on from the last checkpoint", err=True)
+    click.echo(f"error: processes were killed {RESTARTS + 1} times; the same command goes on from here", err=True)
+    return 1
+
+
+def note_outcome(code: int) -> None:
+    """Leave word for the launcher of how a signal would find this run: ``INTERRUPTED``, or ``STOPPED`` once saved."""
+    if os.environ.get("RANK") == "0" and (path := os.environ.get(OUTCOME)):
+        Path(path).write_text(str(code))
+
+
+def _attempt(command: list[str]) -> int:
+    """Return the workers' exit code, or the negative number of the signal that killed one."""
+    try:
+        run_agent(parse_args(command))
+    except ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        return min(codes)
+    except SignalException:
+        return _outcome_after_signal()
+    return 0
+
+
+def _outcome_after_signal() -> int:
+    """Return 4 if the workers saved, or had not begun; 1 if they had to be killed before they could."""
+    path = Path(os.environ[OUTCOME])
+    return int(path.read_text() or 1) if path.exists() else STOPPED

@@ -1,0 +1,150 @@
+"""A network in training: its weights, optimizers, loss scaler and gradient averaging, kept together."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.config import OptimizerOptions
+from pipeline.engine.distributed import World
+from pipeline.engine.guard import Guard
+from pipeline.engine.precision import Precision
+from pipeline.engine.schedule import rate_factor
+from pipeline.methods.phase import Gradient
+
+
+class Network:
+    """Callable as methods see it: images to logits, with a graph only while this network is the one that learns.
+
+    Args:
+        module: the bare network, on its device.
+        options: of the optimizer.
+        wait: steps before this network's schedule begins.
+        inner_rate: base rate of the ``"descent"`` rule; the optimizer's own if None.
+        total: steps of the whole run, for the schedule.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        options: OptimizerOptions,
+        world: World,
+        precision: Precision,
+        *,
+        total: int,
+        wait: int = 0,
+        inner_rate: float | None = None,
+    ) -> None:
+        self.module, self.options, self.world, self.precision = module, options, world, precision
+        self.total, self.wait = total, wait
+        self.rates = {"optimizer": options.lr, "descent": options.lr if inner_rate is None else inner_rate}
+        self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.optimizers = {"optimizer": _nesterov(module, options), "descent": _descent(self.parameters)}
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=precision.scaled)
+        self.norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+        self.parallel = self._wrap()
+        self.forward: nn.Module | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self.forward is not None and torch.is_grad_enabled():
+            return self.forward(images)
+        with torch.no_grad():
+            return self.module(images)
+
+    @contextmanager
+    def learning(self, *, averaged: bool) -> Iterator[None]:
+        """Give forward passes a graph; with ``averaged``, DDP averages the gradients of each backward pass."""
+        self.forward = self.parallel if averaged else self.module
+        try:
+            yield
+        finally:
+            self.forward = None
+
+    @contextmanager
+    def accumulating(self, last: bool) -> Iterator[None]:
+        """Put off DDP's averaging to the last micro-batch; counts around the forward pass."""
+        with ExitStack() as stack:
+            if isinstance(self.parallel, DistributedDataParallel) and not last:
+                stack.enter_context(self.parallel.no_sync())
+            yield
+
+    @contextmanager
+    def frozen_statistics(self) -> Iterator[None]:
+        """Let BN use batch statistics without moving its running ones."""
+        for norm in self.norms:
+            norm.track_running_stats = False
+        try:
+            yield
+        finally:
+            for norm in self.norms:
+                norm.track_running_stats = True
+
+    def schedule(self, step: int) -> None:
+        """Set every rule's learning rate for ``step``."""
+        factor = rate_factor(step, wait=self.wait, warmup=self.options.warmup, total=self.total)
+        for rule, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.rates[rule] * factor
+
+    @property
+    def rate(self) -> float:
+        """The optimizer's learning rate of this step."""
+        return float(self.optimizers["optimizer"].param_groups[0]["lr"])
+
+    def differentiate(self, loss: Tensor, *, retain: bool) -> Gradient:
+        """Return this rank's gradient of ``loss``, scaled by the loss scaler, not yet averaged over ranks."""
+        return Gradient(torch.autograd.grad(self.scaler.scale(loss), self.parameters, retain_graph=retain))
+
+    def load_gradient(self, gradient: Gradient) -> None:
+        for parameter, tensor in zip(self.parameters, gradient.tensors, strict=True):
+            parameter.grad = tensor.clone()
+
+    def apply(self, rule: str, guard: Guard) -> None:
+        """Unscale, clip and step along the gradients at hand; a non-finite gradient moves nothing."""
+        optimizer = self.optimizers[rule]
+        self.scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip or float("inf"))
+        if not self.precision.scaled:
+            setattr(optimizer, "found_inf", guard.watch(norm))  # noqa: B010  fused SGD reads it
+        self.scaler.step(optimizer)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "weights": self.module.state_dict(),
+            "optimizer": self.optimizers["optimizer"].state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.module.load_state_dict(state["weights"])
+        self.optimizers["optimizer"].load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+    def _wrap(self) -> nn.Module:
+        if self.world.size == 1:
+            return self.module
+        return DistributedDataParallel(self.module, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def _nesterov(module: nn.Module, options: OptimizerOptions) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; weight decay spares biases and BN, whose parameters have one dimension."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    momentum = options.momentum
+    optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    if momentum:  # a first step that is skipped would leave the buffers unset
+        for parameter in parameters:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def _descent(parameters: list[nn.Parameter]) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, lr=0.0, fused=True)

@@ -1,0 +1,123 @@
+"""A run on this rank, from its data to its results."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from data_prep.durable import write_durably
+from data_prep.manifest import Manifest, load_manifest
+from pipeline.config import Config
+from pipeline.data.resident import load_split
+from pipeline.data.training import load_training_data
+from pipeline.engine.distributed import World, join_world, leave_world
+from pipeline.engine.evaluate import evaluate
+from pipeline.engine.guard import NonFiniteError
+from pipeline.engine.launch import INTERRUPTED, STOPPED, note_outcome
+from pipeline.engine.trainer import StoppedError, Trainer
+from pipeline.methods import METHODS
+from pipeline.report.summary import export_model, results_table
+
+
+def run_rank(config: Config, data: Path, out: Path) -> int:
+    """Train, or go on training, in the run folder ``out``; return this rank's exit code.
+
+    Raises:
+        UserError: the prepared data set or every checkpoint is damaged, or the folder cannot be written to.
+    """
+    note_outcome(INTERRUPTED)
+    world = join_world()
+    try:
+        train(config, data, out, world)
+    except StoppedError:
+        note_outcome(STOPPED)
+        return _end(world, "stopped and saved; the same command resumes", STOPPED)
+    except NonFiniteError as error:
+        return _end(world, f"error: {error}; {out} keeps the last good checkpoint; lower optimizer.lr or clip", 1)
+    finally:
+        leave_world()
+    return 0
+
+
+def train(config: Config, data: Path, out: Path, world: World) -> None:
+    """Train to the end, then score the test split, once, and write the results."""
+    manifest = load_manifest(data)
+    if world.main:
+        write_durably(out / "config.yaml", yaml.safe_dump(config.tree(), sort_keys=False).encode())
+    unlabeled = METHODS.load(config.method).unlabeled
+    trainer = Trainer(config, load_training_data(data, manifest, world, unlabeled=unlabeled), world, out)
+    damage = trainer.restore()
+    if world.main:
+        _announce(trainer, damage)
+    started = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - started
+    summary = summarize(trainer, data, manifest) | {"seconds_of_last_session": round(seconds, 1)}
+    if world.main:
+        finish(trainer, manifest, summary)
+
+
+def summarize(trainer: Trainer, data: Path, manifest: Manifest) -> dict[str, Any]:
+    """Score last and best-on-validation weights, averaged and raw; here alone is the test split read."""
+    config, world = trainer.config, trainer.world
+    test = load_split(data, manifest, "test", world)
+    results = {}
+    for name, network in trainer.weights().items():
+        results[name] = {
+            split_name: evaluate(network, split, world, trainer.precision)
+            for split_name, split in {"val": trainer.data.val, "test": test}.items()
+            if len(split)
+        }
+    return {
+        "dataset": config.dataset,
+        "method": config.method,
+        "seed": config.seed,
+        "labels": manifest.samples("labeled"),
+        "steps": config.steps,
+        "results": results,
+        "best_step": trainer.best.get("step"),
+        "config": config.fingerprint(),
+        "data": manifest.fingerprint,
+        "processes": world.size,
+        "device": world.device.type,
+        "precision": trainer.precision.name,
+        "parameters": sum(parameter.numel() for parameter in trainer.evaluated.parameters),
+    }
+
+
+def finish(trainer: Trainer, manifest: Manifest, summary: dict[str, Any]) -> None:
+    """Write summary.json and model.safetensors, and print the table."""
+    accuracy = summary["results"]["last, averaged"]["test"]["accuracy"]
+    metadata = {
+        "classes": json.dumps(manifest.classes),
+        "shape": json.dumps(manifest.shape),
+        "model": json.dumps(trainer.config.model),
+        "method": trainer.config.method,
+        "dataset": trainer.config.dataset,
+        "test_accuracy": f"{accuracy:.2f}",
+        "config": trainer.config.fingerprint(),
+    }
+    export_model(trainer.out / "model.safetensors", trainer.average.network, metadata)
+    write_durably(trainer.out / "summary.json", json.dumps(summary, indent=2).encode())
+    click.echo(results_table(summary))
+    click.echo(f"test accuracy {accuracy:.2f} %  ({trainer.out})")
+
+
+def _announce(trainer: Trainer, damage: list[str]) -> None:
+    for line in damage:
+        click.echo(f"warning: {line}; using the one before")
+    if trainer.step:
+        click.echo(f"resuming at step {trainer.step} of {trainer.config.steps}")
+    click.echo(
+        f"{trainer.config.method} on {trainer.config.dataset}: {len(trainer.data.labeled)} labels, "
+        f"{trainer.world.size} x {trainer.world.device.type}, {trainer.precision.name}, {trainer.out}"
+    )
+
+
+def _end(world: World, line: str, code: int) -> int:
+    if world.main:
+        click.echo(line, err=True)
+    return code

@@ -1,0 +1,125 @@
+"""One training step: carry out a method's phases on this rank's micro-batches, with global answers."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.data.batch import Batch
+from pipeline.data.counter import derive_key
+from pipeline.engine.distributed import World
+from pipeline.engine.guard import Guard
+from pipeline.engine.network import Network
+from pipeline.engine.precision import Precision
+from pipeline.methods.phase import Apply, Differentiate, Gradient, Measure, Phase, Phases, Report, Update
+
+
+class StepRunner:
+    """Runs phases for the networks of one method.
+
+    Losses are means over equal micro-batches, so the mean over micro-batches and ranks is the mean over the global
+    batch. Dropout draws from a stream that is a function of (seed, step, phase, place of the micro-batch in the
+    global batch): two ranks with one micro-batch each compute what one rank with two does.
+    """
+
+    def __init__(self, networks: Mapping[str, Network], world: World, precision: Precision, seed: int) -> None:
+        self.networks, self.world, self.precision, self.seed = networks, world, precision, seed
+        self.guard = Guard(world.device)
+        self.number = 0
+        self.reports: dict[str, Tensor] = {}
+
+    def run(self, step: int, phases: Phases, batches: list[Batch]) -> dict[str, Tensor]:
+        """Run all phases of ``step``; return this rank's metrics as scalars on the device."""
+        self.number = self.guard.step = step
+        self.reports = {}
+        for network in self.networks.values():
+            network.module.train()
+            network.schedule(step)
+        answer: Any = None
+        try:
+            while True:
+                answer = self.carry_out(phases.send(answer), batches)
+        except StopIteration:
+            pass
+        for network in self.networks.values():
+            network.scaler.update()
+        self.world.average_statistics(network.module for network in self.networks.values())
+        return _mean_metrics(batches) | self.reports
+
+    def carry_out(self, phase: Phase, batches: list[Batch]) -> Any:
+        match phase:
+            case Measure():
+                return self.measure(phase, batches)
+            case Update():
+                return self.update(phase, batches)
+            case Differentiate():
+                return self.differentiate(phase, batches)
+            case Apply():
+                return self.apply(phase)
+            case Report():
+                self.reports |= phase.values
+                return None
+
+    def measure(self, phase: Measure, batches: list[Batch]) -> Tensor | None:
+        values: list[Tensor] = []
+        with torch.no_grad(), ExitStack() as stack:
+            if not phase.tracks:
+                for network in self.networks.values():
+                    stack.enter_context(network.frozen_statistics())
+            for index, batch in enumerate(batches):
+                with self.conditions(phase.name, index, len(batches)):
+                    value = phase.of(batch)
+                if value is not None:
+                    values.append(value)
+        if not values:
+            return None
+        mean = torch.stack(values).to(torch.promote_types(values[0].dtype, torch.float32)).mean()
+        self.world.mean_([mean])
+        return mean
+
+    def update(self, phase: Update, batches: list[Batch]) -> None:
+        network = self.networks[phase.network]
+        with network.learning(averaged=True):
+            for index, batch in enumerate(batches):
+                with network.accumulating(last=index == len(batches) - 1):
+                    with self.conditions(f"{phase.network} {phase.rule}", index, len(batches)):
+                        loss = phase.loss(batch) / len(batches)
+                    network.scaler.scale(loss).backward()
+        network.apply(phase.rule, self.guard)
+
+    def differentiate(self, phase: Differentiate, batches: list[Batch]) -> dict[str, Gradient]:
+        network = self.networks[phase.network]
+        total: dict[str, Gradient] = {}
+        with network.learning(averaged=False):
+            for index, batch in enumerate(batches):
+                with self.conditions(f"{phase.network} losses", index, len(batches)):
+                    losses = phase.losses(batch)
+                for left, (name, loss) in zip(range(len(losses) - 1, -1, -1), losses.items(), strict=True):
+                    gradient = network.differentiate(loss / len(batches), retain=left > 0)
+                    total[name] = total[name] + gradient if name in total else gradient
+        self.world.mean_(tensor for gradient in total.values() for tensor in gradient.tensors)
+        return total
+
+    def apply(self, phase: Apply) -> None:
+        network = self.networks[phase.network]
+        network.load_gradient(phase.gradient)
+        network.apply(phase.rule, self.guard)
+
+    @contextmanager
+    def conditions(self, purpose: str, index: int, count: int) -> Iterator[None]:
+        """Autocast, and the dropout stream of this rank's micro-batch ``index`` of ``count``."""
+        key = derive_key(self.seed, self.number, purpose, self.world.rank * count + index)
+        torch.manual_seed(key & 0x7FFFFFFFFFFFFFFF)
+        with self.precision.autocast():
+            yield
+
+
+def _mean_metrics(batches: list[Batch]) -> dict[str, Tensor]:
+    values: dict[str, list[Tensor]] = defaultdict(list)
+    for batch in batches:
+        for name, value in batch.metrics.items():
+            values[name].append(value)
+    return {name: torch.stack(list_of).float().mean() for name, list_of in values.items()}

@@ -1,0 +1,202 @@
+"""The training loop: batches to phases to weights, with evaluation, logs and checkpoints between."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from data_prep.errors import DataError
+from pipeline.config import Config
+from pipeline.data.loader import ResidentLoader
+from pipeline.data.training import TrainingData
+from pipeline.engine.build import build_loader, build_method, build_networks
+from pipeline.engine.checkpoint import CheckpointFolder
+from pipeline.engine.distributed import World
+from pipeline.engine.ema import Average
+from pipeline.engine.evaluate import evaluate
+from pipeline.engine.guard import NonFiniteError
+from pipeline.engine.network import Network
+from pipeline.engine.precision import Precision, choose_precision
+from pipeline.engine.signals import StopSignal
+from pipeline.engine.step import StepRunner
+from pipeline.methods.method import Method
+from pipeline.report.clock import Clock
+from pipeline.report.metrics import Meter, RunLog
+from pipeline.report.progress import Progress
+
+
+class StoppedError(Exception):
+    """A signal ended the run early; its state is saved."""
+
+
+class Trainer:
+    """State of a run and the loop over its steps.
+
+    Everything random is a function of (seed, step), so the state is: weights, optimizers, averages, the method's
+    scalars, the best evaluation so far, and the step. A run restored from it goes on bit for bit.
+    """
+
+    config: Config
+    world: World
+    precision: Precision
+    networks: dict[str, Network]
+    method: Method
+    loader: ResidentLoader
+    runner: StepRunner
+    average: Average
+    step: int
+    best: dict[str, Any]
+
+    def __init__(self, config: Config, data: TrainingData, world: World, out: Path) -> None:
+        self.config, self.data, self.world, self.out = config, data, world, out
+        self.precision = choose_precision(config.precision, world.device)
+        self.networks = build_networks(config, data, world, self.precision)
+        self.method = build_method(config, self.networks)
+        self.loader = build_loader(config, data, world)
+        self.runner = StepRunner(self.networks, world, self.precision, config.seed)
+        self.evaluated = self.networks[self.method.evaluated]
+        self.average = Average(self.evaluated.module, config.ema)
+        self.checkpoints = CheckpointFolder(out / "checkpoints")
+        self.step = 0
+        self.best = {}
+        self.meter = Meter()
+
+    def train(self, until: int | None = None) -> None:
+        """Train to step ``until``, or to the end.
+
+        Raises:
+            StoppedError: a signal came; the state is saved.
+            NonFiniteError: a gradient was not finite; the weights are those before it, and nothing was saved since.
+        """
+        log = RunLog(self.out, self.step, quiet=not self.world.main)
+        progress = Progress(self.config.steps, self.step, quiet=not self.world.main)
+        clock = Clock()
+        try:
+            with StopSignal() as stop:
+                while self.step < (until or self.config.steps):
+                    self.train_step(clock)
+                    self.report(log, progress, clock)
+                    if self.world.any(stop.received):
+                        self.save()
+                        raise StoppedError
+        finally:
+            progress.close()
+            log.close()
+
+    @property
+    def images_per_step(self) -> int:
+        """Labeled and unlabeled images of a global batch."""
+        return self.config.batch_size * (1 + self.config.mu * self.method.unlabeled)
+
+    def train_step(self, clock: Clock) -> None:
+        with clock.waiting():
+            batch = self.loader.batch(self.step)
+        batches = batch.split(self.config.accumulate)
+        self.meter.add(self.runner.run(self.step, self.method.step(self.step), batches))
+        if self.step >= self.evaluated.wait:
+            self.average.update(self.evaluated.module)
+        self.step += 1
+        clock.steps += 1
+
+    def report(self, log: RunLog, progress: Progress, clock: Clock) -> None:
+        """Check, log, evaluate and save whatever is due after a step."""
+        due = self.due()
+        if due or self.world.device.type == "cpu":
+            self.check_finite()
+        shown: dict[str, float] = {}
+        if "log" in due:
+            shown |= self.meter.read(self.world) | clock.read(self.images_per_step)
+            log.write(self.step, "train", shown | {"lr": self.evaluated.rate})
+        if "eval" in due and len(self.data.val):
+            scores = self.evaluate_now()
+            shown["val"] = scores["ema"]["accuracy"]
+            for name, score in scores.items():
+                log.write(self.step, f"val/{name}", score)
+        if "save" in due:
+            self.save()
+        progress.advance(shown)
+
+    def due(self) -> set[str]:
+        """Return what is to be done after this step; after the last one, everything."""
+        config, last = self.config, self.step == self.config.steps
+        every = {"log": config.log_every, "eval": config.eval_every, "save": config.save_every}
+        return {name for name, interval in every.items() if last or self.step % interval == 0}
+
+    def evaluate_now(self) -> dict[str, dict[str, float]]:
+        """Score the current and the averaged weights on the validation split; keep them if the average is the best."""
+        weights = {"ema": self.average.network, "raw": self.evaluated.module}
+        val, world, precision = self.data.val, self.world, self.precision
+        scores = {name: evaluate(network, val, world, precision) for name, network in weights.items()}
+        if not self.best or scores["ema"]["accuracy"] > self.best["scores"]["ema"]["accuracy"]:
+            kept = {name: _copy(network.state_dict()) for name, network in weights.items()}
+            self.best = {"step": self.step, "scores": scores, "weights": kept}
+        return scores
+
+    def weights(self) -> dict[str, nn.Module]:
+        """Return the networks that a run is judged by: the last weights and the best on validation."""
+        found = {"last, averaged": self.average.network, "last, raw": self.evaluated.module}
+        for name, title in {"ema": "best, averaged", "raw": "best, raw"}.items():
+            if self.best:
+                found[title] = copy.deepcopy(self.average.network)
+                found[title].load_state_dict(self.best["weights"][name])
+        return found
+
+    def check_finite(self) -> None:
+        try:
+            self.runner.guard.check()
+        except NonFiniteError as error:
+            step = error.args[0]
+            ids = _gather(self.loader.sample_ids(step), self.world)
+            raise NonFiniteError(f"step {step}: a gradient is not finite; sample ids of its batch: {ids}") from None
+
+    def save(self) -> None:
+        """Save the state after the steps done so far; rank 0 writes, all wait."""
+        if self.world.main:
+            self.checkpoints.save(self.step, self.state_dict())
+        self.world.barrier()
+
+    def restore(self) -> list[str]:
+        """Load the newest undamaged checkpoint if there is one; return a line for each damaged one."""
+        state, damage = self.checkpoints.load_newest(self.world.device)
+        if state is not None:
+            self.load_state_dict(state)
+        return damage
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "average": {"weights": self.average.network.state_dict(), "updates": self.average.updates},
+            "method": self.method.state,
+            "best": self.best,
+            "config": self.config.fingerprint(),
+            "data": self.data.fingerprint,
+            "world_size": self.world.size,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["data"] != self.data.fingerprint:
+            raise DataError(f"{self.checkpoints.path}: trained on other data than is prepared now; give another --out")
+        for name, network in self.networks.items():
+            network.load_state_dict(state["networks"][name])
+        self.average.network.load_state_dict(state["average"]["weights"])
+        self.average.updates = state["average"]["updates"]
+        self.method.state = state["method"]
+        self.best = state["best"]
+        self.step = state["step"]
+
+
+def _copy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def _gather(ids: dict[str, list[int]], world: World) -> dict[str, list[int]]:
+    """Return the ids of all ranks together."""
+    if world.size == 1:
+        return ids
+    everyone: list[Any] = [None] * world.size
+    dist.all_gather_object(everyone, ids)
+    return {name: [sample for mine in everyone for sample in mine[name]] for name in ids}

@@ -1,0 +1,58 @@
+"""What a method is: the networks it needs, the views it needs, and its step as phases."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.data.batch import Batch
+from pipeline.methods.phase import Phases
+
+Forward = Callable[[Tensor], Tensor]
+"""A network: images [N, C, H, W] on the 0..255 scale to logits [N, classes]."""
+
+
+class Method:
+    """Base class of all methods.
+
+    Args:
+        networks: a forward function for each name in ``networks_needed``.
+        options: the validated options of each section in ``sections``.
+        label_smoothing: of the labeled loss; never of what the meta-gradient's feedback measures.
+    """
+
+    networks_needed: ClassVar[tuple[str, ...]] = ("model",)
+    evaluated: ClassVar[str] = "model"
+    """The network whose EMA and weights are evaluated and exported."""
+    unlabeled: ClassVar[bool] = True
+    """Whether the method looks at unlabeled images."""
+    sections: ClassVar[Mapping[str, type[BaseModel]]] = {}
+    """Configuration sections that the method reads, by name."""
+
+    def __init__(self, networks: Mapping[str, Forward], options: Mapping[str, Any], label_smoothing: float = 0) -> None:
+        self.networks, self.options, self.label_smoothing = networks, options, label_smoothing
+        self.state: dict[str, Tensor] = {}
+        """Scalars that outlive a step; saved and restored with the run."""
+
+    @classmethod
+    def waits(cls, options: Mapping[str, Any]) -> Mapping[str, int]:  # noqa: ARG003
+        """Return the steps that a network sits out before its schedule begins, by name."""
+        return {}
+
+    @classmethod
+    def inner_rates(cls, options: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG003
+        """Return the learning rate of a network's ``"descent"`` rule where it is not the optimizer's own."""
+        return {}
+
+    def step(self, step: int) -> Phases:
+        """Yield the phases of training step number ``step``, counted from 0."""
+        raise NotImplementedError
+
+    def labeled_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+    def labeled_error(self, network: str, batch: Batch) -> Tensor:
+        """What the feedback h compares before and after an update: CE without label smoothing, in float32."""
+        return F.cross_entropy(self.networks[network](batch.labeled).float(), batch.labels)

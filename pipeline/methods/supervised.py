@@ -1,0 +1,21 @@
+"""The baseline that sees the labeled images only."""
+
+from torch import Tensor
+
+from pipeline.data.batch import Batch
+from pipeline.methods.method import Method
+from pipeline.methods.phase import Phases, Update
+
+
+class Supervised(Method):
+    """Cross-entropy on the weak view of the labeled images."""
+
+    unlabeled = False
+
+    def step(self, step: int) -> Phases:  # noqa: ARG002
+        yield Update("model", self.loss)
+
+    def loss(self, batch: Batch) -> Tensor:
+        loss = self.labeled_loss(self.networks["model"](batch.labeled), batch.labels)
+        batch.report(loss=loss)
+        return loss

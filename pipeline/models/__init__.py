@@ -1,0 +1,13 @@
+"""Networks by name. Each is built from its options and a task, and takes normalized images."""
+
+from pipeline.registry import Registry
+
+MODELS = Registry(
+    "model",
+    "smpl.models",
+    {
+        "mlp": "pipeline.models.mlp:MLP",
+        "wide_resnet": "pipeline.models.wide_resnet:WideResNet",
+        "small_conv": "pipeline.models.small_conv:SmallConv",
+    },
+)

@@ -1,0 +1,34 @@
+"""A multi-layer perceptron on flattened inputs: points of a plane, tiny images, and proofs in fp64."""
+
+import math
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from pipeline.models.task import Task
+
+
+class MLPOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    hidden: list[int] = Field([8, 8], description="units of each hidden layer; none makes a linear softmax model")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
+
+
+class MLP(nn.Module):
+    """ReLU layers without BN: [B, ...] normalized inputs, flattened, to [B, classes] logits."""
+
+    Options = MLPOptions
+
+    def __init__(self, options: MLPOptions, task: Task) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        fan_in = math.prod(task.shape)
+        for units in options.hidden:
+            layers += [nn.Linear(fan_in, units), nn.ReLU()]
+            fan_in = units
+        self.features = nn.Sequential(*layers, nn.Dropout(options.dropout))
+        self.head = nn.Linear(fan_in, task.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))

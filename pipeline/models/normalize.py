@@ -1,0 +1,26 @@
+"""Pixels to network input, inside the network: what is exported needs no companion."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """Map images of 0..255 (uint8 or floating, [B, C, H, W]) to zero mean and unit deviation per channel.
+
+    Args:
+        mean: per channel, on the 0..255 scale.
+        std: likewise.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("scale", 1 / torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) * self.scale

@@ -1,0 +1,85 @@
+"""Wide residual networks (Zagoruyko and Komodakis, BMVC 2016), as semi-supervised learning uses them.
+
+The field's variant: LeakyReLU of slope 0.1, pre-activation, the first shortcut activated too. Dropout stands before
+the classifier, where Meta Pseudo Labels puts it. Public code gives BN a momentum of 0.001, so that the running
+statistics mean nothing for the first thousands of steps; the default here is 0.01.
+"""
+
+import math
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.models.task import Task
+
+
+class WideResNetOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    depth: int = Field(28, description="number of convolutions; 6n + 4")
+    width: int = Field(2, ge=1, description="channel multiplier k of 16k, 32k, 64k")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
+    bn_momentum: float = Field(0.01, gt=0, le=1, description="share of a new batch in BN's running statistics")
+
+
+class WideResNet(nn.Module):
+    """WRN-depth-width: [B, C, H, W] normalized images to [B, classes] logits; any H, W of at least 8."""
+
+    Options = WideResNetOptions
+
+    def __init__(self, options: WideResNetOptions, task: Task) -> None:
+        super().__init__()
+        blocks, rest = divmod(options.depth - 4, 6)
+        if rest or blocks < 1:
+            raise ValueError(f"depth must be 6n + 4 (10, 16, 22, 28, 40, ...), not {options.depth}")
+        widths = [16 * options.width, 32 * options.width, 64 * options.width]
+        self.stem = nn.Conv2d(task.shape[0], 16, 3, padding=1, bias=False)
+        self.groups = nn.Sequential()
+        fan_in = 16
+        for group, width in enumerate(widths):
+            for block in range(blocks):
+                stride = 2 if group > 0 and block == 0 else 1
+                first = not self.groups
+                self.groups.append(_Block(fan_in, width, stride, options.bn_momentum, shared_activation=first))
+                fan_in = width
+        self.norm = nn.BatchNorm2d(fan_in, momentum=options.bn_momentum)
+        self.dropout = nn.Dropout(options.dropout)
+        self.head = nn.Linear(fan_in, task.classes)
+        self.apply(_initialize)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.groups(self.stem(x))
+        x = _activate(self.norm(x)).mean((2, 3))
+        return self.head(self.dropout(x))
+
+
+class _Block(nn.Module):
+    """Pre-activation basic block; the first of the network also activates its shortcut."""
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int, momentum: float, shared_activation: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(fan_in, momentum=momentum)
+        self.conv1 = nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(fan_out, momentum=momentum)
+        self.conv2 = nn.Conv2d(fan_out, fan_out, 3, padding=1, bias=False)
+        self.shortcut = nn.Identity() if fan_in == fan_out else nn.Conv2d(fan_in, fan_out, 1, stride, bias=False)
+        self.shared_activation = shared_activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = _activate(self.norm1(x))
+        shortcut = self.shortcut(active if self.shared_activation else x)
+        return shortcut + self.conv2(_activate(self.norm2(self.conv1(active))))
+
+
+def _activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1)
+
+
+def _initialize(module: nn.Module) -> None:
+    """He initialization by fan-out for the convolutions; Glorot for the classifier."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0, math.sqrt(2 / (module.kernel_size[0] ** 2 * module.out_channels)))
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_normal_(module.weight)
+        nn.init.zeros_(module.bias)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,10 @@ class CheckpointFolder:
             raise DataError(f"{path}: unreadable ({error})") from None
         if not whole:
             raise DataError(f"{path}: damaged (its sha256 is not the recorded one)")
-        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise DataError(f"{path}: holds more than tensors and plain values: {error}".splitlines()[0]) from None
         return state
 
     def _file(self, step: int, suffix: str) -> Path:

@@ -19,6 +19,8 @@ from pipeline.methods.phase import Gradient
 class Network:
     """Callable as methods see it: images to logits, with a graph only while this network is the one that learns.
 
+    Logits are float32, or float64, whatever the precision of the pass: losses and feedback are computed in them.
+
     Args:
         module: the bare network, on its device.
         options: of the optimizer.
@@ -50,9 +52,11 @@ class Network:
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.forward is not None and torch.is_grad_enabled():
-            return self.forward(images)
-        with torch.no_grad():
-            return self.module(images)
+            logits = self.forward(images)
+        else:
+            with torch.no_grad():
+                logits = self.module(images)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @contextmanager
     def learning(self, *, averaged: bool) -> Iterator[None]:

@@ -11,7 +11,7 @@ from pipeline.data.batch import Batch
 from pipeline.methods.phase import Phases
 
 Forward = Callable[[Tensor], Tensor]
-"""A network: images [N, C, H, W] on the 0..255 scale to logits [N, classes]."""
+"""A network: images [N, C, H, W] on the 0..255 scale to logits [N, classes], at least float32."""
 
 
 class Method:
@@ -54,5 +54,5 @@ class Method:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
     def labeled_error(self, network: str, batch: Batch) -> Tensor:
-        """What the feedback h compares before and after an update: CE without label smoothing, in float32."""
-        return F.cross_entropy(self.networks[network](batch.labeled).float(), batch.labels)
+        """What the feedback h compares before and after an update: CE without label smoothing."""
+        return F.cross_entropy(self.networks[network](batch.labeled), batch.labels)

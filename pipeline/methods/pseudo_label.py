@@ -12,9 +12,8 @@ def remember(batch: Batch, weak_logits: Tensor, choice: str) -> None:
     ``choice`` is ``"argmax"``, or ``"sample"`` from the predicted distribution, which makes the meta-gradient of
     Meta Pseudo Labels unbiased. Reports the precision against the hidden truth, of samples that have one.
     """
-    logits = weak_logits.float()
-    label = logits.argmax(1) if choice == "argmax" else torch.multinomial(logits.softmax(1), 1).squeeze(1)
-    batch.memo |= {"weak_logits": logits, "label": label}
+    label = weak_logits.argmax(1) if choice == "argmax" else torch.multinomial(weak_logits.softmax(1), 1).squeeze(1)
+    batch.memo |= {"weak_logits": weak_logits, "label": label}
     known = batch.truth >= 0
     right = ((label == batch.truth) & known).sum()
     batch.report(pseudo_precision=right / known.sum().clamp(min=1))

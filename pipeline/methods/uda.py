@@ -51,8 +51,8 @@ def consistency(options: UDAOptions, step: int, strong_logits: Tensor, batch: Ba
     The target is the remembered prediction on the weak view, sharpened; the threshold applies to the sharpened one.
     """
     target = (batch.memo["weak_logits"] / options.temperature).softmax(1)
-    mask = (target.amax(1) >= options.threshold).float()
-    loss = (F.cross_entropy(strong_logits.float(), target, reduction="none") * mask).mean()
+    mask = (target.amax(1) >= options.threshold).to(target.dtype)
+    loss = (F.cross_entropy(strong_logits, target, reduction="none") * mask).mean()
     batch.report(mask=mask.mean(), uda=loss)
     ramp = min(1.0, (step + 1) / options.ramp) if options.ramp else 1.0
     return options.weight * ramp * loss

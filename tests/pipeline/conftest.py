@@ -1,0 +1,91 @@
+"""Small worlds for the tests: data made from a seed, and runs that take a second."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.config import Config
+from pipeline.data.resident import ResidentSplit
+from pipeline.data.training import TrainingData
+from pipeline.engine.distributed import World
+from pipeline.engine.trainer import Trainer
+from pipeline.models.task import Task
+from pipeline.resolve import resolve
+
+CPU = torch.device("cpu")
+ALONE = World(0, 1, CPU)
+
+BASE: dict[str, Any] = {
+    "dataset": "digits",
+    "method": "smpl",
+    "steps": 6,
+    "batch_size": 8,
+    "mu": 2,
+    "precision": "fp32",
+    "eval_every": 3,
+    "save_every": 3,
+    "log_every": 2,
+    "ema": 0.9,
+    "model": {"name": "small_conv", "width": 4},
+    "augment": {"flip": False, "pad": 1, "pool": "digits", "cutout": 2},
+    "optimizer": {"lr": 0.05},
+    "uda": {"ramp": 2, "threshold": 0.3},
+}
+
+
+def make_config(**changes: Any) -> Config:
+    """Return the base configuration with some keys changed."""
+    return resolve(BASE, changes)
+
+
+def make_split(size: int, seed: int) -> ResidentSplit:
+    """Return images of 8x8 whose bright quadrant is their class of four."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(size) % 4
+    images = torch.randint(0, 100, (size, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        top, left = 4 * (label // 2), 4 * (label % 2)
+        image[:, top : top + 4, left : left + 4] += 120
+    return ResidentSplit(torch.arange(size), images, labels)
+
+
+def make_data() -> TrainingData:
+    task = Task((1, 8, 8), (80.0,), (64.0,), 4)
+    return TrainingData(make_split(12, 0), make_split(60, 1), make_split(40, 2), task, "fingerprint")
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """Return a function that makes a trainer in the test's folder, or in one named ``out``."""
+
+    def make(out: str = "run", **changes: Any) -> Trainer:
+        folder = tmp_path / out
+        folder.mkdir(exist_ok=True)
+        return Trainer(make_config(**changes), make_data(), ALONE, folder)
+
+    return make
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Return every tensor of a trainer's state by a name of its own."""
+    found: dict[str, torch.Tensor] = {}
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, torch.Tensor):
+            found[path] = node.clone()
+        elif isinstance(node, dict):
+            for key, value in node.items():
+                walk(value, f"{path}/{key}")
+
+    walk(trainer.state_dict(), "")
+    return found
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    """Assert equality bit for bit."""
+    assert left.keys() == right.keys()
+    different = [name for name in left if not torch.equal(left[name], right[name])]
+    assert not different

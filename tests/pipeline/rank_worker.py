@@ -1,0 +1,48 @@
+"""Started by torchrun: trains every case of test_world on two ranks and leaves each rank's state for comparison."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.engine import build
+from pipeline.engine.distributed import World, join_world, leave_world
+from pipeline.engine.trainer import Trainer
+from tests.pipeline.conftest import make_config, make_data, weights_of
+
+_build_module = build.build_module
+
+
+def in_double_precision(*arguments: Any) -> torch.nn.Module:
+    return _build_module(*arguments).double()
+
+
+def train_case(settings: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
+    """Train in fp64; return the state after it, and what each step reported on this rank."""
+    build.build_module = in_double_precision
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trainer = Trainer(make_config(**settings), make_data(), world, folder)
+        reports = []
+        for step in range(trainer.config.steps):
+            batches = trainer.loader.batch(step).split(trainer.config.accumulate)
+            reports.append(trainer.runner.run(step, trainer.method.step(step), batches))
+            trainer.average.update(trainer.evaluated.module)
+        scores = trainer.evaluate_now()
+    finally:
+        build.build_module = _build_module
+    return {"weights": weights_of(trainer), "reports": reports, "scores": scores}
+
+
+def main() -> None:
+    cases, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    world = join_world()
+    for name, settings in cases.items():
+        torch.save(train_case(settings, world, folder / name), folder / f"{name}-rank{world.rank}.pt")
+    leave_world()
+
+
+if __name__ == "__main__":
+    main()

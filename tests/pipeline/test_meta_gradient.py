@@ -1,0 +1,292 @@
+"""The mathematics of MPL and SMPL against finite differences and against steps by hand, in fp64.
+
+The model is a linear softmax on the raw pixels, so that every gradient can be written down.
+"""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.data.batch import Batch
+from pipeline.engine.trainer import Trainer
+from pipeline.methods.mpl import MPL
+from pipeline.resolve import merge
+from tests.pipeline.conftest import ALONE, assert_same, make_config, make_data
+from tests.pipeline.rank_worker import in_double_precision
+
+CLASSES = 4
+SETTINGS: dict[str, Any] = {
+    "model": {"name": "mlp", "hidden": []},
+    "optimizer": {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0},
+    "uda": {"weight": 0.0},
+    "batch_size": 3,
+    "mu": 1,
+    "steps": 1_000_000,
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
+    """Return a function that makes a trainer of linear models in fp64."""
+    monkeypatch.setattr("pipeline.engine.build.build_module", in_double_precision)
+
+    def build(**changes: Any) -> Trainer:
+        return Trainer(make_config(**merge(SETTINGS, changes)), make_data(), ALONE, tmp_path)
+
+    return build
+
+
+def weights(trainer: Trainer, network: str = "model") -> Tensor:
+    """Return a network's weight and bias, flattened."""
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.networks[network].module.parameters()])
+
+
+def set_weights(trainer: Trainer, network: str, flat: Tensor) -> None:
+    parameters = list(trainer.networks[network].module.parameters())
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.data.copy_(part.view_as(parameter))
+
+
+def logits(trainer: Trainer, flat: Tensor, images: Tensor) -> Tensor:
+    task = trainer.data.task
+    x = ((images.double() - task.mean[0]) / task.std[0]).flatten(1)
+    weight, bias = flat[:-CLASSES].view(CLASSES, -1), flat[-CLASSES:]
+    return x @ weight.T + bias
+
+
+def step(trainer: Trainer, batch: Batch, number: int = 0) -> dict[str, Tensor]:
+    return trainer.runner.run(number, trainer.method.step(number), [batch])
+
+
+def fresh(batch: Batch) -> Batch:
+    return Batch(*batch.tensors())
+
+
+def gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    point = at.clone().requires_grad_()
+    return torch.autograd.grad(loss(point), point)[0]
+
+
+class MPLWithGivenLabels(MPL):
+    """MPL whose teacher's labels are chosen by the test."""
+
+    given: Tensor
+
+    def pseudo_label(self, batch: Batch) -> None:
+        super().pseudo_label(batch)
+        batch.memo["label"] = self.given
+
+
+def expected_teacher_gradient(make: Callable[..., Trainer], teacher: Tensor, student: Tensor, eta: float) -> Tensor:
+    """Return N_u times the expectation, over all labelings, of the MPL term that the engine applies to the teacher."""
+    trainer = make(method="mpl", networks={"student": {"lr": eta}})
+    trainer.method.__class__ = MPLWithGivenLabels
+    batch = trainer.loader.batch(0)
+    count = len(batch.strong)
+    log_p = logits(trainer, teacher, batch.strong).log_softmax(1)
+    supervised = gradient(lambda psi: F.cross_entropy(logits(trainer, psi, batch.labeled), batch.labels), teacher)
+    expectation = torch.zeros_like(teacher)
+    for labels in itertools.product(range(CLASSES), repeat=count):
+        trainer.method.given = torch.tensor(labels)
+        set_weights(trainer, "teacher", teacher)
+        set_weights(trainer, "student", student)
+        step(trainer, fresh(batch))
+        moved = teacher - weights(trainer, "teacher")  # one step of rate 1 along the gradient
+        probability = log_p[range(count), trainer.method.given].sum().exp()
+        expectation += probability * (moved - supervised)
+    return count * expectation
+
+
+def finite_difference_meta_gradient(trainer: Trainer, teacher: Tensor, student: Tensor, eta: float) -> Tensor:
+    """Return the gradient with respect to the teacher of E over labelings of the updated student's labeled loss."""
+    batch = trainer.loader.batch(0)
+    count = len(batch.strong)
+    labelings = torch.tensor(list(itertools.product(range(CLASSES), repeat=count)))
+    outcomes = []
+    for labels in labelings:
+        moved = student - eta * gradient(lambda theta: F.cross_entropy(logits(trainer, theta, batch.strong), labels), student)  # noqa: B023
+        outcomes.append(F.cross_entropy(logits(trainer, moved, batch.labeled), batch.labels))
+
+    def objective(psi: Tensor) -> Tensor:
+        log_p = logits(trainer, psi, batch.strong).log_softmax(1)
+        probabilities = log_p[torch.arange(count), labelings].sum(1).exp()
+        return (probabilities * torch.stack(outcomes)).sum()
+
+    difference = torch.zeros_like(teacher)
+    for index in range(len(teacher)):
+        nudge = torch.zeros_like(teacher)
+        nudge[index] = 1e-5
+        difference[index] = (objective(teacher + nudge) - objective(teacher - nudge)) / 2e-5
+    return difference
+
+
+def test_the_teacher_follows_the_meta_gradient(make: Callable[..., Trainer]) -> None:
+    """algorithms 9.1: exact in expectation; its negative, the sign that public code has, would fail."""
+    trainer = make(method="mpl")
+    teacher, student = weights(trainer, "teacher"), weights(trainer, "student")
+    wanted = finite_difference_meta_gradient(trainer, teacher, student, eta=0.1)
+    found = expected_teacher_gradient(make, teacher, student, eta=0.1)
+    assert F.cosine_similarity(found, wanted, dim=0) > 0.999
+    assert found.norm() / wanted.norm() == pytest.approx(1, rel=1e-3)
+
+
+def test_feedback_agrees_with_the_inner_product_of_gradients_to_second_order(make: Callable[..., Trainer]) -> None:
+    """algorithms 9.3: h = eta * <grad L_l(theta'), grad L_u(theta)> + O(eta^2)."""
+    errors = []
+    for eta in (0.02, 0.01, 0.005):
+        trainer = make(method="mpl", networks={"student": {"lr": eta}})
+        batch, student = trainer.loader.batch(0), weights(trainer, "student")
+        pseudo = logits(trainer, weights(trainer, "teacher"), batch.weak).argmax(1)
+        unlabeled = gradient(lambda w: F.cross_entropy(logits(trainer, w, batch.strong), pseudo), student)  # noqa: B023
+        h = step(trainer, batch)["h"]
+        labeled = gradient(
+            lambda w: F.cross_entropy(logits(trainer, w, batch.labeled), batch.labels),  # noqa: B023
+            weights(trainer, "student"),
+        )
+        errors.append(abs(h - eta * (labeled @ unlabeled)).item())
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)
+    assert errors[1] / errors[2] == pytest.approx(4, rel=0.2)
+
+
+@pytest.mark.parametrize("model", [{"name": "mlp", "dropout": 0.5}, {"name": "small_conv", "width": 4, "dropout": 0.5}])
+def test_a_student_that_stands_still_gives_no_feedback(make: Callable[..., Trainer], model: dict[str, Any]) -> None:
+    """algorithms 9.5, and more: dropout and BN are the same before and after, so they cannot pretend to feedback."""
+    trainer = make(method="mpl", networks={"student": {"lr": 0.0}}, model=model)
+    assert step(trainer, trainer.loader.batch(0))["h"] == 0
+
+
+def test_label_smoothing_is_absent_from_the_feedback(make: Callable[..., Trainer]) -> None:
+    """algorithms 9.6."""
+    rough, smooth = make(method="mpl"), make(method="mpl", label_smoothing=0.3)
+    assert torch.equal(step(rough, rough.loader.batch(0))["h"], step(smooth, smooth.loader.batch(0))["h"])
+    assert not torch.equal(weights(rough, "teacher"), weights(smooth, "teacher"))
+
+
+def test_the_baseline_is_subtracted_before_it_moves(make: Callable[..., Trainer]) -> None:
+    """algorithms 9.6: step t uses m of step t - 1; m <- 0.99 m + 0.01 h."""
+    trainer = make(method="mpl", mpl={"baseline": True})
+    plain = make(method="mpl")
+    mean = torch.zeros((), dtype=torch.float64)
+    for number in range(4):
+        h = step(trainer, trainer.loader.batch(number), number)["h"]
+        if number == 0:  # m is 0: the first step is that of a run without a baseline
+            step(plain, plain.loader.batch(0))
+            assert torch.equal(weights(trainer, "teacher"), weights(plain, "teacher"))
+        mean = 0.99 * mean + 0.01 * h
+        torch.testing.assert_close(trainer.method.state["baseline"], mean)
+
+
+def test_without_the_meta_term_mpl_trains_its_teacher_as_uda_does(make: Callable[..., Trainer]) -> None:
+    uda = {"weight": 3.0, "threshold": 0.0}
+    teacher, model = make(method="mpl", mpl={"weight": 0.0}, uda=uda), make(method="uda", uda=uda)
+    set_weights(model, "model", weights(teacher, "teacher"))
+    for number in range(3):
+        assert "h" not in step(teacher, teacher.loader.batch(number), number)
+        step(model, model.loader.batch(number), number)
+    assert torch.equal(weights(teacher, "teacher"), weights(model, "model"))
+
+
+def clipped(flat: Tensor, most: float) -> Tensor:
+    return flat * min(1.0, most / (flat.norm().item() + 1e-6))
+
+
+def smpl_by_hand(trainer: Trainer, batch: Batch, form: str) -> tuple[Tensor, Tensor]:
+    """Return theta'' and h from the formulas of algorithms 2: rates 0.3 and 1.0, UDA weight 2, lambda 5, clip 0.8."""
+    theta = weights(trainer)
+    options = trainer.config.sections["uda"]
+    weak = logits(trainer, theta, batch.weak)
+    pseudo, target = weak.argmax(1), (weak / options["temperature"]).softmax(1)
+    mask = (target.amax(1) >= options["threshold"]).double()
+
+    def labeled(w: Tensor) -> Tensor:
+        return F.cross_entropy(logits(trainer, w, batch.labeled), batch.labels)
+
+    def unlabeled(w: Tensor) -> Tensor:
+        return F.cross_entropy(logits(trainer, w, batch.strong), pseudo)
+
+    def uda(w: Tensor) -> Tensor:
+        return -((target * logits(trainer, w, batch.strong).log_softmax(1)).sum(1) * mask).mean()
+
+    moved = theta - 0.3 * clipped(gradient(unlabeled, theta), 0.8)
+    h = labeled(theta) - labeled(moved)
+    at = moved if form == "recompute" else theta
+    second = gradient(lambda w: labeled(w) + 2 * uda(w) + 5 * h * unlabeled(w), at)
+    return moved - clipped(second, 0.8), h
+
+
+@pytest.mark.parametrize("form", ["recompute", "shared-graph"])
+def test_smpl_is_the_two_steps_of_its_formulas(make: Callable[..., Trainer], form: str) -> None:
+    """algorithms 9.8; several steps, so that a gradient left over from one would show in the next."""
+    trainer = make(
+        method="smpl",
+        smpl={"form": form, "inner_lr": 0.3, "weight": 5.0},
+        uda={"weight": 2.0, "ramp": 0, "threshold": 0.4},
+        optimizer={"clip": 0.8},
+    )
+    for number in range(3):
+        batch = trainer.loader.batch(number)
+        wanted, h = smpl_by_hand(trainer, batch, form)
+        torch.testing.assert_close(step(trainer, batch, number)["h"], h, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(weights(trainer), wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_the_clip_of_the_last_test_does_clip(make: Callable[..., Trainer]) -> None:
+    trainer = make(method="smpl")
+    batch, theta = trainer.loader.batch(0), weights(trainer)
+    pseudo = logits(trainer, theta, batch.weak).argmax(1)
+    assert gradient(lambda w: F.cross_entropy(logits(trainer, w, batch.strong), pseudo), theta).norm() > 0.8
+
+
+@pytest.mark.parametrize("form", ["recompute", "shared-graph"])
+def test_without_the_meta_term_smpl_measures_nothing(make: Callable[..., Trainer], form: str) -> None:
+    trainer = make(method="smpl", smpl={"form": form, "weight": 0.0})
+    assert "h" not in step(trainer, trainer.loader.batch(0))
+
+
+def resident_bytes(trainer: Trainer) -> int:
+    """Return the peak of activations saved for backward, and the bytes of weights and optimizer, in one step."""
+    alive = peak = 0
+
+    class Saved:
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal alive, peak
+            self.tensor, self.size = tensor.detach(), tensor.numel() * tensor.element_size()
+            alive += self.size
+            peak = max(peak, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= self.size
+
+    with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        step(trainer, trainer.loader.batch(0))
+    assert alive == 0
+    networks = [network.module for network in trainer.networks.values()]
+    return peak + 2 * sum(p.numel() * p.element_size() for module in networks for p in module.parameters())
+
+
+def test_smpl_needs_less_memory_than_mpl(make: Callable[..., Trainer]) -> None:
+    model = {"name": "small_conv", "width": 16}
+    needed = {
+        name: resident_bytes(make(model=model, **settings))
+        for name, settings in {
+            "mpl": {"method": "mpl"},
+            "recompute": {"method": "smpl", "smpl": {"form": "recompute"}},
+            "shared": {"method": "smpl", "smpl": {"form": "shared-graph"}},
+        }.items()
+    }
+    assert max(needed["shared"], needed["recompute"]) < needed["mpl"], needed
+
+
+def test_the_batch_that_a_step_sees_is_the_one_the_hand_sees(make: Callable[..., Trainer]) -> None:
+    """Batches are pure functions of the step: asking twice gives the same."""
+    trainer = make()
+    first, second = trainer.loader.batch(5), trainer.loader.batch(5)
+    names = ("labeled", "labels", "weak", "strong", "truth")
+    assert_same(*(dict(zip(names, batch.tensors(), strict=True)) for batch in (first, second)))

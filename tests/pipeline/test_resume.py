@@ -1,0 +1,105 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_prep.errors import DataError
+from pipeline.engine.checkpoint import CheckpointFolder
+from pipeline.engine.trainer import Trainer
+from tests.pipeline.conftest import CPU, assert_same, weights_of
+
+METHODS = [
+    {"method": "supervised"},
+    {"method": "uda", "model": {"dropout": 0.3}},
+    {"method": "mpl", "model": {"dropout": 0.3}, "mpl": {"baseline": True, "label": "sample"}},
+    {"method": "smpl", "smpl": {"form": "recompute"}, "accumulate": 2},
+    {"method": "smpl", "smpl": {"form": "shared-graph"}, "model": {"dropout": 0.3}},
+]
+
+
+@pytest.mark.parametrize("settings", METHODS, ids=lambda settings: "-".join(map(str, settings)))
+def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(
+    make_trainer: Callable[..., Trainer], settings: dict
+) -> None:
+    undisturbed = make_trainer(out="undisturbed", save_every=100, eval_every=100, **settings)
+    undisturbed.train()
+    first = make_trainer(out="resumed", save_every=100, eval_every=100, **settings)
+    first.train(until=3)
+    first.save()
+    torch.manual_seed(12345)
+    torch.rand(7)
+    second = make_trainer(out="resumed", save_every=100, eval_every=100, **settings)
+    assert second.restore() == []
+    assert second.step == 3
+    second.train()
+    assert_same(weights_of(undisturbed), weights_of(second))
+
+
+def test_how_often_a_run_saves_and_evaluates_changes_no_weight(make_trainer: Callable[..., Trainer]) -> None:
+    seldom = make_trainer(out="seldom", save_every=100, eval_every=100)
+    often = make_trainer(out="often", save_every=1, eval_every=1, log_every=1)
+    seldom.train()
+    often.train()
+    assert_same(seldom.networks["model"].module.state_dict(), often.networks["model"].module.state_dict())
+
+
+def test_keeps_the_newest_two_and_falls_back_from_a_flipped_bit(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer(save_every=2)
+    trainer.train()
+    folder = trainer.checkpoints
+    assert folder.steps() == [4, 6]
+    newest = folder.path / "step-00000006.pt"
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    again = make_trainer(save_every=2)
+    (line,) = again.restore()
+    assert "step-00000006.pt" in line
+    assert again.step == 4
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "record"])
+def test_a_run_without_an_undamaged_checkpoint_says_so(tmp_path: Path, damage: str) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.save(5, {"step": 5})
+    file, record = tmp_path / "step-00000005.pt", tmp_path / "step-00000005.json"
+    {
+        "truncate": lambda: file.write_bytes(file.read_bytes()[:-10]),
+        "delete": file.unlink,
+        "record": lambda: record.write_text("{"),
+    }[damage]()
+    with pytest.raises(DataError, match="step-00000005.pt.*delete"):
+        folder.load_newest(CPU)
+
+
+def test_a_pickle_in_a_checkpoint_is_never_executed(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "exploded",)
+
+    folder = CheckpointFolder(tmp_path / "checkpoints")
+    folder.save(1, {"bomb": Bomb()})
+    with pytest.raises(DataError):
+        folder.load_newest(CPU)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_save_that_dies_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = CheckpointFolder(tmp_path)
+    folder.save(1, {"step": 1})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(json, "dumps", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        folder.save(2, {"step": 2})
+    state, damage = folder.load_newest(CPU)
+    assert state == {"step": 1}
+    assert damage == []
+
+
+def test_other_data_than_the_checkpoints_are_refused(make_trainer: Callable[..., Trainer]) -> None:
+    trainer = make_trainer()
+    trainer.train(until=3)
+    state = trainer.state_dict() | {"data": "other"}
+    with pytest.raises(DataError, match="other data"):
+        trainer.load_state_dict(state)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from data_prep.command import Command
-from data_prep.durable import make_folder
+from data_prep.durable import make_folder, write_durably
 from data_prep.errors import UsageError
 from data_prep.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.prepare import Request, prepare
@@ -15,6 +16,7 @@ from pipeline.config import MAY_CHANGE, Config, batch_error
 from pipeline.recipes import find_recipe, load_recipe, parse_value, parse_yaml
 from pipeline.resolve import flatten, merge, resolve
 
+CONFIG = "config.yaml"
 PRECISIONS = click.Choice(["auto", "fp32", "bf16", "fp16"])
 
 
@@ -55,13 +57,15 @@ def main(
     request = _request(config, data_dir, source, checksum == "on")
     from pipeline.engine import launch  # noqa: PLC0415  torch is slow to import; mistakes above are told at once
 
-    if "RANK" not in os.environ:
-        processes = launch.choose_processes(nproc)
+    processes = launch.choose_processes(nproc)
+    if os.environ.get("RANK", "0") == "0":
         check_run(config, out, processes)
         check_data(config, prepare_data(request, data_dir))
         make_folder(out)
-        if processes > 1:
-            return launch.launch("pipeline.train", processes)
+        write_durably(out / CONFIG, yaml.safe_dump(config.tree(), sort_keys=False).encode())
+    if "RANK" not in os.environ and processes > 1:
+        own = ["--recipe", str(out / CONFIG), "--data-dir", str(request.folder), "--out", str(out)]
+        return launch.launch("pipeline.train", own, processes)
     from pipeline.engine.run import run_rank  # noqa: PLC0415
 
     return run_rank(config, request.folder, out)
@@ -86,7 +90,7 @@ def check_run(config: Config, out: Path, processes: int) -> None:
     """Refuse a batch that does not divide, and a run folder that holds another run. Raises UsageError."""
     if problem := batch_error(config, processes):
         raise UsageError(problem)
-    path = out / "config.yaml"
+    path = out / CONFIG
     if not path.exists():
         return
     before, now = flatten(parse_yaml(path.read_text(), str(path))), flatten(config.tree())

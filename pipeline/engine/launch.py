@@ -6,8 +6,8 @@ passed on, and only a worker that was *killed* is worth another try, since an er
 
 import logging
 import os
-import sys
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 
 import click
@@ -25,20 +25,21 @@ OUTCOME = "SMPL_OUTCOME"
 
 
 def choose_processes(asked: int | None) -> int:
-    """Return the number of ranks on this machine: one for each GPU, or one."""
-    return asked or max(1, torch.cuda.device_count())
+    """Return the number of ranks: torchrun's if it started this process, else one for each GPU, or one."""
+    return int(os.environ.get("WORLD_SIZE", "0")) or asked or max(1, torch.cuda.device_count())
 
 
-def launch(module: str, processes: int) -> int:
-    """Run ``python -m module`` with this command's own arguments on every rank; return the exit code."""
+def launch(module: str, arguments: list[str], processes: int) -> int:
+    """Run ``python -m module arguments`` on every rank; return the exit code for this command."""
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     if not torch.cuda.is_available():
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
-    command = ["--standalone", f"--nproc-per-node={processes}", "--max-restarts=0", "-m", module, *sys.argv[1:]]
+    agent = parse_args(["--standalone", f"--nproc-per-node={processes}", "--max-restarts=0", "-m", module])
+    agent.training_script_args = arguments
     with tempfile.TemporaryDirectory() as folder:
         os.environ[OUTCOME] = str(Path(folder) / "exit-code")
         for _ in range(RESTARTS + 1):
-            code = _attempt(command)
+            code = _attempt(agent)
             if code >= 0:
                 return code
             click.echo(f"a process was killed by signal {-code}; going on from the last checkpoint", err=True)
@@ -52,10 +53,10 @@ def note_outcome(code: int) -> None:
         Path(path).write_text(str(code))
 
 
-def _attempt(command: list[str]) -> int:
+def _attempt(agent: Namespace) -> int:
     """Return the workers' exit code, or the negative number of the signal that killed one."""
     try:
-        run_agent(parse_args(command))
+        run_agent(agent)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         return min(codes)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from data_prep.durable import write_durably
 from data_prep.manifest import Manifest, load_manifest
@@ -45,8 +44,6 @@ def run_rank(config: Config, data: Path, out: Path) -> int:
 def train(config: Config, data: Path, out: Path, world: World) -> None:
     """Train to the end, then score the test split, once, and write the results."""
     manifest = load_manifest(data)
-    if world.main:
-        write_durably(out / "config.yaml", yaml.safe_dump(config.tree(), sort_keys=False).encode())
     unlabeled = METHODS.load(config.method).unlabeled
     trainer = Trainer(config, load_training_data(data, manifest, world, unlabeled=unlabeled), world, out)
     damage = trainer.restore()

@@ -28,6 +28,8 @@ class Method:
     """The network whose EMA and weights are evaluated and exported."""
     unlabeled: ClassVar[bool] = True
     """Whether the method looks at unlabeled images."""
+    meta_weight: ClassVar[str | None] = None
+    """The key that switches the meta-gradient's term off when it is 0."""
     sections: ClassVar[Mapping[str, type[BaseModel]]] = {}
     """Configuration sections that the method reads, by name."""
 

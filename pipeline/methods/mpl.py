@@ -32,6 +32,7 @@ class MPL(Method):
 
     networks_needed = ("teacher", "student")
     evaluated = "student"
+    meta_weight = "mpl.weight"
     sections = {"uda": UDAOptions, "mpl": MPLOptions}  # noqa: RUF012
 
     @classmethod

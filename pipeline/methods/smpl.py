@@ -32,6 +32,7 @@ class SMPL(Method):
     the remaining losses plus weight * h times that of step 1, and no graph outlives a parameter's change.
     """
 
+    meta_weight = "smpl.weight"
     sections = {"uda": UDAOptions, "smpl": SMPLOptions}  # noqa: RUF012
 
     @classmethod

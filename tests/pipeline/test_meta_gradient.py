@@ -110,7 +110,8 @@ def finite_difference_meta_gradient(trainer: Trainer, teacher: Tensor, student: 
     labelings = torch.tensor(list(itertools.product(range(CLASSES), repeat=count)))
     outcomes = []
     for labels in labelings:
-        moved = student - eta * gradient(lambda theta: F.cross_entropy(logits(trainer, theta, batch.strong), labels), student)  # noqa: B023
+        inner = gradient(lambda theta: F.cross_entropy(logits(trainer, theta, batch.strong), labels), student)  # noqa: B023
+        moved = student - eta * inner
         outcomes.append(F.cross_entropy(logits(trainer, moved, batch.labeled), batch.labels))
 
     def objective(psi: Tensor) -> Tensor:

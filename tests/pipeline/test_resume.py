@@ -70,7 +70,7 @@ def test_a_run_without_an_undamaged_checkpoint_says_so(tmp_path: Path, damage: s
         "delete": file.unlink,
         "record": lambda: record.write_text("{"),
     }[damage]()
-    with pytest.raises(DataError, match="step-00000005.pt.*delete"):
+    with pytest.raises(DataError, match=r"step-00000005\.pt.*delete"):
         folder.load_newest(CPU)
 
 
@@ -89,9 +89,10 @@ def test_a_pickle_in_a_checkpoint_is_never_executed(tmp_path: Path) -> None:
 def test_a_save_that_dies_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = CheckpointFolder(tmp_path)
     folder.save(1, {"step": 1})
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(json, "dumps", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        folder.save(2, {"step": 2})
+        with pytest.raises(KeyboardInterrupt):
+            folder.save(2, {"step": 2})
     state, damage = folder.load_newest(CPU)
     assert state == {"step": 1}
     assert damage == []

@@ -45,8 +45,8 @@ def load(folder: Path, name: str, rank: int) -> dict[str, Any]:
 
 def assert_close(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor], tolerance: float = 1e-9) -> None:
     assert left.keys() == right.keys()
-    for name in left:
-        torch.testing.assert_close(left[name], right[name], rtol=tolerance, atol=tolerance, msg=name)
+    for name, tensor in left.items():
+        torch.testing.assert_close(tensor, right[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -63,7 +63,8 @@ def test_two_processes_equal_one_process_equal_accumulation(two_ranks: Path, tmp
 def test_all_ranks_hold_the_same_weights_and_the_same_feedback(two_ranks: Path, name: str) -> None:
     left, right = load(two_ranks, name, 0), load(two_ranks, name, 1)
     assert all(torch.equal(left["weights"][key], right["weights"][key]) for key in left["weights"])
-    feedback = [(mine["h"], theirs["h"]) for mine, theirs in zip(left["reports"], right["reports"], strict=True) if "h" in mine]
+    reports = zip(left["reports"], right["reports"], strict=True)
+    feedback = [(mine["h"], theirs["h"]) for mine, theirs in reports if "h" in mine]
     assert bool(feedback) == name.startswith(("mpl", "smpl"))
     assert all(torch.equal(mine, theirs) and mine != 0 for mine, theirs in feedback)
 
@@ -85,7 +86,7 @@ def test_feedback_is_formed_once_a_step_from_all_micro_batches(tmp_path: Path) -
 def test_dropout_and_batch_statistics_depend_on_the_place_in_the_global_batch(
     two_ranks: Path, tmp_path: Path, name: str, settings: dict[str, Any]
 ) -> None:
-    """Two ranks with one micro-batch each are one rank with two; only BN's running averages are taken in another order."""
+    """Two ranks with one micro-batch each are one rank with two, but for the order that BN's averages are taken in."""
     halves = train_case(settings | {"accumulate": 2}, ALONE, tmp_path)["weights"]
     two = load(two_ranks, name, 0)["weights"]
     learned = {key: value for key, value in halves.items() if "running_" not in key and "tracked" not in key}

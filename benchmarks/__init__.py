@@ -1,0 +1,1 @@
+"""What is measured, and how; results are kept as JSON in ``benchmarks/results``."""

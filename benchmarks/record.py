@@ -1,0 +1,50 @@
+"""A result with what is needed to judge it: machine, versions, commit and command."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.durable import write_durably
+
+
+def save_record(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows and their circumstances as JSON."""
+    record = {
+        "command": " ".join(["smpl", *sys.argv[1:]]),
+        "commit": _commit(),
+        "machine": machine(),
+        "rows": list(rows),
+    }
+    write_durably(path, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def machine() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "cpu": _cpu_name(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> str | None:
+    """Return the commit of the tree that is measured, with ``+`` if files differ from it."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip() or None

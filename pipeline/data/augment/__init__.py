@@ -1,0 +1,24 @@
+"""Batched augmentation on the device: every random choice is made per sample, from (key, slot) alone."""
+
+from pipeline.data.augment.cutout import Cutout
+from pipeline.data.augment.options import AugmentOptions, build_views
+from pipeline.data.augment.pools import CIFAR, DIGITS, OPS, POOLS, Op, Pool
+from pipeline.data.augment.randaugment import RandAugment
+from pipeline.data.augment.view import Chain, View
+from pipeline.data.augment.weak import WeakView
+
+__all__ = [
+    "CIFAR",
+    "DIGITS",
+    "OPS",
+    "POOLS",
+    "AugmentOptions",
+    "Chain",
+    "Cutout",
+    "Op",
+    "Pool",
+    "RandAugment",
+    "View",
+    "WeakView",
+    "build_views",
+]

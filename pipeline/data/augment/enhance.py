@@ -1,0 +1,42 @@
+"""Color and sharpness: a step away from a duller copy of the image, its gray or its blur.
+
+result = image + amount * (image - dull copy): amount -1 is the dull copy, 0 the image, 1 twice its color or edges.
+Written as ``lerp`` toward the dull copy by -amount, which is exact at 0.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from pipeline.data.augment.draw import Draw
+
+
+def enhance(images: Tensor, draw: Draw) -> Tensor:
+    """Return uint8 [B, C, H, W], cut to whole levels as in PIL and torchvision."""
+    levels = images.to(torch.float32, memory_format=torch.contiguous_format)
+    for name, change in ENHANCED.items():
+        if name in draw.pool:
+            change(levels, images, draw.amount(name)[:, None, None, None])
+    return levels.clamp_(0, 255).to(torch.uint8)
+
+
+def color(levels: Tensor, images: Tensor, amount: Tensor) -> None:
+    """Step away from gray, PIL's fixed-point luma; an image of one channel has no color to change."""
+    if images.shape[1] == 1:
+        return
+    red, green, blue = images.split(1, dim=1)
+    gray = (red.int() * 19595).add_(green.int() * 38470).add_(blue.int() * 7471).add_(32768) >> 16
+    levels.lerp_(gray.float().expand_as(levels), -amount)
+
+
+def sharpness(levels: Tensor, images: Tensor, amount: Tensor) -> None:
+    """Step away from PIL's SMOOTH: 3 x 3 with a weight of 5 in the middle. The outermost pixels stay."""
+    narrow = images.to(torch.int16)
+    lines = narrow[..., :-2, :] + narrow[..., 1:-1, :] + narrow[..., 2:, :]
+    box = lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:]
+    smooth = (box + 4 * narrow[..., 1:-1, 1:-1]).float().div_(13).round_()
+    levels[..., 1:-1, 1:-1].lerp_(smooth, -amount)
+
+
+ENHANCED: Mapping[str, Callable[[Tensor, Tensor, Tensor], None]] = {"Color": color, "Sharpness": sharpness}

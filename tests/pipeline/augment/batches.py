@@ -1,0 +1,34 @@
+"""Images to test on: noise, smooth waves, and real digits."""
+
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from pipeline.data.augment.draw import Draw
+from pipeline.data.augment.pools import CIFAR, Pool
+
+
+def noise(batch: int = 8, channels: int = 3, height: int = 32, width: int = 32) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (batch, channels, height, width), dtype=torch.uint8, generator=generator)
+
+
+def smooth(batch: int = 8, channels: int = 3, height: int = 32, width: int = 32) -> Tensor:
+    """Noise of 4 x 4 blown up, in ranges that differ by image, so that contrast ops have work to do."""
+    small = noise(batch, channels, 4, 4).float()
+    large = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 255)
+    spread = torch.linspace(0.2, 1, batch)[:, None, None, None]
+    return (20 + large * spread * 0.9).to(torch.uint8)
+
+
+def digits(batch: int, size: int = 32) -> Tensor:
+    """Return scikit-learn's 8 x 8 digits, uint8 [batch, 1, size, size]."""
+    images = torch.tensor(load_digits().images[:batch], dtype=torch.float32)[:, None] * (255 / 16)
+    return F.interpolate(images, (size, size), mode="bilinear").to(torch.uint8)
+
+
+def forced(name: str, sign: float, grade: float, batch: int = 8, pool: Pool = CIFAR) -> Draw:
+    """Return a round in which every sample drew ``name``."""
+    op = torch.full((batch,), list(pool).index(name))
+    return Draw(pool, op, torch.full((batch,), sign), torch.full((batch,), grade))

@@ -1,0 +1,58 @@
+"""What the options admit, and what they refuse."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from pipeline.data.augment import POOLS, AugmentOptions, build_views
+from tests.pipeline.augment.batches import digits
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"flop": True},
+        {"pad": -1},
+        {"pad": 4.0},
+        {"flip": 1},
+        {"pool": "imagenet"},
+        {"ops": 9},
+        {"magnitude": 10.5},
+        {"magnitude": -1},
+        {"cutout": -2},
+        {"fill": 256},
+    ],
+)
+def test_wrong_options_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        AugmentOptions(**wrong)
+
+
+def test_an_unknown_pool_is_told_which_exist():
+    with pytest.raises(ValidationError, match="choose from cifar, digits"):
+        AugmentOptions(pool="imagenet")
+
+
+@pytest.mark.parametrize(("options", "size"), [({"pad": 9}, 32), ({"cutout": 17}, 32), ({"pad": 2}, 8)])
+def test_bounds_of_the_image_size(options, size):
+    with pytest.raises(ValueError, match=f"is above .* of the shorter side of {size} x {size} images$"):
+        build_views(AugmentOptions(**options), size, size)
+
+
+def test_every_option_is_described():
+    assert all(field.description for field in AugmentOptions.model_fields.values())
+
+
+def test_digits_at_their_own_size():
+    options = AugmentOptions(flip=False, pad=1, pool="digits", magnitude=5, cutout=2, fill=0)
+    images = digits(64, size=8)
+    for view in build_views(options, 8, 8):
+        assert view(images, 1, torch.arange(64)).float().std() > 10
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_no_rounds_and_no_cutout_leave_the_crop(pool):
+    options = AugmentOptions(pool=pool, ops=0, cutout=0, flip=False, pad=0)
+    images = digits(4)
+    _, strong = build_views(options, 32, 32)
+    assert torch.equal(strong(images, 1, torch.arange(4)), images)

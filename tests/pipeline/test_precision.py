@@ -1,0 +1,97 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from data_prep.errors import UsageError
+from pipeline.engine import precision
+from pipeline.engine.guard import NonFiniteError
+from pipeline.engine.trainer import Trainer
+from tests.pipeline.conftest import assert_same, weights_of
+
+CPU = torch.device("cpu")
+
+
+def test_auto_is_bf16_exactly_where_the_cpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for hardware, name in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(precision, "_has_bf16", lambda device, has=hardware: has)
+        assert precision.choose_precision("auto", CPU).name == name
+
+
+def test_fp16_is_refused_on_a_cpu() -> None:
+    with pytest.raises(UsageError, match="fp16.*bf16 or fp32"):
+        precision.choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("method", ["supervised", "uda", "mpl", "smpl"])
+def test_bf16_trains_close_to_fp32(make_trainer: Callable[..., Trainer], method: str) -> None:
+    losses = {}
+    for name in ("fp32", "bf16"):
+        trainer = make_trainer(out=name, method=method, precision=name, steps=4)
+        trainer.train(until=3)
+        losses[name] = trainer.runner.run(3, trainer.method.step(3), [trainer.loader.batch(3)])["loss"].item()
+        assert all(p.dtype is torch.float32 for p in trainer.evaluated.parameters)
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.1)
+
+
+def poison(trainer: Trainer, step: int, network: str) -> None:
+    """Make the gradient of ``network`` not a number at ``step``."""
+    parameter = trainer.networks[network].parameters[0]
+    parameter.register_hook(lambda grad: grad * float("nan") if trainer.step == step else grad)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_update(make_trainer: Callable[..., Trainer]) -> None:
+    good, bad = make_trainer(out="good"), make_trainer(out="bad")
+    poison(bad, 4, "model")
+    good.train(until=4)
+    expected_ids = bad.loader.sample_ids(4)
+    with pytest.raises(NonFiniteError, match="step 4") as caught:
+        bad.train()
+    assert str(expected_ids) in str(caught.value)
+    assert_same(good.networks["model"].module.state_dict() | {}, _without_statistics(bad, good))
+    assert bad.checkpoints.steps() == [3]
+
+
+def _without_statistics(bad: Trainer, good: Trainer) -> dict[str, torch.Tensor]:
+    """Return the weights of ``bad`` with BN's statistics of ``good``: those move in the forward pass already."""
+    state, other = bad.networks["model"].module.state_dict(), good.networks["model"].module.state_dict()
+    return {name: other[name] if "running" in name or "tracked" in name else value for name, value in state.items()}
+
+
+def test_loss_scaling_skips_an_overflow_and_goes_on(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """algorithms 9.18: with a scaler, an infinite gradient skips its step, and h of a student that stood still is 0."""
+    monkeypatch.setattr(precision.Precision, "scaled", property(lambda self: True))
+    trainer = make_trainer(method="mpl", steps=4)
+    student = trainer.networks["student"]
+    poison(trainer, 2, "student")
+    scale = student.scaler.get_scale()
+    trainer.train(until=2)
+    before = [p.detach().clone() for p in student.parameters]
+    momentum = [s["momentum_buffer"].clone() for s in student.optimizers["optimizer"].state.values()]
+    metrics = trainer.runner.run(2, trainer.method.step(2), [trainer.loader.batch(2)])
+    assert metrics["h"] == 0
+    assert all(torch.equal(p, q) for p, q in zip(before, student.parameters, strict=True))
+    after = [s["momentum_buffer"] for s in student.optimizers["optimizer"].state.values()]
+    assert all(torch.equal(p, q) for p, q in zip(momentum, after, strict=True))
+    assert student.scaler.get_scale() == scale / 2
+    trainer.step = 3
+    trainer.train()
+    assert not torch.equal(before[0], student.parameters[0])
+
+
+def test_with_and_without_loss_scaling_the_weights_agree(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scale is a power of two, so that fp32 gives the same bits; a forgotten unscale would clip or blow up."""
+    for form in ("recompute", "shared-graph"):
+        plain = make_trainer(out=f"plain-{form}", smpl={"form": form}, optimizer={"clip": 0.8})
+        plain.train()
+        with monkeypatch.context() as patch:
+            patch.setattr(precision.Precision, "scaled", property(lambda self: True))
+            scaled = make_trainer(out=f"scaled-{form}", smpl={"form": form}, optimizer={"clip": 0.8})
+            scaled.train()
+        plain_weights, scaled_weights = weights_of(plain), weights_of(scaled)
+        for name in plain_weights:
+            torch.testing.assert_close(plain_weights[name], scaled_weights[name], rtol=1e-4, atol=1e-5)

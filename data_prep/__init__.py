@@ -1,0 +1,1 @@
+"""Turn raw image data sets into checked, shardable training sets. Needs no torch."""

@@ -1,0 +1,80 @@
+"""Run a click command so that a user's mistake is one line on stderr and an exit code, never a traceback.
+
+0 done, 2 wrong usage or configuration, 3 bad data, 4 stopped by a signal, 1 anything else.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import click
+
+from data_prep.errors import UserError
+
+USAGE, STOPPED = 2, 4
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT arrived. Not an Exception, so that no handler of damaged input swallows it."""
+
+
+class _ExitCodes(click.Command):
+    def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]
+        """Run the command; in standalone mode exit the process."""
+        run = partial(super().main, args, standalone_mode=False, **extra)
+        return sys.exit(exit_code(run)) if standalone_mode else run()
+
+
+class Command(_ExitCodes):
+    """A click command with these exit codes, for any package's console script."""
+
+
+class CommandGroup(_ExitCodes, click.Group):
+    """A click group with these exit codes."""
+
+
+def exit_code(action: Callable[[], object]) -> int:
+    """Run the action with the stop signals caught and turn what it raises into a line and an exit code."""
+    try:
+        with stop_signals():
+            result = action()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except UserError as error:
+        return _complain(str(error), error.exit_code)
+    except (Stopped, KeyboardInterrupt, click.Abort) as stop:
+        return _complain(f"stopped by {stop or 'SIGINT'}; the same command goes on from here", STOPPED)
+    except OSError as error:
+        return _complain(str(error), 1)
+    return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """Raise Stopped on SIGTERM and SIGINT; outside the main thread, where Python allows no handler, do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    raise Stopped(signal.Signals(number).name)
+
+
+def _complain(text: str, code: int) -> int:
+    click.echo(f"error: {' '.join(text.split())}", err=True)
+    return code

@@ -1,0 +1,90 @@
+"""Files that stand whole under their final name or not at all, and the lock that keeps two writers apart."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from data_prep.errors import DataError
+
+PARTIAL = ".partial"
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
+    """The one line for a full disk, a read-only folder or a missing right."""
+    reason = error.strerror or str(error)
+    return DataError(f"cannot write {path}: {reason}; make room or rights there, or choose another folder")
+
+
+def make_folder(path: Path) -> None:
+    """Create the folder and its parents. Raises DataError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write under a partial name, fsync, rename, fsync the folder. Raises DataError and leaves nothing behind."""
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise cannot_write(path, error) from None
+
+
+def append_durably(path: Path, line: str) -> None:
+    """Append one line and fsync; a crash can tear only this last line. Raises DataError."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the renames and removals in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``; a second caller waits. It is freed when its holder dies. Raises DataError."""
+    descriptor = _acquire(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise cannot_write(path, error) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # The holder before us removed the file on release: then we hold a lock nobody else can see.
+            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)

@@ -1,0 +1,145 @@
+"""The manifest of a prepared data set: what stands in the folder, and how to know that it still does."""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from data_prep.durable import write_durably
+from data_prep.errors import DataError
+
+SCHEMA: int = 1
+MANIFEST = "manifest.json"
+MAX_SIDE = 4096
+
+Split = Literal["labeled", "unlabeled", "val", "test"]
+Option = int | bool | str
+SPLITS: tuple[Split, ...] = get_args(Split)
+SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
+STRICT: dict[str, Any] = {"strict": True, "extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file: its size in bytes, its number of samples and the sha256 of the whole file."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    name: str
+    split: str
+    samples: int
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that could leave the folder. Raises ValueError."""
+        match = SHARD_NAME.fullmatch(self.name)
+        if match is None or match[1] != self.split:
+            raise ValueError(f"shard name {self.name!r} is not {self.split}-NNNNNN.tar")
+        if self.samples < 1 or self.bytes < 1 or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"shard {self.name}: samples, bytes or sha256 out of range")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A prepared data set. ``shape`` is [H, W, C]; ``mean`` and ``std`` are per channel on the 0..255 scale.
+
+    ``counts`` holds the images of each class for each split (the unlabeled split is counted by its diagnostic truth);
+    ``labeled_ids`` the sorted keys of the labeled images, which are their indices in the source's training set;
+    ``sources`` the sha256 of each source file; ``options`` whatever part of the request shapes the content.
+    A split without samples (``val`` of 0) has no shards.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    dataset: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    image_format: str
+    counts: dict[str, tuple[int, ...]]
+    shards: tuple[Shard, ...]
+    labeled_ids: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    options: dict[str, Option]
+    sources: dict[str, str]
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        """Check the fields against each other. Raises ValueError."""
+        names = [shard.name for shard in self.shards]
+        channels = self.shape[2]
+        rules = {
+            "shape out of range": all(1 <= side <= MAX_SIDE for side in self.shape[:2]) and channels in (1, 3),
+            "a shard is listed twice": len(set(names)) == len(names),
+            f"counts must name the splits {', '.join(SPLITS)}": set(self.counts) == set(SPLITS),
+            "counts and classes differ": all(len(row) == len(self.classes) for row in self.counts.values()),
+            "mean and std need one value a channel": len(self.mean) == len(self.std) == channels,
+            "mean and std must be finite": all(map(math.isfinite, self.mean + self.std)),
+            "labeled_ids repeat": len(set(self.labeled_ids)) == len(self.labeled_ids),
+        }
+        broken = [text for text, holds in rules.items() if not holds]
+        if not broken:
+            broken = [
+                f"{name}: counts and shards differ" for name in SPLITS if self.samples(name) != self._counted(name)
+            ]
+        if not broken and len(self.labeled_ids) != self.samples("labeled"):
+            broken = ["labeled_ids and the labeled shards differ"]
+        if broken:
+            raise ValueError("; ".join(broken))
+
+    def split(self, name: str) -> tuple[Shard, ...]:
+        """The shards of one split, in order."""
+        return tuple(shard for shard in self.shards if shard.split == name)
+
+    def samples(self, name: str) -> int:
+        """The number of samples in one split."""
+        return sum(shard.samples for shard in self.split(name))
+
+    def _counted(self, name: str) -> int:
+        return sum(self.counts[name])
+
+    def to_json(self) -> str:
+        """The canonical text: keys sorted, one line a field, no time stamps."""
+        dumps = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
+        lines = (f'"{key}": {dumps(value)}' for key, value in sorted(asdict(self).items()))
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the canonical text: two prepared sets with the same fingerprint hold the same bytes."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write ``manifest.json`` atomically. Raises DataError."""
+    write_durably(folder / MANIFEST, manifest.to_json().encode())
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check ``manifest.json``. Raises DataError with a remedy if missing, damaged or of another schema."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - keeps the command line's start instant
+
+    path = folder / MANIFEST
+    remedy = "prepare the data set again into an empty folder with `smpl-data prepare`"
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: not a prepared data set; run `smpl-data prepare` first") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({error}); {remedy}") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path} has schema {schema!r}, this version reads {SCHEMA}; {remedy}")
+    missing = {field.name for field in fields(Manifest)} - set(content)
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(sorted(missing))}; {remedy}")
+    try:
+        return TypeAdapter(Manifest).validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{path} is damaged: {where + ': ' if where else ''}{first['msg']}; {remedy}") from None

@@ -1,0 +1,65 @@
+"""Run jobs over worker processes, a bounded number in memory at a time.
+
+Processes, not threads: encoding a 32x32 image is mostly Python, and two threads gain nothing over one (measured).
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from data_prep.errors import UserError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def available_cpus() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
+    """Yield the results as they finish. Raises what a job raised, and UserError if a worker was killed."""
+    if workers == 1:
+        yield from map(function, jobs)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow_parent)
+    try:
+        yield from _results(pool, function, jobs, 2 * workers)
+    except BrokenProcessPool:
+        raise UserError("a worker was killed (out of memory?); use fewer --workers, the same command goes on") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _results(
+    pool: ProcessPoolExecutor, function: Callable[[Job], Result], jobs: Iterable[Job], window: int
+) -> Generator[Result, None, None]:
+    pending: set[Future[Result]] = set()
+    for job in jobs:
+        pending.add(pool.submit(function, job))
+        if len(pending) >= window:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    yield from (future.result() for future in as_completed(pending))
+
+
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and never outlive it: a killed parent cannot say goodbye.
+
+    SIGTERM keeps its effect: the pool ends its other workers with it when one is lost.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
+
+
+def _exit_after_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)

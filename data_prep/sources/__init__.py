@@ -1,0 +1,18 @@
+"""The registry of data sets: a new one is a file beside these and a line here."""
+
+from data_prep.errors import UsageError
+from data_prep.sources import cifar, digits, svhn
+from data_prep.sources.base import Origin, RawSet, Source, check_raw
+
+__all__ = ["SOURCES", "Origin", "RawSet", "Source", "check_raw", "find_source"]
+
+SOURCES: dict[str, Source] = {
+    source.name: source for source in (digits.SOURCE, cifar.CIFAR10, cifar.CIFAR100, svhn.SOURCE)
+}
+
+
+def find_source(name: str) -> Source:
+    """The source of that name. Raises UsageError naming the known ones."""
+    if name not in SOURCES:
+        raise UsageError(f"unknown data set {name!r}; known are {', '.join(SOURCES)}")
+    return SOURCES[name]

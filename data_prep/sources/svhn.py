@@ -1,0 +1,81 @@
+"""SVHN's cropped digits from the official .mat files (Netzer et al., 2011, http://ufldl.stanford.edu/housenumbers).
+
+URLs and md5 are those that torchvision states. The files label the digit zero as 10; here it is 0.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.errors import DataError
+from data_prep.images import Pixels
+from data_prep.sources.base import Origin, RawSet, Source
+from data_prep.sources.download import Remote, fetch
+from data_prep.split import Labels
+
+_SITE = "http://ufldl.stanford.edu/housenumbers"
+TRAIN = Remote(f"{_SITE}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373")
+TEST = Remote(f"{_SITE}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3")
+EXTRA = Remote(f"{_SITE}/extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec44a7")
+
+
+def load(origin: Origin) -> RawSet:
+    """Load both sets, uint8 [N, 32, 32, 3]; with ``extra`` its images follow the training images. Raises DataError."""
+    remotes = (TRAIN, EXTRA, TEST) if origin.extra else (TRAIN, TEST)
+    checksums: dict[str, str] = {}
+    parts: list[tuple[Pixels, Labels]] = []
+    for remote in remotes:
+        path = _locate(remote, origin.path)
+        checksums[remote.name] = _check(path, remote, checksum=origin.checksum)
+        parts.append(_read(path))
+    *train, (test_images, test_labels) = parts
+    train_images, train_labels = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
+    return RawSet(train_images, train_labels, test_images, test_labels, checksums)
+
+
+def _locate(remote: Remote, source: Path | None) -> Path:
+    if source is None:
+        return fetch(remote)
+    path = source / remote.name
+    if not path.is_file():
+        raise DataError(f"{path} is missing; --source takes the folder with SVHN's official .mat files")
+    return path
+
+
+def _check(path: Path, remote: Remote, *, checksum: bool) -> str:
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() if checksum else ""
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if checksum and md5 != remote.md5:
+        raise DataError(f"{path} is not the published file (md5 {md5}); get it again or use --checksum off")
+    return sha256
+
+
+def _read(path: Path) -> tuple[Pixels, Labels]:
+    from scipy.io import loadmat  # noqa: PLC0415
+
+    try:
+        content = loadmat(path, variable_names=["X", "y"])
+        pixels, labels = content["X"], content["y"]
+    except Exception as error:  # a damaged file can raise anything
+        raise DataError(f"{path}: not a readable .mat file ({type(error).__name__}: {error})") from None
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (32, 32, 3):
+        raise DataError(f"{path}: X is {pixels.dtype} {pixels.shape}, not uint8 [32, 32, 3, N]")
+    if not np.issubdtype(labels.dtype, np.number):
+        raise DataError(f"{path}: y holds no numbers")
+    numbers = labels.astype(np.int64).reshape(-1)
+    return np.ascontiguousarray(pixels.transpose(3, 0, 1, 2)), np.where(numbers == 10, 0, numbers)
+
+
+SOURCE = Source(
+    "svhn",
+    tuple("0123456789"),
+    labels=1000,
+    val=1000,
+    shard_size=2000,
+    load=load,
+    files=(TRAIN.name, TEST.name),
+    has_extra=True,
+)

@@ -1,0 +1,50 @@
+"""Class-balanced splits as a pure function of the labels and a seed.
+
+Every index gets the rank blake2b("{seed}/{purpose}/{index}"), 16 bytes; a choice of n per class is the n lowest ranks
+of each class, an order is the ranks sorted. Nothing else enters: no random generator, machine, process count or NumPy
+version. So a choice of fewer labels is a subset of a choice of more with the same seed and validation set.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Labels = NDArray[np.int64]
+
+
+def rank(seed: int, purpose: str, index: int) -> bytes:
+    """The sort key of one index."""
+    return hashlib.blake2b(f"{seed}/{purpose}/{index}".encode(), digest_size=16).digest()
+
+
+def shuffled(indices: Iterable[int], seed: int, purpose: str) -> list[int]:
+    """The indices in the order of their ranks."""
+    return sorted((int(index) for index in indices), key=lambda index: rank(seed, purpose, index))
+
+
+def take_balanced(labels: Labels, pool: Labels, per_class: int, seed: int, purpose: str) -> Labels:
+    """Choose ``per_class`` of the indices in ``pool`` from each class in ``labels`` [N]; returns them sorted."""
+    chosen: list[int] = []
+    for name in np.unique(labels):
+        chosen += shuffled(pool[labels[pool] == name], seed, purpose)[:per_class]
+    return np.array(sorted(chosen), dtype=np.int64)
+
+
+def divide(labels: Labels, *, labeled: int, val: int, seed: int, include_labeled: bool) -> dict[str, Labels]:
+    """Divide a training set into sorted indices for ``val``, then ``labeled``, and the rest as ``unlabeled``.
+
+    ``labeled`` and ``val`` are images per class, which the caller has checked against every class.
+    """
+    everything = np.arange(len(labels), dtype=np.int64)
+    val_ids = take_balanced(labels, everything, val, seed, "val")
+    rest = np.setdiff1d(everything, val_ids)
+    labeled_ids = take_balanced(labels, rest, labeled, seed, "labeled")
+    unlabeled_ids = rest if include_labeled else np.setdiff1d(rest, labeled_ids)
+    return {"labeled": labeled_ids, "unlabeled": unlabeled_ids, "val": val_ids}
+
+
+def writing_order(split: str, indices: Iterable[int], seed: int) -> list[int]:
+    """The shuffled order in which a split is written; the test split never depends on the seed."""
+    return shuffled(indices, 0 if split == "test" else seed, f"order-{split}")

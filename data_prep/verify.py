@@ -1,0 +1,114 @@
+"""Check a prepared data set from the manifest down to every image, and list all damage instead of the first."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.durable import PARTIAL
+from data_prep.errors import DataError
+from data_prep.images import decode_image
+from data_prep.manifest import SPLITS, Manifest, Shard, load_manifest
+from data_prep.pool import available_cpus, run_jobs
+from data_prep.shards import Fault, Sample, compare_bytes, load_bytes, scan_shard
+
+SAMPLES_PER_WORKER = 10000  # below this a worker costs more to start than it saves
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One shard to look at."""
+
+    folder: Path
+    shard: Shard
+    shape: tuple[int, int, int]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a shard holds: the key and label of each whole sample, and all damage."""
+
+    split: str
+    samples: tuple[tuple[int, int], ...]
+    faults: tuple[Fault, ...]
+
+
+def find_damage(folder: Path, workers: int | None = None) -> list[str]:
+    """All damage, one line each; an empty list is a good data set. Raises DataError if the manifest itself is bad."""
+    manifest = load_manifest(folder)
+    jobs = [Inspection(folder, shard, manifest.shape, len(manifest.classes)) for shard in manifest.shards]
+    samples = sum(shard.samples for shard in manifest.shards)
+    count = workers or max(1, min(available_cpus(), samples // SAMPLES_PER_WORKER))
+    with closing(run_jobs(inspect_shard, jobs, count)) as results:
+        findings = list(results)
+    lines = sorted(str(fault) for finding in findings for fault in finding.faults)
+    lines += [line for split in SPLITS for line in _split_damage(manifest, split, _keys(findings, split))]
+    return [*lines, *_overlaps(manifest, findings), *_strangers(folder, manifest)]
+
+
+def inspect_shard(job: Inspection) -> Finding:
+    """Check size, sha256, members, labels and every image of one shard."""
+    samples: list[tuple[int, int]] = []
+    faults: list[Fault] = []
+    for item in _scan(job):
+        if isinstance(item, Fault):
+            faults.append(item)
+            continue
+        samples.append((item.key, item.known_class))
+        faults += _sample_faults(item, job)
+    return Finding(job.shard.split, tuple(samples), tuple(faults))
+
+
+def _scan(job: Inspection) -> Iterator[Sample | Fault]:
+    try:
+        content = load_bytes(job.folder / job.shard.name)
+    except DataError:
+        yield Fault(job.shard.name, None, "missing or unreadable")
+        return
+    if fault := compare_bytes(content, job.shard):
+        yield fault
+    yield from scan_shard(content, job.shard)
+
+
+def _sample_faults(sample: Sample, job: Inspection) -> Iterator[Fault]:
+    if sample.known_class >= job.classes:
+        yield Fault(job.shard.name, sample.key, f"label {sample.known_class} of {job.classes} classes")
+    try:
+        decode_image(sample.image, job.shape)
+    except DataError as error:
+        yield Fault(job.shard.name, sample.key, str(error))
+
+
+def _keys(findings: list[Finding], split: str) -> list[tuple[int, int]]:
+    return [sample for finding in findings if finding.split == split for sample in finding.samples]
+
+
+def _split_damage(manifest: Manifest, split: str, samples: list[tuple[int, int]]) -> Iterator[str]:
+    keys = [key for key, _ in samples]
+    if repeated := len(keys) - len(set(keys)):
+        yield f"{split}: {repeated} keys stand twice"
+    labels = np.array([label for _, label in samples if label < len(manifest.classes)], dtype=np.int64)
+    found = np.bincount(labels, minlength=len(manifest.classes))
+    for name, has, wants in zip(manifest.classes, found, manifest.counts[split], strict=True):
+        if has != wants:
+            yield f"{split}: class {name!r} has {has} samples, the manifest says {wants}"
+    if split == "labeled" and set(keys) != set(manifest.labeled_ids):
+        yield "labeled: the keys are not the manifest's labeled_ids"
+
+
+def _overlaps(manifest: Manifest, findings: list[Finding]) -> Iterator[str]:
+    labeled, unlabeled, val = ({key for key, _ in _keys(findings, split)} for split in ("labeled", "unlabeled", "val"))
+    if shared := val & (labeled | unlabeled):
+        yield f"val: {len(shared)} of its images are in the training splits as well"
+    if not manifest.options.get("include_labeled") and (shared := labeled & unlabeled):
+        yield f"unlabeled: {len(shared)} of its images are in the labeled split, which the options exclude"
+
+
+def _strangers(folder: Path, manifest: Manifest) -> Iterator[str]:
+    known = {shard.name for shard in manifest.shards}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".tar", PARTIAL) and path.name not in known:
+            yield f"{path.name}: not in the manifest"

@@ -1,0 +1,1 @@
+"""Writers of prepared samples, one file a format."""

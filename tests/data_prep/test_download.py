@@ -1,0 +1,105 @@
+"""A download goes on where it was cut, is checked, and offline it says what to do."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from data_prep.errors import DataError
+from data_prep.sources import SOURCES, Origin, download
+from data_prep.sources.download import Remote, cache_folder, fetch
+
+CONTENT = bytes(range(256)) * 2000
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+class Cutting(BaseHTTPRequestHandler):
+    """Serves CONTENT; the first transfer ends after 100,000 bytes."""
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        self.server.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start : 100_000 if len(self.server.asked) == 1 else None])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with HTTPServer(("127.0.0.1", 0), Cutting) as server:
+        server.asked, server.ranges = [], True
+        server.url = f"http://127.0.0.1:{server.server_port}/file.bin"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_cut_transfer_resumes(server):
+    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=100000-"]
+    assert [path.name for path in cache_folder().iterdir()] == ["file.bin"]
+
+
+def test_cached_file_is_not_fetched_again(server):
+    first = fetch(Remote(server.url, MD5))
+    server.asked.clear()
+    assert fetch(Remote(server.url, MD5)) == first
+    assert server.asked == []
+
+
+def test_part_of_an_earlier_call_is_continued(server):
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "file.bin.part").write_bytes(CONTENT[:300_000])
+    server.asked.append("not the first any more")
+    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+    assert server.asked[1:] == ["bytes=300000-"]
+
+
+def test_server_without_ranges_starts_over(server):
+    server.ranges = False
+    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+
+
+def test_overlong_part_starts_over(server):
+    cache_folder().mkdir(parents=True)
+    (cache_folder() / "file.bin.part").write_bytes(CONTENT + b"x")
+    server.asked.append("not the first any more")
+    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+
+
+def test_other_bytes_are_refused_and_removed(server):
+    with pytest.raises(DataError, match="published is 0000"):
+        fetch(Remote(server.url, "0" * 32))
+    assert list(cache_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
+def test_offline_says_what_to_put_where(name, monkeypatch):
+    monkeypatch.setattr(download.time, "sleep", lambda _: pytest.fail("offline, it should not wait"))
+    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
+    with pytest.raises(DataError) as caught:
+        SOURCES[name].load(Origin())
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "Name or service not known" in text
+    assert f"put the file at {cache_folder()}" in text
+    assert "--source" in text
+
+
+def refuse(*_, **__):
+    raise download.urllib.error.URLError("Name or service not known")

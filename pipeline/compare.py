@@ -51,7 +51,12 @@ class Cell:
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--dataset", default="digits", help="Name of the data set.")
-@click.option("--methods", default="supervised,uda,mpl,smpl", help="Methods, separated by commas.")
+@click.option(
+    "--methods",
+    metavar="ROWS",
+    default="supervised,uda,mpl,smpl",
+    help="Rows: METHOD[:KEY=VALUE]..., separated by commas.",
+)
 @click.option("--ablate-meta", is_flag=True, help="Add a row without the meta term for each method that has one.")
 @click.option("--seeds", default=5, type=click.IntRange(1), help="Runs of each method; every seed has its own labels.")
 @click.option("--steps", type=int, help="Training steps.  [default: the recipe's]")
@@ -118,11 +123,12 @@ def write_table(out: Path, cells: Iterable[Cell]) -> None:
 
 
 def _variants(methods: Iterable[str], ablate_meta: bool) -> Iterable[Variant]:
-    for method in methods:
-        yield Variant(method, method)
+    for text in methods:
+        method, *settings = text.split(":")
+        yield Variant(text.replace(":", " "), method, tuple(settings))
         key = METHODS.load(method).meta_weight
         if ablate_meta and key:
-            yield Variant(f"{method}-without-meta", method, (f"{key}=0.0",))
+            yield Variant(f"{text.replace(':', ' ')} {key}=0", method, (*settings, f"{key}=0.0"))
 
 
 def _run(cell: Cell, arguments: Sequence[str], environment: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ class Batch:
     """
 
     labeled: Tensor
-    """Weak view of the labeled images."""
+    """View of the labeled images: weak unless the recipe says otherwise."""
     labels: Tensor
     """int64 [B]."""
     weak: Tensor

@@ -17,6 +17,7 @@ from pipeline.engine.distributed import World
 class Views:
     """The augmentation policies of a run."""
 
+    labeled: View
     weak: View
     strong: View
 
@@ -54,7 +55,7 @@ class ResidentLoader:
         """Return this rank's slice of the global batch of ``step``."""
         slots, indices = self._draw(self.labeled_order, step, self.batch_size)
         images = self.labeled.images[indices]
-        labeled = self.views.weak(images, derive_key(self.seed, step, "labeled view"), slots)
+        labeled = self.views.labeled(images, derive_key(self.seed, step, "labeled view"), slots)
         labels = self.labeled.labels[indices]
         if self.unlabeled is None or self.unlabeled_order is None:
             nothing = images[:0]

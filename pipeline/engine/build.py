@@ -56,7 +56,7 @@ def build_loader(config: Config, data: TrainingData, world: World) -> ResidentLo
     return ResidentLoader(
         data.labeled,
         data.unlabeled,
-        Views(weak, strong),
+        Views({"weak": weak, "strong": strong}[config.augment.labeled], weak, strong),
         world,
         batch_size=config.batch_size,
         mu=config.mu,

@@ -67,7 +67,13 @@ def test_the_fingerprint_covers_what_shapes_the_weights_and_no_more() -> None:
     config = resolve({}, {})
     same = {"steps": 17, "accumulate": 2, "eval_every": 3, "save_every": 3, "log_every": 3}
     assert all(resolve({}, {key: value}).fingerprint() == config.fingerprint() for key, value in same.items())
-    other: list[dict[str, Any]] = [{"seed": 1}, {"smpl": {"weight": 0.0}}, {"model": {"width": 4}}, {"mu": 3}, {"ema": 0.5}]
+    other: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"smpl": {"weight": 0.0}},
+        {"model": {"width": 4}},
+        {"mu": 3},
+        {"ema": 0.5},
+    ]
     assert all(resolve({}, change).fingerprint() != config.fingerprint() for change in other)
 
 

@@ -47,7 +47,8 @@ def test_the_stream_does_not_depend_on_how_it_is_read() -> None:
 
 def test_every_world_size_sees_the_same_global_batches() -> None:
     config, data = make_config(batch_size=8), make_data()
-    views = Views(*build_views(config.augment, 8, 8))
+    weak, strong = build_views(config.augment, 8, 8)
+    views = Views(weak, weak, strong)
 
     def batches(size: int) -> list[torch.Tensor]:
         loaders = [

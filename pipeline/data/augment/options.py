@@ -1,5 +1,7 @@
 """The augmentation part of a recipe, and the two views that it stands for."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.data.augment.cutout import Cutout
@@ -14,6 +16,7 @@ class AugmentOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    labeled: Literal["weak", "strong"] = Field("weak", description="View that labeled images are learned from.")
     flip: bool = Field(True, description="Mirror left to right with probability 1/2. Off for digits.")
     pad: int = Field(4, ge=0, description="Padding of the random crop, pixels; at most a quarter of the shorter side.")
     pool: str = Field("cifar", description="Ops of RandAugment: cifar or digits.")

@@ -73,7 +73,7 @@ def merge(under: Tree, over: Tree) -> dict[str, Any]:
 
 
 def _extends(old: Tree, new: Tree) -> bool:
-    return bool(new.get("name", old.get("name")) == old.get("name"))
+    return "name" not in old or "name" not in new or old["name"] == new["name"]
 
 
 def _known_sections() -> dict[str, type[BaseModel]]:

@@ -87,7 +87,11 @@ def read_config(recipe: str | None, flags: dict[str, Any], settings: tuple[str, 
 
 
 def check_run(config: Config, out: Path, processes: int) -> None:
-    """Refuse a batch that does not divide, and a run folder that holds another run. Raises UsageError."""
+    """Refuse what this machine cannot run, and a run folder that holds another run. Raises UsageError."""
+    from pipeline.engine.distributed import this_device  # noqa: PLC0415
+    from pipeline.engine.precision import choose_precision  # noqa: PLC0415
+
+    choose_precision(config.precision, this_device())
     if problem := batch_error(config, processes):
         raise UsageError(problem)
     path = out / CONFIG

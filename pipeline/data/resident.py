@@ -39,7 +39,8 @@ def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> Re
         DataError: a shard is missing or damaged.
     """
     shards = manifest.split(split)
-    mine = [decode_shard(folder, shard, manifest.shape) for shard in shards[world.rank :: world.size]]
+    own = shards[world.rank :: world.size]
+    mine = world.together(lambda: [decode_shard(folder, shard, manifest.shape) for shard in own])
     height, width, channels = manifest.shape
     local = (
         _join([ids for ids, _, _ in mine], np.zeros(0, np.int64)),

@@ -1,14 +1,19 @@
 """The world: this process's rank, its device, and the reductions that make local values global."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from data_prep.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,24 @@ class World:
             dist.broadcast(part, src=rank)
         return torch.cat(parts)
 
-    def barrier(self) -> None:
-        if self.size > 1:
-            self.any(False)
-
-    def from_main(self, value: object) -> object:
-        """Return rank 0's ``value``, a plain picklable object, on every rank."""
+    def gather(self, value: T) -> list[T]:
+        """Return every rank's ``value``, a plain picklable object, in the order of the ranks."""
         if self.size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-        return box[0]
+            return [value]
+        everyone: list[Any] = [None] * self.size
+        dist.all_gather_object(everyone, value)
+        return everyone
+
+    def together(self, action: Callable[[], T]) -> T:
+        """Run ``action`` on every rank and wait for all; a UserError on one of them is raised on each."""
+        error: UserError | None = None
+        try:
+            result = action()
+        except UserError as raised:
+            error = raised
+        if self.any(error is not None):
+            raise next(raised for raised in self.gather(error) if raised is not None)
+        return result
 
     def average_statistics(self, networks: Iterable[nn.Module]) -> None:
         """Average BN's running statistics over ranks, so that every rank holds the state that is saved.
@@ -90,12 +102,16 @@ class World:
         )
 
 
+def this_device(local_rank: int = 0) -> torch.device:
+    """Return the GPU of a rank on this machine, or the CPU where there is none."""
+    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+
 def join_world() -> World:
     """Join the process group that torchrun describes in the environment, or be a world of one."""
     size, local_rank = _variable("WORLD_SIZE", 1), _variable("LOCAL_RANK", 0)
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", local_rank)
+    device = this_device(local_rank)
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     if size > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

@@ -6,6 +6,7 @@ passed on, and only a worker that was *killed* is worth another try, since an er
 
 import logging
 import os
+import signal
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -58,11 +59,22 @@ def _attempt(agent: Namespace) -> int:
     try:
         run_agent(agent)
     except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
-        return min(codes)
+        failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
+        return first_cause([failure.exitcode for failure in failures])
     except SignalException:
         return _outcome_after_signal()
     return 0
+
+
+def first_cause(codes: list[int]) -> int:
+    """Return the exit code that explains the others, given in the order of their coming.
+
+    A rank that was killed takes the others with it, by errors of lost connections; a rank that failed makes the agent
+    end the others by SIGTERM.
+    """
+    killed = [code for code in codes if code < 0 and code != -signal.SIGTERM]
+    failed = [code for code in codes if code > 0]
+    return [*killed, *failed, *codes][0]
 
 
 def _outcome_after_signal() -> int:

@@ -132,7 +132,9 @@ class Network:
     def _wrap(self) -> nn.Module:
         if self.world.size == 1:
             return self.module
-        return DistributedDataParallel(self.module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        parallel = DistributedDataParallel(self.module, gradient_as_bucket_view=True)
+        parallel.broadcast_buffers = False  # no argument: its name changes between torch 2.11 and 2.15
+        return parallel
 
 
 def _nesterov(module: nn.Module, options: OptimizerOptions) -> torch.optim.SGD:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from data_prep.durable import write_durably
+from data_prep.errors import UserError
 from data_prep.manifest import Manifest, load_manifest
 from pipeline.config import Config
 from pipeline.data.resident import load_split
@@ -31,6 +32,10 @@ def run_rank(config: Config, data: Path, out: Path) -> int:
     world = join_world()
     try:
         train(config, data, out, world)
+    except UserError as error:
+        if world.main:
+            raise
+        return error.exit_code
     except StoppedError:
         note_outcome(STOPPED)
         return _end(world, "stopped and saved; the same command resumes", STOPPED)

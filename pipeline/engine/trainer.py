@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from data_prep.errors import DataError
@@ -149,14 +148,13 @@ class Trainer:
             self.runner.guard.check()
         except NonFiniteError as error:
             step = error.args[0]
-            ids = _gather(self.loader.sample_ids(step), self.world)
+            everyone = self.world.gather(self.loader.sample_ids(step))
+            ids = {name: [sample for mine in everyone for sample in mine[name]] for name in everyone[0]}
             raise NonFiniteError(f"step {step}: a gradient is not finite; sample ids of its batch: {ids}") from None
 
     def save(self) -> None:
-        """Save the state after the steps done so far; rank 0 writes, all wait."""
-        if self.world.main:
-            self.checkpoints.save(self.step, self.state_dict())
-        self.world.barrier()
+        """Save the state after the steps done so far; rank 0 writes, all wait and learn of a failure."""
+        self.world.together(lambda: self.checkpoints.save(self.step, self.state_dict()) if self.world.main else None)
 
     def restore(self) -> list[str]:
         """Load the newest undamaged checkpoint if there is one; return a line for each damaged one."""
@@ -191,12 +189,3 @@ class Trainer:
 
 def _copy(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in state.items()}
-
-
-def _gather(ids: dict[str, list[int]], world: World) -> dict[str, list[int]]:
-    """Return the ids of all ranks together."""
-    if world.size == 1:
-        return ids
-    everyone: list[Any] = [None] * world.size
-    dist.all_gather_object(everyone, ids)
-    return {name: [sample for mine in everyone for sample in mine[name]] for name in ids}

@@ -8,7 +8,7 @@ from pipeline.methods.phase import Phases, Update
 
 
 class Supervised(Method):
-    """Cross-entropy on the weak view of the labeled images."""
+    """Cross-entropy on the view of the labeled images."""
 
     unlabeled = False
 

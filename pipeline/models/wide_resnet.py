@@ -7,7 +7,7 @@ statistics mean nothing for the first thousands of steps; the default here is 0.
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,6 +22,13 @@ class WideResNetOptions(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     bn_momentum: float = Field(0.01, gt=0, le=1, description="share of a new batch in BN's running statistics")
 
+    @field_validator("depth")
+    @classmethod
+    def _fits_blocks(cls, depth: int) -> int:
+        if depth < 10 or (depth - 4) % 6:
+            raise ValueError(f"should be 6n + 4 (10, 16, 22, 28, 40, ...), not {depth}")
+        return depth
+
 
 class WideResNet(nn.Module):
     """WRN-depth-width: [B, C, H, W] normalized images to [B, classes] logits; any H, W of at least 8."""
@@ -30,9 +37,7 @@ class WideResNet(nn.Module):
 
     def __init__(self, options: WideResNetOptions, task: Task) -> None:
         super().__init__()
-        blocks, rest = divmod(options.depth - 4, 6)
-        if rest or blocks < 1:
-            raise ValueError(f"depth must be 6n + 4 (10, 16, 22, 28, 40, ...), not {options.depth}")
+        blocks = (options.depth - 4) // 6
         widths = [16 * options.width, 32 * options.width, 64 * options.width]
         self.stem = nn.Conv2d(task.shape[0], 16, 3, padding=1, bias=False)
         self.groups = nn.Sequential()

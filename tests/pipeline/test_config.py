@@ -55,6 +55,7 @@ def test_a_value_is_read_as_in_yaml_and_scientific_notation_is_a_number() -> Non
 def test_another_model_does_not_inherit_the_options_of_the_recipe_s() -> None:
     assert merge({"model": {"name": "a", "width": 3}}, {"model": {"name": "b"}}) == {"model": {"name": "b"}}
     assert merge({"model": {"name": "a", "width": 3}}, {"model": {"depth": 1}})["model"]["width"] == 3
+    assert merge({"model": {"depth": 1}}, {"model": {"name": "a"}})["model"] == {"depth": 1, "name": "a"}
 
 
 def test_a_resolved_configuration_is_a_recipe_of_itself() -> None:

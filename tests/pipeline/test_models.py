@@ -23,7 +23,7 @@ def test_wide_resnets_have_the_published_numbers_of_parameters() -> None:
 
 
 def test_a_depth_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="6n \\+ 4"):
+    with pytest.raises(ValueError, match=r"6n \+ 4"):
         parameters(27, 2)
 
 

@@ -19,7 +19,7 @@ def test_auto_is_bf16_exactly_where_the_cpu_computes_in_it(monkeypatch: pytest.M
 
 
 def test_fp16_is_refused_on_a_cpu() -> None:
-    with pytest.raises(UsageError, match="fp16.*bf16 or fp32"):
+    with pytest.raises(UsageError, match=r"fp16 .* bf16 or fp32"):
         precision.choose_precision("fp16", CPU)
 
 

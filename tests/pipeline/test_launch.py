@@ -1,0 +1,138 @@
+"""Two real processes, really stopped and really killed: the run that follows is the run that was never disturbed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.engine.launch import first_cause
+
+STEPS = 160
+ARGUMENTS = ["--steps", str(STEPS), "--batch-size", "8", "--mu", "3", "--set", "log_every=1"]
+ARGUMENTS += ["--set", "save_every=10", "--set", "model.width=8", "--set", "model.dropout=0.2"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def command(out: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline.train", "--nproc", "2", "--out", out, *ARGUMENTS]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return os.environ | {"SMPL_DATA": str(home / "data"), "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def start(home: Path, out: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command(out), cwd=home, env=environment(home), stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(home: Path, out: str) -> subprocess.CompletedProcess[str]:
+    settings = {"cwd": home, "env": environment(home), "capture_output": True, "text": True, "timeout": 120}
+    return subprocess.run(command(out), check=False, **settings)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(home: Path) -> dict[str, torch.Tensor]:
+    done = finish(home, "undisturbed")
+    assert done.returncode == 0, done.stderr
+    return load_file(home / "undisturbed" / "model.safetensors")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.02)
+
+
+def steps_logged(home: Path, out: str) -> int:
+    path = home / out / "metrics.jsonl"
+    return path.read_text().count('"group": "train"') if path.exists() else 0
+
+
+def rank_process(launcher: int, rank: int) -> int:
+    """Return the process id of a rank that ``launcher`` started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except (OSError, IndexError):
+            continue
+        if parent == launcher and f"RANK={rank}".encode() in variables:
+            return int(folder.name)
+    raise LookupError(rank)
+
+
+def test_the_first_cause_explains_the_other_exit_codes() -> None:
+    for codes, cause in {(1, -9): -9, (-15, -9): -9, (3, -15): 3, (-15, 3): 3, (2, 1): 2, (-15,): -15}.items():
+        assert first_cause(list(codes)) == cause
+
+
+def assert_same_model(home: Path, out: str, expected: dict[str, torch.Tensor]) -> None:
+    found = load_file(home / out / "model.safetensors")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert json.loads((home / out / "summary.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_saves_exits_with_4_and_goes_on(
+    home: Path, undisturbed: dict[str, torch.Tensor], number: signal.Signals
+) -> None:
+    out = number.name
+    process = start(home, out)
+    wait_for(lambda: steps_logged(home, out) > 13)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 4, errors
+    assert "stopped and saved" in errors
+    assert "Traceback" not in errors
+    assert not (home / out / "summary.json").exists()
+    done = finish(home, out)
+    assert done.returncode == 0, done.stderr
+    assert "resuming at step" in done.stdout
+    assert_same_model(home, out, undisturbed)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_is_replaced_and_the_result_is_the_same_to_the_bit(
+    home: Path, undisturbed: dict[str, torch.Tensor], rank: int
+) -> None:
+    out = f"killed-{rank}"
+    process = start(home, out)
+    wait_for(lambda: steps_logged(home, out) > 13)
+    os.kill(rank_process(process.pid, rank), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "killed by signal 9; going on from the last checkpoint" in errors
+    assert_same_model(home, out, undisturbed)
+
+
+def test_torchrun_itself_runs_the_same_training(home: Path, undisturbed: dict[str, torch.Tensor]) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    module = ["-m", "pipeline.train", "--out", "torchrun", *ARGUMENTS]
+    subprocess.run([*torchrun, *module], cwd=home, env=environment(home), check=True, timeout=120)
+    assert_same_model(home, "torchrun", undisturbed)
+
+
+def test_damaged_data_is_exit_code_3_through_the_launcher(home: Path, undisturbed: dict[str, torch.Tensor]) -> None:
+    shard = next((home / "data" / "digits-20-seed0").glob("val-*.tar"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:600] + bytes([whole[600] ^ 1]) + whole[601:])
+    done = finish(home, "damaged")
+    shard.write_bytes(whole)
+    assert done.returncode == 3, done.stderr
+    assert shard.name in done.stderr
+    assert "Traceback" not in done.stderr

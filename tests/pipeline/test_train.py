@@ -1,0 +1,166 @@
+"""The command smpl-train: from a name to a trained model, and what it says when it cannot."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from data_prep.manifest import load_manifest
+from pipeline.config import Config
+from pipeline.engine.build import build_module
+from pipeline.models.task import Task
+from pipeline.recipes import load_recipe
+from pipeline.resolve import resolve
+from pipeline.train import main
+
+SHORT = ["--steps", "4", "--batch-size", "4", "--mu", "2", "--set", "log_every=2", "--set", "eval_every=2"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SMPL_DATA", str(tmp_path / "data"))
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_no_argument_but_length_trains_evaluates_and_writes_the_run_folder() -> None:
+    result = run(*SHORT)
+    assert result.exit_code == 0, result.output
+    assert "test accuracy" in result.stdout
+    folder = Path("runs/digits-smpl-seed0")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["results"]) == {"last, averaged", "last, raw", "best, averaged", "best, raw"}
+    assert all({"val", "test"} == row.keys() for row in summary["results"].values())
+    assert summary["labels"] == 20
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["group"] == "train"] == [2, 4]
+    assert {"loss", "h", "mask", "pseudo_precision", "images_per_s", "data_wait", "lr"} <= lines[0].keys()
+    assert {line["group"] for line in lines} == {"train", "val/ema", "val/raw"}
+    assert list((folder / "events").iterdir())
+    assert list((folder / "checkpoints").glob("*.pt"))
+
+
+def test_the_exported_model_is_the_averaged_one_and_says_how_to_build_it() -> None:
+    run(*SHORT)
+    path = Path("runs/digits-smpl-seed0/model.safetensors")
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    config: Config = resolve(load_recipe("runs/digits-smpl-seed0/config.yaml"), {})
+    assert json.loads(metadata["model"]) == config.model
+    assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
+    task = Task.of(load_manifest(Path("data/digits-20-seed0")))
+    build_module(config, "model", task).load_state_dict(load_file(path))
+
+
+def test_the_same_call_again_trains_no_further_and_tells_the_result() -> None:
+    first, second = run(*SHORT), run(*SHORT)
+    assert second.exit_code == 0
+    assert "resuming at step 4 of 4" in second.stdout
+    assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
+
+
+def test_more_steps_go_on_from_where_the_run_was() -> None:
+    run(*SHORT)
+    result = run(*SHORT, "--steps", "6")
+    assert result.exit_code == 0
+    assert "resuming at step 4 of 6" in result.stdout
+    lines = [json.loads(line) for line in Path("runs/digits-smpl-seed0/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["group"] == "train"] == [2, 4, 6]
+
+
+def test_another_configuration_in_the_same_folder_is_refused_with_the_keys() -> None:
+    run(*SHORT)
+    result = run(*SHORT, "--set", "uda.weight=3", "--set", "ema=0.5")
+    assert result.exit_code == 2
+    assert "uda.weight 4.0 there, 3" in result.stderr
+    assert "ema 0.99 there, 0.5 here" in result.stderr
+    assert "--out" in result.stderr
+
+
+def test_a_line_torn_by_a_kill_does_not_spoil_the_next() -> None:
+    run(*SHORT)
+    path = Path("runs/digits-smpl-seed0/metrics.jsonl")
+    path.write_text(path.read_text() + '{"step": 5, "gro')
+    run(*SHORT, "--steps", "6")
+    lines = path.read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 6
+
+
+def test_a_run_without_validation_split_has_no_best() -> None:
+    result = run(*SHORT, "--set", "data.val=0")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(Path("runs/digits-smpl-seed0/summary.json").read_text())
+    assert set(summary["results"]) == {"last, averaged", "last, raw"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--dataset", "cifr10"], 2, "did you mean 'cifar10'"),
+        (["--method", "fixmach"], 2, "unknown method 'fixmach'"),
+        (["--recipe", "nothing.yaml"], 2, "No such file"),
+        (["--steps", "0"], 2, "steps: should be greater than or equal to 1, not 0"),
+        (["--steps", "few"], 2, "'few' is not a valid integer"),
+        (["--set", "optimizer.lrr=1"], 2, "did you mean 'lr'"),
+        (["--precision", "fp8"], 2, "'fp8' is not one of"),
+        (["--precision", "fp16"], 2, "fp16 has no fast kernels on a CPU"),
+        (["--batch-size", "5", "--accumulate", "2"], 2, "cannot be cut"),
+        (["--labels", "21"], 2, "--labels 21"),
+        (["--labels", "5000"], 2, "--labels 5000"),
+        (["--set", "augment.pad=7"], 2, "augment.pad=7"),
+        (["--set", "model.depth=27", "--set", "model.name=wide_resnet"], 2, "model.depth: should be 6n + 4"),
+        (["--dataset", "cifar10", "--source", "nowhere"], 2, "nowhere"),
+        (["--bogus"], 2, "No such option"),
+    ],
+)
+def test_a_mistake_is_one_line_and_the_right_exit_code(arguments: list[str], code: int, message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not Path("runs").exists()
+
+
+def test_a_data_folder_of_another_set_or_other_labels_is_refused() -> None:
+    run(*SHORT)
+    for arguments, message in {
+        ("--dataset", "svhn"): "add --dataset digits",
+        ("--labels", "40"): "data.labels: 40 is asked for, the prepared set has 20",
+    }.items():
+        result = run("--data-dir", "data/digits-20-seed0", "--out", "other", *arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def test_a_damaged_shard_stops_the_run_with_its_name_before_it_trains() -> None:
+    run(*SHORT)
+    shard = next(Path("data/digits-20-seed0").glob("unlabeled-*.tar"))
+    data = bytearray(shard.read_bytes())
+    data[700] ^= 1
+    shard.write_bytes(data)
+    result = run(*SHORT, "--out", "other")
+    assert result.exit_code == 3
+    assert shard.name in result.stderr
+    assert not Path("other/checkpoints").exists()
+
+
+def test_a_full_disk_while_saving_is_one_line_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(*SHORT)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = {path.name: path.read_bytes() for path in Path("runs/digits-smpl-seed0/checkpoints").iterdir()}
+    monkeypatch.setattr("data_prep.durable.fsync_folder", full)
+    monkeypatch.setattr("data_prep.durable.os.fsync", full)
+    result = run(*SHORT, "--steps", "6")
+    assert result.exit_code == 3
+    assert "No space left" in result.stderr
+    after = {path.name: path.read_bytes() for path in Path("runs/digits-smpl-seed0/checkpoints").iterdir()}
+    assert before == after

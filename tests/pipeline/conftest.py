@@ -32,7 +32,7 @@ BASE: dict[str, Any] = {
     "model": {"name": "small_conv", "width": 4},
     "augment": {"flip": False, "pad": 1, "pool": "digits", "cutout": 2},
     "optimizer": {"lr": 0.05},
-    "uda": {"ramp": 2, "threshold": 0.3},
+    "uda": {"ramp": 2, "threshold": 0.6},
 }
 
 

@@ -38,9 +38,13 @@ def start(home: Path, out: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command(out), cwd=home, env=environment(home), stdout=pipe, stderr=pipe, text=True)
 
 
-def finish(home: Path, out: str) -> subprocess.CompletedProcess[str]:
+def run(home: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
     settings = {"cwd": home, "env": environment(home), "capture_output": True, "text": True, "timeout": 120}
-    return subprocess.run(command(out), check=False, **settings)
+    return subprocess.run(arguments, check=False, **settings)
+
+
+def finish(home: Path, out: str) -> subprocess.CompletedProcess[str]:
+    return run(home, command(out))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +127,8 @@ def test_a_killed_rank_is_replaced_and_the_result_is_the_same_to_the_bit(
 def test_torchrun_itself_runs_the_same_training(home: Path, undisturbed: dict[str, torch.Tensor]) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     module = ["-m", "pipeline.train", "--out", "torchrun", *ARGUMENTS]
-    subprocess.run([*torchrun, *module], cwd=home, env=environment(home), check=True, timeout=120)
+    done = run(home, [*torchrun, *module])
+    assert done.returncode == 0, done.stderr
     assert_same_model(home, "torchrun", undisturbed)
 
 

@@ -49,7 +49,7 @@ def launch(module: str, arguments: list[str], processes: int) -> int:
 
 
 def note_outcome(code: int) -> None:
-    """Leave word for the launcher of how a signal would find this run: ``INTERRUPTED``, or ``STOPPED`` once saved."""
+    """Tell the launcher what a signal would cost now: unsaved steps (``INTERRUPTED``) or none (``STOPPED``)."""
     if os.environ.get("RANK") == "0" and (path := os.environ.get(OUTCOME)):
         Path(path).write_text(str(code))
 

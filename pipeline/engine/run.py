@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,6 @@ def run_rank(config: Config, data: Path, out: Path) -> int:
     Raises:
         UserError: the prepared data set or every checkpoint is damaged, or the folder cannot be written to.
     """
-    note_outcome(INTERRUPTED)
     world = join_world()
     try:
         train(config, data, out, world)
@@ -37,7 +38,6 @@ def run_rank(config: Config, data: Path, out: Path) -> int:
             raise
         return error.exit_code
     except StoppedError:
-        note_outcome(STOPPED)
         return _end(world, "stopped and saved; the same command resumes", STOPPED)
     except NonFiniteError as error:
         return _end(world, f"error: {error}; {out} keeps the last good checkpoint; lower optimizer.lr or clip", 1)
@@ -55,11 +55,24 @@ def train(config: Config, data: Path, out: Path, world: World) -> None:
     if world.main:
         _announce(trainer, damage)
     started = time.perf_counter()
-    trainer.train()
+    with _unsaved_steps():
+        trainer.train()
     seconds = time.perf_counter() - started
     summary = summarize(trainer, data, manifest) | {"seconds_of_last_session": round(seconds, 1)}
     if world.main:
         finish(trainer, manifest, summary)
+
+
+@contextmanager
+def _unsaved_steps() -> Iterator[None]:
+    """While inside, ending this process would lose steps."""
+    note_outcome(INTERRUPTED)
+    try:
+        yield
+    except StoppedError:
+        note_outcome(STOPPED)
+        raise
+    note_outcome(STOPPED)
 
 
 def summarize(trainer: Trainer, data: Path, manifest: Manifest) -> dict[str, Any]:

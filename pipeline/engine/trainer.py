@@ -154,6 +154,7 @@ class Trainer:
 
     def save(self) -> None:
         """Save the state after the steps done so far; rank 0 writes, all wait and learn of a failure."""
+        self.check_finite()
         self.world.together(lambda: self.checkpoints.save(self.step, self.state_dict()) if self.world.main else None)
 
     def restore(self) -> list[str]:

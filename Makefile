@@ -4,8 +4,11 @@ BIN := .venv/bin
 
 .PHONY: train test lint types format bench lock clean
 
+# One process for each GPU; without any, two.
+PROCESSES ?= $(if $(shell command -v nvidia-smi),,--nproc 2)
+
 train: environment
-	$(BIN)/smpl-train --nproc 2
+	$(BIN)/smpl-train $(PROCESSES)
 
 test: environment
 	$(BIN)/python -m pytest

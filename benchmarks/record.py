@@ -44,7 +44,9 @@ def _cpu_name() -> str:
 
 def _commit() -> str | None:
     """Return the commit of the tree that is measured, with ``+`` if files differ from it."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():
+        return None
     command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     return done.stdout.strip() or None

@@ -31,14 +31,16 @@ from torch.nn import functional as F
 
 from benchmarks.record import save_record
 from data_prep.command import Command
+from data_prep.errors import UsageError
 from pipeline.config import Config
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData
-from pipeline.engine.distributed import World, join_world
+from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer
-from pipeline.models.task import Task
+from pipeline.registry import nearest
 from pipeline.report.clock import Clock
 from pipeline.resolve import resolve
+from pipeline.task import Task
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def main(
     world = join_world()
     rows = []
     for name in methods.split(","):
+        if name not in CASES:
+            raise UsageError(f"--methods: unknown row {name!r}: {nearest(name, CASES)}")
         settings, needs = CASES[name]
         config = _config(settings, batch_size, mu, width, precision)
         rows.append({"method": name} | measure(config, needs(batch_size, mu * batch_size), world, repeats))
@@ -95,7 +99,7 @@ def main(
 
 def measure(config: Config, passes: Passes, world: World, repeats: int) -> dict[str, float]:
     """Return medians of a step and of its bare passes, in milliseconds, and the rate of making views."""
-    data = _random_data(world.device)
+    data = _random_data(world.device, config.batch_size * (1 + config.mu))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, data, world, Path(folder))
         clock, bare = Clock(), BarePasses(trainer, data.labeled)
@@ -160,10 +164,10 @@ def _config(settings: dict[str, Any], batch_size: int, mu: int, width: int, prec
     return resolve(base, settings)
 
 
-def _random_data(device: torch.device) -> TrainingData:
+def _random_data(device: torch.device, size: int) -> TrainingData:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2048, 3, 32, 32), generator=generator, dtype=torch.uint8).to(device)
-    split = ResidentSplit(torch.arange(2048, device=device), images, torch.arange(2048, device=device) % 10)
+    images = torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8).to(device)
+    split = ResidentSplit(torch.arange(size, device=device), images, torch.arange(size, device=device) % 10)
     task = Task((3, 32, 32), (127.5,) * 3, (64.0,) * 3, 10)
     return TrainingData(split, split, split, task, "random")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, UsageError
 
 PARTIAL = ".partial"
 
@@ -62,9 +62,12 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``; a second caller waits. It is freed when its holder dies. Raises DataError."""
-    descriptor = _acquire(path)
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file ``path``, which is freed when its holder dies; a second caller waits. Raises DataError.
+
+    Without ``wait`` the second caller gets a UsageError.
+    """
+    descriptor = _acquire(path, wait)
     try:
         yield
     finally:
@@ -73,17 +76,20 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, wait: bool) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise cannot_write(path, error) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             # The holder before us removed the file on release: then we hold a lock nobody else can see.
             if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UsageError(f"{path.parent}: another process is at work there; wait, or choose another") from None
         except BaseException:
             os.close(descriptor)
             raise

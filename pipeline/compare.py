@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from data_prep.command import Command
 from data_prep.durable import make_folder, write_durably
+from data_prep.errors import UsageError
 from data_prep.pool import available_cpus
 from pipeline.methods import METHODS
+from pipeline.train import read_config
 
 JUDGED = "last, averaged"
 """The weights that a table reports: chosen by nobody, so that nothing is selected on a test or validation split."""
@@ -43,10 +45,11 @@ class Cell:
     @property
     def accuracy(self) -> float | None:
         """Test accuracy in percent, or None if the run has not ended."""
-        path = self.folder / "summary.json"
-        if not path.exists():
+        try:
+            summary = json.loads((self.folder / "summary.json").read_text())
+            return float(summary["results"][JUDGED]["test"]["accuracy"])
+        except (OSError, ValueError, KeyError):
             return None
-        return float(json.loads(path.read_text())["results"][JUDGED]["test"]["accuracy"])
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -59,7 +62,7 @@ class Cell:
 )
 @click.option("--ablate-meta", is_flag=True, help="Add a row without the meta term for each method that has one.")
 @click.option("--seeds", default=5, type=click.IntRange(1), help="Runs of each method; every seed has its own labels.")
-@click.option("--steps", type=int, help="Training steps.  [default: the recipe's]")
+@click.option("--steps", type=click.IntRange(1), help="Training steps.  [default: the recipe's]")
 @click.option("--recipe", metavar="NAME|FILE", help="Settings for all runs.  [default: found by data set]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of a recipe, for all runs.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time.  [default: one a CPU]")
@@ -80,28 +83,40 @@ def main(
     Test accuracy is that of the averaged weights after the last step. A run that fails does not end the others.
     """
     variants = list(_variants(methods.split(","), ablate_meta))
+    for variant in variants:
+        flags = {"dataset": dataset, "method": variant.method, "steps": steps}
+        read_config(recipe, flags, (*settings, *variant.settings))
     make_folder(out)
     cells = [Cell(variant, seed, out / variant.name / f"seed{seed}") for variant in variants for seed in range(seeds)]
     shared = ["--dataset", dataset, *(f"--set={setting}" for setting in settings)]
-    shared += ["--steps", str(steps)] if steps else []
+    shared += ["--steps", str(steps)] if steps is not None else []
     shared += ["--recipe", recipe] if recipe else []
-    run_all(cells, shared, jobs or available_cpus())
-    write_table(out, cells)
+    failed = run_all(cells, shared, jobs or available_cpus())
+    write_table(out, [cell for cell in cells if cell not in failed])
     click.echo((out / "results.md").read_text())
-    failed = [cell for cell in cells if cell.accuracy is None]
     for cell in failed:
         click.echo(f"failed: {cell.variant.name}, seed {cell.seed}; see {cell.folder / 'log.txt'}", err=True)
     return 1 if failed else 0
 
 
-def run_all(cells: Sequence[Cell], arguments: Sequence[str], jobs: int) -> None:
-    """Run the cells that have no result yet, ``jobs`` at a time; the seeds of a row come one after another."""
-    threads = str(max(1, available_cpus() // jobs))
-    environment = os.environ | {"OMP_NUM_THREADS": threads}
-    todo = [cell for cell in sorted(cells, key=lambda cell: cell.seed) if cell.accuracy is None]
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(cells), initial=len(cells) - len(todo), unit="run") as bar:
-        for _ in pool.map(lambda cell: _run(cell, arguments, environment), todo):
-            bar.update()
+def run_all(cells: Sequence[Cell], arguments: Sequence[str], jobs: int) -> list[Cell]:
+    """Run all cells, ``jobs`` at a time, and return those that failed; a finished one tells its result and ends.
+
+    An interruption stops the running cells, which save what they have.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, available_cpus() // jobs))}
+    running: set[subprocess.Popen[bytes]] = set()
+    ordered = sorted(cells, key=lambda cell: cell.seed)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        codes = pool.map(lambda cell: _run(cell, arguments, environment, running), ordered)
+        done = zip(ordered, tqdm(codes, total=len(cells), unit="run"), strict=True)
+        return [cell for cell, code in done if code or cell.accuracy is None]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(running):
+            process.terminate()
+        pool.shutdown()
 
 
 def write_table(out: Path, cells: Iterable[Cell]) -> None:
@@ -122,8 +137,12 @@ def write_table(out: Path, cells: Iterable[Cell]) -> None:
     _draw(out / "results.png", rows)
 
 
-def _variants(methods: Iterable[str], ablate_meta: bool) -> Iterable[Variant]:
+def _variants(methods: Sequence[str], ablate_meta: bool) -> Iterable[Variant]:
     for text in methods:
+        if "/" in text or methods.count(text) > 1:
+            raise UsageError(
+                f"--methods: row {text!r} {'stands there twice' if '/' not in text else 'has a slash in it'}"
+            )
         method, *settings = text.split(":")
         yield Variant(text.replace(":", " "), method, tuple(settings))
         key = METHODS.load(method).meta_weight
@@ -131,13 +150,19 @@ def _variants(methods: Iterable[str], ablate_meta: bool) -> Iterable[Variant]:
             yield Variant(f"{text.replace(':', ' ')} {key}=0", method, (*settings, f"{key}=0.0"))
 
 
-def _run(cell: Cell, arguments: Sequence[str], environment: dict[str, str]) -> None:
+def _run(
+    cell: Cell, arguments: Sequence[str], environment: dict[str, str], running: set[subprocess.Popen[bytes]]
+) -> int:
     make_folder(cell.folder)
     own = [f"--set={setting}" for setting in (f"data.seed={cell.seed}", *cell.variant.settings)]
     command = [sys.executable, "-m", "pipeline.train", *arguments, *own]
     command += ["--method", cell.variant.method, "--seed", str(cell.seed), "--out", str(cell.folder), "--nproc", "1"]
     with (cell.folder / "log.txt").open("a") as log:
-        subprocess.run(command, stdout=log, stderr=log, env=environment, check=False)  # noqa: S603
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603
+        running.add(process)
+        code = process.wait()
+        running.remove(process)
+    return code
 
 
 def _deviation(values: Sequence[float]) -> float:

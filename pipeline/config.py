@@ -88,8 +88,8 @@ class Config(Options):
         return tree | self.sections
 
     def fingerprint(self) -> str:
-        """Return a hash over everything that shapes the trained weights, whatever the world's size."""
-        shaping = {key: value for key, value in self.tree().items() if key not in MAY_CHANGE}
+        """Return a hash over all that shapes the weights but the data, which have a fingerprint of their own."""
+        shaping = {key: value for key, value in self.tree().items() if key not in MAY_CHANGE | {"data"}}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

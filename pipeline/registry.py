@@ -24,8 +24,10 @@ class Registry:
     def names(self) -> list[str]:
         return sorted({*self.built_in, *(point.name for point in entry_points(group=self.group))})
 
-    def load(self, name: str) -> Any:
+    def load(self, name: object) -> Any:
         """Return what ``name`` stands for; raises UsageError with the nearest right name."""
+        if not isinstance(name, str):
+            raise UsageError(f"{self.kind}: should be a name, not {name!r}; choose from {', '.join(self.names())}")
         if path := self.built_in.get(name):
             module, attribute = path.split(":")
             return getattr(import_module(module), attribute)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from data_prep.errors import UsageError
-from pipeline.config import Config
+from pipeline.config import Config, NetworkOptions
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
 from pipeline.registry import nearest
@@ -37,7 +37,7 @@ class Layers:
         return "command line"
 
     def refuse(self, path: tuple[Any, ...], problem: str) -> UsageError:
-        return UsageError(f"{self.source(path)}: {'.'.join(map(str, path))}: {problem}")
+        return UsageError(": ".join([self.source(path), *([".".join(map(str, path))] if path else []), problem]))
 
 
 def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
@@ -49,8 +49,10 @@ def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
     core = {name: value for name, value in tree.items() if name in Config.model_fields and name != "sections"}
     sections = {}
     for name in tree.keys() - core.keys():
+        if name in flags and name in kinds and name not in method.sections:
+            raise layers.refuse((name,), f"method {tree.get('method')} does not read it")
         if name not in kinds:
-            raise layers.refuse((name,), f"unknown key; {nearest(name, [*Config.model_fields, *kinds])}")
+            raise layers.refuse((name,), f"unknown key; {nearest(name, [*_keys(Config, ('',)), *kinds])}")
         sections[name] = _validate(kinds[name], tree[name], (name,), layers).model_dump(mode="json")
     config = _validate(Config, core, (), layers)
     used = {name: sections.get(name) or kind().model_dump(mode="json") for name, kind in method.sections.items()}
@@ -105,6 +107,8 @@ def _keys(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
         inner = kind.model_fields[key].annotation if key in kind.model_fields else None
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             kind = inner
+        elif key == "networks":
+            kind = NetworkOptions
     return [name for name in kind.model_fields if name != "sections"]
 
 

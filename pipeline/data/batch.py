@@ -1,6 +1,6 @@
 """What a batch is: the images that a method's losses are written on."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from torch import Tensor
 
@@ -23,6 +23,11 @@ class Batch:
     """Strong view of the same images."""
     truth: Tensor
     """int64 [U], the hidden true classes, -1 where unknown: for diagnosis, never for a loss."""
+    slots: Tensor
+    """int64 [U], the places of the unlabeled samples in the global batch."""
+    _: KW_ONLY
+    key: int = 0
+    """Of random choices about samples: ``uniform(key, slots, draws)`` is the same in any micro-batch, on any rank."""
     memo: dict[str, Tensor] = field(default_factory=dict)
     """What one phase leaves for the next."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
@@ -35,7 +40,7 @@ class Batch:
     def split(self, parts: int) -> list["Batch"]:
         """Cut into ``parts`` micro-batches of equal size."""
         pieces = zip(*(tensor.tensor_split(parts) for tensor in self.tensors()), strict=True)
-        return [Batch(*piece) for piece in pieces]
+        return [Batch(*piece, key=self.key) for piece in pieces]
 
     def tensors(self) -> tuple[Tensor, ...]:
-        return self.labeled, self.labels, self.weak, self.strong, self.truth
+        return self.labeled, self.labels, self.weak, self.strong, self.truth, self.slots

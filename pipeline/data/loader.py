@@ -10,7 +10,7 @@ from pipeline.data.batch import Batch
 from pipeline.data.counter import derive_key
 from pipeline.data.order import Order
 from pipeline.data.resident import ResidentSplit
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ class ResidentLoader:
         labels = self.labeled.labels[indices]
         if self.unlabeled is None or self.unlabeled_order is None:
             nothing = images[:0]
-            return Batch(labeled, labels, nothing, nothing, labels[:0])
+            return Batch(labeled, labels, nothing, nothing, labels[:0], slots[:0])
         slots, indices = self._draw(self.unlabeled_order, step, self.batch_size * self.mu)
         images = self.unlabeled.images[indices]
         weak = self.views.weak(images, derive_key(self.seed, step, "weak view"), slots)
         strong = self.views.strong(images, derive_key(self.seed, step, "strong view"), slots)
-        return Batch(labeled, labels, weak, strong, self.unlabeled.labels[indices])
+        key = derive_key(self.seed, step, "choice")
+        return Batch(labeled, labels, weak, strong, self.unlabeled.labels[indices], slots, key=key)
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
         """Return the source ids of this rank's samples in the batch of ``step``, for a report on a bad one."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data_prep.manifest import Manifest, Shard
 from data_prep.shards import check_shard, decode_image, read_shard
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 
 
 @dataclass(frozen=True)

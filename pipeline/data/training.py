@@ -5,8 +5,8 @@ from pathlib import Path
 
 from data_prep.manifest import Manifest
 from pipeline.data.resident import ResidentSplit, load_split
-from pipeline.engine.distributed import World
-from pipeline.models.task import Task
+from pipeline.distributed import World
+from pipeline.task import Task
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from pipeline.data.augment import build_views
 from pipeline.data.counter import derive_key
 from pipeline.data.loader import ResidentLoader, Views
 from pipeline.data.training import TrainingData
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 from pipeline.engine.network import Network
 from pipeline.engine.precision import Precision
 from pipeline.methods import METHODS
 from pipeline.methods.method import Method
 from pipeline.models import MODELS
 from pipeline.models.normalize import Normalize
-from pipeline.models.task import Task
+from pipeline.task import Task
 
 
 def build_module(config: Config, network: str, task: Task) -> nn.Module:

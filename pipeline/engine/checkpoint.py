@@ -27,7 +27,7 @@ class CheckpointFolder:
 
     def steps(self) -> list[int]:
         """Return the steps of which there is a record, oldest first."""
-        return sorted(int(record.stem.removeprefix("step-")) for record in self.path.glob("step-*.json"))
+        return sorted(int(record.stem.removeprefix("step-")) for record in self.path.glob(f"step-{'[0-9]' * 8}.json"))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after ``step`` steps and drop what is older than the newest ``KEEP``."""
@@ -38,9 +38,10 @@ class CheckpointFolder:
         write_durably(self._file(step, "pt"), data)
         record = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         write_durably(self._file(step, "json"), json.dumps(record).encode())
-        for old in self.steps()[:-KEEP]:
-            self._file(old, "json").unlink()
-            self._file(old, "pt").unlink(missing_ok=True)
+        kept = self.steps()[-KEEP:]
+        for file in sorted(self.path.glob("step-*")):  # a record goes before its payload: .json sorts before .pt
+            if not any(file.stem == self._file(step, "pt").stem for step in kept):
+                file.unlink()
 
     def load_newest(self, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
         """Return the newest undamaged state, or None where there is none at all, and a line for each damaged one.

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.data.resident import ResidentSplit
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 from pipeline.engine.precision import Precision
 
 BATCH = 512

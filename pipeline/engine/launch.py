@@ -18,6 +18,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as run_agent
 
+from data_prep.errors import UsageError
+
 RESTARTS = 3
 STOPPED = 4
 INTERRUPTED = 1
@@ -27,7 +29,17 @@ OUTCOME = "SMPL_OUTCOME"
 
 def choose_processes(asked: int | None) -> int:
     """Return the number of ranks: torchrun's if it started this process, else one for each GPU, or one."""
-    return int(os.environ.get("WORLD_SIZE", "0")) or asked or max(1, torch.cuda.device_count())
+    if "RANK" in os.environ:
+        return int(os.environ["WORLD_SIZE"])
+    gpus = torch.cuda.device_count()
+    if asked and gpus and asked > gpus:
+        raise UsageError(f"--nproc {asked}: this machine has {gpus} GPUs, and a process needs one of its own")
+    return asked or max(1, gpus)
+
+
+def launched() -> bool:
+    """Return whether this process is a rank that :func:`launch` started."""
+    return OUTCOME in os.environ and "RANK" in os.environ
 
 
 def launch(module: str, arguments: list[str], processes: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import OptimizerOptions
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 from pipeline.engine.guard import Guard
 from pipeline.engine.precision import Precision
 from pipeline.engine.schedule import rate_factor
@@ -47,8 +47,10 @@ class Network:
         self.optimizers = {"optimizer": _nesterov(module, options), "descent": _descent(self.parameters)}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=precision.scaled)
         self.norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+        self.statistics = [buffer for norm in self.norms for buffer in norm.buffers() if buffer.is_floating_point()]
         self.parallel = self._wrap()
         self.forward: nn.Module | None = None
+        self.moved = False
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.forward is not None and torch.is_grad_enabled():
@@ -114,8 +116,20 @@ class Network:
         if not self.precision.scaled:
             setattr(optimizer, "found_inf", guard.watch(norm))  # noqa: B010  fused SGD reads it
         self.scaler.step(optimizer)
+        self.moved = True
         for parameter in self.parameters:
             parameter.grad = None
+
+    def end_step(self) -> None:
+        """Adapt the loss scale, once a step, if this network was updated in it."""
+        if self.moved:
+            self.scaler.update()
+        self.moved = False
+
+    @property
+    def scale_collapsed(self) -> bool:
+        """Whether every recent step overflowed whatever the loss scale: gradients are not finite in themselves."""
+        return self.precision.scaled and self.scaler.get_scale() < 1
 
     def state_dict(self) -> dict[str, object]:
         return {

@@ -15,7 +15,7 @@ from data_prep.manifest import Manifest, load_manifest
 from pipeline.config import Config
 from pipeline.data.resident import load_split
 from pipeline.data.training import load_training_data
-from pipeline.engine.distributed import World, join_world, leave_world
+from pipeline.distributed import World, join_world, leave_world
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.launch import INTERRUPTED, STOPPED, note_outcome
@@ -55,6 +55,10 @@ def train(config: Config, data: Path, out: Path, world: World) -> None:
     if world.main:
         _announce(trainer, damage)
     started = time.perf_counter()
+    if trainer.step == config.steps and (done := _finished(trainer, manifest)):
+        if world.main:
+            _print_results(done, out)
+        return
     with _unsaved_steps():
         trainer.train()
     seconds = time.perf_counter() - started
@@ -109,7 +113,7 @@ def finish(trainer: Trainer, manifest: Manifest, summary: dict[str, Any]) -> Non
     metadata = {
         "classes": json.dumps(manifest.classes),
         "shape": json.dumps(manifest.shape),
-        "model": json.dumps(trainer.config.model),
+        "model": json.dumps(_model_of(trainer)),
         "method": trainer.config.method,
         "dataset": trainer.config.dataset,
         "test_accuracy": f"{accuracy:.2f}",
@@ -117,8 +121,28 @@ def finish(trainer: Trainer, manifest: Manifest, summary: dict[str, Any]) -> Non
     }
     export_model(trainer.out / "model.safetensors", trainer.average.network, metadata)
     write_durably(trainer.out / "summary.json", json.dumps(summary, indent=2).encode())
+    _print_results(summary, trainer.out)
+
+
+def _model_of(trainer: Trainer) -> dict[str, Any]:
+    options = trainer.config.model_options_of(trainer.method.evaluated)
+    return {"name": trainer.config.model["name"]} | options.model_dump(mode="json")
+
+
+def _finished(trainer: Trainer, manifest: Manifest) -> dict[str, Any] | None:
+    """Return the summary of this very run if it ended before: the test split is not read a second time."""
+    path = trainer.out / "summary.json"
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    wanted = (trainer.config.fingerprint(), manifest.fingerprint, trainer.config.steps)
+    return summary if (summary.get("config"), summary.get("data"), summary.get("steps")) == wanted else None
+
+
+def _print_results(summary: dict[str, Any], out: Path) -> None:
     click.echo(results_table(summary))
-    click.echo(f"test accuracy {accuracy:.2f} %  ({trainer.out})")
+    click.echo(f"test accuracy {summary['results']['last, averaged']['test']['accuracy']:.2f} %  ({out})")
 
 
 def _announce(trainer: Trainer, damage: list[str]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.data.batch import Batch
 from pipeline.data.counter import derive_key
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 from pipeline.engine.guard import Guard
 from pipeline.engine.network import Network
 from pipeline.engine.precision import Precision
@@ -45,7 +45,7 @@ class StepRunner:
         except StopIteration:
             pass
         for network in self.networks.values():
-            network.scaler.update()
+            network.end_step()
         self.world.average_statistics(network.module for network in self.networks.values())
         return _mean_metrics(batches) | self.reports
 
@@ -69,7 +69,7 @@ class StepRunner:
             if not phase.tracks:
                 for network in self.networks.values():
                     stack.enter_context(network.frozen_statistics())
-            for index, batch in enumerate(batches):
+            for index, batch in self.micro_batches(batches):
                 with self.conditions(phase.name, index, len(batches)):
                     value = phase.of(batch)
                 if value is not None:
@@ -83,7 +83,7 @@ class StepRunner:
     def update(self, phase: Update, batches: list[Batch]) -> None:
         network = self.networks[phase.network]
         with network.learning(averaged=True):
-            for index, batch in enumerate(batches):
+            for index, batch in self.micro_batches(batches):
                 with network.accumulating(last=index == len(batches) - 1):
                     with self.conditions(f"{phase.network} {phase.rule}", index, len(batches)):
                         loss = phase.loss(batch) / len(batches)
@@ -94,7 +94,7 @@ class StepRunner:
         network = self.networks[phase.network]
         total: dict[str, Gradient] = {}
         with network.learning(averaged=False):
-            for index, batch in enumerate(batches):
+            for index, batch in self.micro_batches(batches):
                 with self.conditions(f"{phase.network} losses", index, len(batches)):
                     losses = phase.losses(batch)
                 for left, (name, loss) in zip(range(len(losses) - 1, -1, -1), losses.items(), strict=True):
@@ -107,6 +107,20 @@ class StepRunner:
         network = self.networks[phase.network]
         network.load_gradient(phase.gradient)
         network.apply(phase.rule, self.guard)
+
+    def micro_batches(self, batches: list[Batch]) -> Iterator[tuple[int, Batch]]:
+        """Yield the micro-batches of a pass; BN's running statistics move once, by the mean of what each would do."""
+        buffers = [buffer for network in self.networks.values() for buffer in network.statistics]
+        if len(batches) == 1 or not buffers:
+            yield from enumerate(batches)
+            return
+        before = [buffer.clone() for buffer in buffers]
+        change = [torch.zeros_like(buffer) for buffer in buffers]
+        for index, batch in enumerate(batches):
+            torch._foreach_copy_(buffers, before)
+            yield index, batch
+            torch._foreach_add_(change, torch._foreach_sub(buffers, before))
+        torch._foreach_copy_(buffers, torch._foreach_add(before, torch._foreach_div(change, len(batches))))
 
     @contextmanager
     def conditions(self, purpose: str, index: int, count: int) -> Iterator[None]:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, UsageError
 from pipeline.config import Config
 from pipeline.data.loader import ResidentLoader
 from pipeline.data.training import TrainingData
+from pipeline.distributed import World
 from pipeline.engine.build import build_loader, build_method, build_networks
 from pipeline.engine.checkpoint import CheckpointFolder
-from pipeline.engine.distributed import World
 from pipeline.engine.ema import Average
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
@@ -144,6 +144,9 @@ class Trainer:
         return found
 
     def check_finite(self) -> None:
+        collapsed = [name for name, network in self.networks.items() if network.scale_collapsed]
+        if collapsed:
+            raise NonFiniteError(f"step {self.step}: gradients of {collapsed} overflow at any loss scale")
         try:
             self.runner.guard.check()
         except NonFiniteError as error:
@@ -173,12 +176,19 @@ class Trainer:
             "best": self.best,
             "config": self.config.fingerprint(),
             "data": self.data.fingerprint,
-            "world_size": self.world.size,
+            "precision": self.precision.name,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if state["data"] != self.data.fingerprint:
             raise DataError(f"{self.checkpoints.path}: trained on other data than is prepared now; give another --out")
+        if state["config"] != self.config.fingerprint():
+            raise UsageError(f"{self.checkpoints.path}: saved by a run with another configuration; give another --out")
+        if state["precision"] != self.precision.name:
+            was, now = state["precision"], self.precision.name
+            raise UsageError(f"{self.checkpoints.path}: trained in {was}, not {now}; add --precision {was}")
+        if state["step"] > self.config.steps:
+            raise UsageError(f"steps: {self.out} is at step {state['step']} already, beyond {self.config.steps}")
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
         self.average.network.load_state_dict(state["average"]["weights"])

@@ -62,15 +62,17 @@ class Apply:
 
 @dataclass(frozen=True)
 class Gradient:
-    """One tensor for each parameter of a network; gradients add, and scale by numbers or scalar tensors."""
+    """One tensor for each parameter of a network; gradients add, and scale by scalar tensors."""
 
     tensors: tuple[Tensor, ...]
 
     def __add__(self, other: "Gradient") -> "Gradient":
         return Gradient(torch._foreach_add(self.tensors, other.tensors))
 
-    def __rmul__(self, factor: float | Tensor) -> "Gradient":
-        return Gradient(torch._foreach_mul(self.tensors, factor))
+    def __rmul__(self, factor: Tensor) -> "Gradient":
+        """Scale; 0 times a gradient that overflowed is 0, so that a term which is off cannot spoil the others."""
+        scaled = torch._foreach_mul(self.tensors, factor)
+        return Gradient(tuple(torch.where(factor == 0, 0, tensor) for tensor in scaled))
 
 
 @dataclass(frozen=True)

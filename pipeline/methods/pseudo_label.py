@@ -1,9 +1,9 @@
 """Pseudo-labels from a network's predictions on weak views, kept in a batch's memo for the phases that follow."""
 
-import torch
 from torch import Tensor
 
 from pipeline.data.batch import Batch
+from pipeline.data.counter import uniform
 
 
 def remember(batch: Batch, weak_logits: Tensor, choice: str) -> None:
@@ -12,8 +12,14 @@ def remember(batch: Batch, weak_logits: Tensor, choice: str) -> None:
     ``choice`` is ``"argmax"``, or ``"sample"`` from the predicted distribution, which makes the meta-gradient of
     Meta Pseudo Labels unbiased. Reports the precision against the hidden truth, of samples that have one.
     """
-    label = weak_logits.argmax(1) if choice == "argmax" else torch.multinomial(weak_logits.softmax(1), 1).squeeze(1)
+    label = weak_logits.argmax(1) if choice == "argmax" else _sample(weak_logits, uniform(batch.key, batch.slots, 1))
     batch.memo |= {"weak_logits": weak_logits, "label": label}
     known = batch.truth >= 0
     right = ((label == batch.truth) & known).sum()
     batch.report(pseudo_precision=right / known.sum().clamp(min=1))
+
+
+def _sample(logits: Tensor, chance: Tensor) -> Tensor:
+    """Return classes drawn by the inverse of the cumulative distribution; ``chance`` [U, 1] is uniform in [0, 1)."""
+    cumulative = logits.softmax(1).cumsum(1)
+    return (cumulative <= chance).sum(1).clamp(max=logits.shape[1] - 1)

@@ -27,6 +27,7 @@ class SMPLOptions(BaseModel):
 class SMPL(Method):
     """Step 1 descends on pseudo-labels; step 2 learns from labels, consistency, and what step 1 did to the labels.
 
+    Pseudo-labels and UDA's targets are one prediction a batch, at the weights before step 1, in both forms.
     ``recompute`` takes both gradients where the formulas say. ``shared-graph`` takes both at the weights before step 1,
     from one forward pass: CE(pseudo-label, strong view) is the loss of step 1, so the gradient of step 2 is that of
     the remaining losses plus weight * h times that of step 1, and no graph outlives a parameter's change.

@@ -5,7 +5,7 @@ import math
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from pipeline.models.task import Task
+from pipeline.task import Task
 
 
 class MLPOptions(BaseModel):

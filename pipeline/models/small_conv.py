@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from pipeline.models.task import Task
+from pipeline.task import Task
 
 
 class SmallConvOptions(BaseModel):

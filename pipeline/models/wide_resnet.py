@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models.task import Task
+from pipeline.task import Task
 
 
 class WideResNetOptions(BaseModel):

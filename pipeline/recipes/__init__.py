@@ -45,10 +45,12 @@ def load_recipe(name: str) -> dict[str, Any]:
         raise UsageError(f"recipe {name}: {getattr(error, 'strerror', None) or 'not a text file'}") from None
 
 
-def find_recipe(dataset: str | None, method: str | None) -> str:
+def find_recipe(dataset: object, method: object) -> str:
     """Return the name of the built-in recipe for a data set and a method; any of the data set's will serve."""
     if dataset is None:
         dataset = parse_yaml(built_in()[DEFAULT], DEFAULT)["dataset"]
+    if not isinstance(dataset, str):
+        raise UsageError(f"dataset: should be a name, not {dataset!r}")
     trees = {name: parse_yaml(text, name) for name, text in built_in().items()}
     candidates = [name for name, tree in trees.items() if tree["dataset"] == dataset]
     if not candidates:
@@ -63,7 +65,7 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
         tree = yaml.load(text, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError as error:
         raise UsageError(f"recipe {name}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise UsageError(f"recipe {name}: expected a mapping of keys to values")
     return tree
 

@@ -9,7 +9,7 @@ import torch
 from tensorboardX import SummaryWriter
 from torch import Tensor
 
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 
 
 class Meter:

@@ -10,10 +10,10 @@ import torch
 from pipeline.config import Config
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 from pipeline.engine.trainer import Trainer
-from pipeline.models.task import Task
 from pipeline.resolve import resolve
+from pipeline.task import Task
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)

@@ -65,7 +65,7 @@ def step(trainer: Trainer, batch: Batch, number: int = 0) -> dict[str, Tensor]:
 
 
 def fresh(batch: Batch) -> Batch:
-    return Batch(*batch.tensors())
+    return Batch(*batch.tensors(), key=batch.key)
 
 
 def gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
@@ -289,5 +289,5 @@ def test_the_batch_that_a_step_sees_is_the_one_the_hand_sees(make: Callable[...,
     """Batches are pure functions of the step: asking twice gives the same."""
     trainer = make()
     first, second = trainer.loader.batch(5), trainer.loader.batch(5)
-    names = ("labeled", "labels", "weak", "strong", "truth")
+    names = ("labeled", "labels", "weak", "strong", "truth", "slots")
     assert_same(*(dict(zip(names, batch.tensors(), strict=True)) for batch in (first, second)))

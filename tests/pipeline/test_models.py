@@ -4,9 +4,9 @@ import torch
 from pipeline.config import Config
 from pipeline.engine.build import build_module
 from pipeline.engine.precision import Precision
-from pipeline.models.task import Task
 from pipeline.models.wide_resnet import WideResNet, WideResNetOptions
 from pipeline.resolve import resolve
+from pipeline.task import Task
 
 CIFAR = Task((3, 32, 32), (125.0, 123.0, 114.0), (63.0, 62.0, 67.0), 10)
 

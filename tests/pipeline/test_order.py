@@ -4,7 +4,7 @@ from pipeline.data.augment import build_views
 from pipeline.data.counter import derive_key, permutation, random_bits, uniform
 from pipeline.data.loader import ResidentLoader, Views
 from pipeline.data.order import Order
-from pipeline.engine.distributed import World
+from pipeline.distributed import World
 from tests.pipeline.conftest import CPU, make_config, make_data
 
 

@@ -81,6 +81,23 @@ def test_loss_scaling_skips_an_overflow_and_goes_on(
     assert not torch.equal(before[0], student.parameters[0])
 
 
+def test_a_student_that_waits_needs_no_loss_scale(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision.Precision, "scaled", property(lambda self: True))
+    make_trainer(method="mpl", mpl={"student_wait": 2}, steps=4).train()
+
+
+def test_gradients_that_overflow_at_any_loss_scale_stop_the_run(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision.Precision, "scaled", property(lambda self: True))
+    trainer = make_trainer(steps=30)
+    trainer.networks["model"].parameters[0].register_hook(lambda grad: grad * float("inf"))
+    with pytest.raises(NonFiniteError, match="any loss scale"):
+        trainer.train()
+
+
 def test_with_and_without_loss_scaling_the_weights_agree(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

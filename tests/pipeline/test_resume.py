@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, UsageError
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.engine.trainer import Trainer
 from tests.pipeline.conftest import CPU, assert_same, weights_of
@@ -98,9 +98,25 @@ def test_a_save_that_dies_leaves_the_checkpoint_before_it(tmp_path: Path, monkey
     assert damage == []
 
 
-def test_other_data_than_the_checkpoints_are_refused(make_trainer: Callable[..., Trainer]) -> None:
+def test_checkpoints_of_another_run_are_refused(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer()
     trainer.train(until=3)
-    state = trainer.state_dict() | {"data": "other"}
-    with pytest.raises(DataError, match="other data"):
-        trainer.load_state_dict(state)
+    for change, error, message in [
+        ({"data": "other"}, DataError, "other data"),
+        ({"config": "other"}, UsageError, "another configuration"),
+        ({"precision": "bf16"}, UsageError, "add --precision bf16"),
+        ({"step": 1000}, UsageError, "step 1000 already"),
+    ]:
+        with pytest.raises(error, match=message):
+            trainer.load_state_dict(trainer.state_dict() | change)
+
+
+def test_what_a_kill_in_mid_save_left_behind_is_cleared_away(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    for name in ("step-00000001.pt", "step-00000002.pt.partial"):
+        (tmp_path / name).write_bytes(b"half")
+    for step in (3, 4, 5):
+        folder.save(step, {"step": step})
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"step-0000000{n}.{kind}" for n in (4, 5) for kind in ("pt", "json")
+    }

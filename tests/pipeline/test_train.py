@@ -8,12 +8,14 @@ from click.testing import CliRunner, Result
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from data_prep.durable import locked
 from data_prep.manifest import load_manifest
+from data_prep.prepare import Request, prepare
 from pipeline.config import Config
 from pipeline.engine.build import build_module
-from pipeline.models.task import Task
 from pipeline.recipes import load_recipe
 from pipeline.resolve import resolve
+from pipeline.task import Task
 from pipeline.train import main
 
 SHORT = ["--steps", "4", "--batch-size", "4", "--mu", "2", "--set", "log_every=2", "--set", "eval_every=2"]
@@ -83,6 +85,53 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys() -> 
     assert "--out" in result.stderr
 
 
+def test_data_prepared_otherwise_but_for_what_the_recipe_asks_will_do() -> None:
+    prepare(Request("digits", image_format="webp", shard_size=500))
+    assert run(*SHORT).exit_code == 0
+
+
+def test_a_named_data_folder_speaks_for_itself() -> None:
+    prepare(Request("digits", out=Path("mine"), labels=40, val=50, seed=3, include_labeled=False))
+    assert run(*SHORT, "--data-dir", "mine", "--out", "run").exit_code == 0
+    data = load_recipe("run/config.yaml")["data"]
+    assert data == {"labels": 40, "val": 50, "seed": 3, "include_labeled": False, "extra": False}
+
+
+def test_a_second_run_in_the_same_folder_at_the_same_time_is_refused() -> None:
+    Path("busy").mkdir()
+    with locked(Path("busy/.lock")):
+        result = run(*SHORT, "--out", "busy")
+    assert result.exit_code == 2
+    assert "another process is at work" in result.stderr
+
+
+def test_a_file_in_place_of_the_run_folder_and_a_foreign_configuration_in_it_are_refused() -> None:
+    Path("file").write_text("")
+    assert run(*SHORT, "--out", "file").exit_code == 2
+    Path("foreign").mkdir()
+    for content in (b"foo: 1", b"\xff\xfe", b"- 1"):
+        Path("foreign/config.yaml").write_bytes(content)
+        result = run(*SHORT, "--out", "foreign")
+        assert result.exit_code == 2
+        assert "another --out" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_finished_run_does_not_read_the_test_split_again() -> None:
+    run(*SHORT)
+    for shard in Path("data/digits-20-seed0").glob("test-*.tar"):
+        shard.unlink()
+    assert run(*SHORT).exit_code == 0
+    assert run(*SHORT, "--steps", "5").exit_code == 3
+
+
+def test_fewer_steps_than_were_done_are_refused() -> None:
+    run(*SHORT)
+    result = run(*SHORT, "--steps", "3")
+    assert result.exit_code == 2
+    assert "at step 4 already" in result.stderr
+
+
 def test_a_line_torn_by_a_kill_does_not_spoil_the_next() -> None:
     run(*SHORT)
     path = Path("runs/digits-smpl-seed0/metrics.jsonl")
@@ -117,6 +166,14 @@ def test_a_run_without_validation_split_has_no_best() -> None:
         (["--set", "model.depth=27", "--set", "model.name=wide_resnet"], 2, "model.depth: should be 6n + 4"),
         (["--dataset", "cifar10", "--source", "nowhere"], 2, "nowhere"),
         (["--bogus"], 2, "No such option"),
+        (["--data-dir", "nowhere"], 2, "smpl-data prepare digits --out nowhere"),
+        (["--set", "method=3"], 2, "method: should be a name, not 3"),
+        (["--set", "model.name=[1]"], 2, "model: should be a name, not [1]"),
+        (["--set", "dataset=3"], 2, "dataset: should be a name"),
+        (["--set", "sections=1"], 2, "sections: unknown key"),
+        (["--set", "networks.model.lrr=1"], 2, "networks.model.lrr: unknown key; did you mean 'lr'"),
+        (["--method", "mpl", "--steps", "20"], 2, "over before the student begins, at step 100"),
+        (["--method", "uda", "--set", "mpl.weight=0.0"], 2, "mpl: method uda does not read it"),
     ],
 )
 def test_a_mistake_is_one_line_and_the_right_exit_code(arguments: list[str], code: int, message: str) -> None:
@@ -131,7 +188,7 @@ def test_a_data_folder_of_another_set_or_other_labels_is_refused() -> None:
     run(*SHORT)
     for arguments, message in {
         ("--dataset", "svhn"): "add --dataset digits",
-        ("--labels", "40"): "data.labels: 40 is asked for, the prepared set has 20",
+        ("--labels", "40"): "data.labels: 40 is asked for, data/digits-20-seed0 has 20",
     }.items():
         result = run("--data-dir", "data/digits-20-seed0", "--out", "other", *arguments)
         assert result.exit_code == 2

@@ -115,7 +115,7 @@ def join_world() -> World:
         torch.cuda.set_device(device)
     if size > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=10))
+        dist.init_process_group(backend, timeout=timedelta(minutes=30))
     return World(_variable("RANK", 0), size, device)
 
 

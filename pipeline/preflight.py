@@ -1,0 +1,91 @@
+"""What is checked before a run starts, so that a mistake costs a second and loses nothing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.errors import UsageError
+from data_prep.manifest import MANIFEST, Manifest, load_manifest
+from data_prep.prepare import Request, default_out, prepare
+from pipeline.config import MAY_CHANGE, Config, DataOptions, batch_error
+from pipeline.data.augment import build_views
+from pipeline.distributed import this_device
+from pipeline.engine.precision import choose_precision
+from pipeline.methods import METHODS
+from pipeline.recipes import load_recipe
+from pipeline.resolve import flatten
+
+CONFIG = "config.yaml"
+
+
+def check_machine(config: Config, out: Path, processes: int) -> None:
+    """Refuse what cannot be run here, or would train nothing. Raises UsageError."""
+    choose_precision(config.precision, this_device())
+    if problem := batch_error(config, processes):
+        raise UsageError(problem)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; name a folder")
+    method = METHODS.load(config.method)
+    wait = method.waits(config.method_options()).get(method.evaluated, 0)
+    if wait >= config.steps:
+        raise UsageError(f"steps: {config.steps} are over before the {method.evaluated} begins, at step {wait}")
+
+
+def check_run(config: Config, out: Path) -> None:
+    """Refuse a run folder that holds another run. Raises UsageError with the keys that differ."""
+    path = out / CONFIG
+    if not path.exists():
+        return
+    try:
+        before, now = flatten(load_recipe(str(path))), flatten(config.tree())
+    except UsageError as error:
+        raise UsageError(f"{error}; this is no run folder, or a damaged one: give another --out") from None
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    differing = [f"{key} {before.get(key)} there, {now.get(key)} here" for key in keys if key not in MAY_CHANGE]
+    if differing:
+        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+        shown = "; ".join(differing[:5]) + more
+        raise UsageError(f"{out} holds a run with another configuration: {shown}; give another --out")
+
+
+def default_folder(config: Config) -> Path:
+    """Return where ``smpl-data prepare`` puts the configured data set if it is not told."""
+    return default_out(config.dataset, config.data.labels, config.data.seed, config.data.extra)
+
+
+def settle_data(
+    config: Config, given: Mapping[str, Any], data_dir: Path | None, source: Path | None, checksum: bool
+) -> Config:
+    """Return the configuration with the data options of the prepared set, preparing it first if need be.
+
+    A folder that the user named is taken as it is but for what the command line itself asks (``given``).
+
+    Raises:
+        UsageError: the prepared set is another than asked for, or the views are too great for its images.
+        DataError: the set cannot be prepared or opened.
+    """
+    folder = data_dir or default_folder(config)
+    asked = config.data.model_dump(exclude_none=True, exclude_unset=True) if data_dir is None else given
+    manifest = _open(config, folder, data_dir is not None, source, checksum)
+    if manifest.dataset != config.dataset:
+        raise UsageError(f"{folder} holds {manifest.dataset}, not {config.dataset}; add --dataset {manifest.dataset}")
+    for key, value in asked.items():
+        if manifest.options.get(key) != value:
+            there = manifest.options.get(key)
+            raise UsageError(f"data.{key}: {value} is asked for, {folder} has {there}; name another with --data-dir")
+    try:
+        build_views(config.augment, *manifest.shape[:2])
+    except ValueError as error:
+        raise UsageError(f"augment.{error}") from None
+    found = {key: manifest.options[key] for key in DataOptions.model_fields if key in manifest.options}
+    return config.model_copy(update={"data": DataOptions.model_validate(found)})
+
+
+def _open(config: Config, folder: Path, named: bool, source: Path | None, checksum: bool) -> Manifest:
+    if (folder / MANIFEST).exists():
+        return load_manifest(folder)
+    if named:
+        command = f"smpl-data prepare {config.dataset} --out {folder}"
+        raise UsageError(f"--data-dir {folder} holds no prepared data set; make one: {command}")
+    data = config.data.model_dump()
+    return prepare(Request(config.dataset, out=folder, source=source, checksum=checksum, **data))

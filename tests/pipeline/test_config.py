@@ -101,9 +101,9 @@ def test_every_recipe_resolves_with_every_method(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", built_in())
-def test_every_recipe_opens_with_source_hardware_time_accuracy_and_command(name: str) -> None:
+def test_every_recipe_opens_with_source_hardware_hours_expected_accuracy_and_command(name: str) -> None:
     head = [line for line in built_in()[name].splitlines() if line.startswith("#")]
-    for word in ("source:", "hardware:", "time:", "accuracy:", "command:"):
+    for word in ("source:", "hardware:", "hours:", "expected:", "command:"):
         assert any(line.removeprefix("#").strip().startswith(word) for line in head), word
 
 

@@ -1,59 +1,137 @@
-"""The command group ``smpl-data``: prepare, verify and show data sets."""
+"""The command group ``smpl-data``: prepare, finish, convert, verify and show data sets."""
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from data_prep.command import CommandGroup, LabelNumbers
+from data_prep.command import CommandGroup, Formats, LabelNumbers, ShardRange
 from data_prep.errors import DataError
 from data_prep.images import CODECS
+from data_prep.ledger import WHOLE
 from data_prep.manifest import SPLITS, Manifest, load_manifest
 from data_prep.sources import SOURCES
 
-FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+if TYPE_CHECKING:
+    from data_prep.request import Request
+
+PATH = click.Path(path_type=Path)
+FOLDER = click.argument("folder", metavar="DIR", type=PATH)
 WORKERS = click.option("--workers", type=int, help="Processes; as many as CPUs if left out. Never changes the result.")
+ON_ERROR = click.Choice(["fail", "skip"])
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
     """Prepare, check and look at data sets for semi-supervised training."""
 
 
 @main.command()
 @click.argument("dataset", type=click.Choice(list(SOURCES)))
-@click.option("--out", type=click.Path(path_type=Path), help="Output [${SMPL_DATA:-data}/DATASET-LABELS-seedSEED].")
-@click.option("--source", type=click.Path(path_type=Path), help="Official files, folder or tar; left out: downloaded.")
+@click.option("--out", type=PATH, help="Output [${SMPL_DATA:-data}/DATASET-LABELS-seedSEED].")
+@click.option("--source", type=PATH, help="Official files, folder or tar; left out: downloaded where that is possible.")
+@click.option("--labels", type=LabelNumbers(), help="Labeled images: a multiple of the classes, 5+1: of each, or 10%.")
+@click.option("--val", type=LabelNumbers(), help="Validation images, of the training set; counted as --labels are.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of split and order; never of the test set.")
+@click.option("--include-labeled/--exclude-labeled", default=True, help="Labeled images among the unlabeled too.")
 @click.option(
-    "--labels",
-    type=LabelNumbers(),
-    help="Labeled images, a multiple of the classes, or 5+1: of each [20, 4000, 10000, 1000, 6].",
+    "--image-format", type=click.Choice(list(CODECS)), help="jpeg is lossy [png; of points npy, of files original]."
 )
-@click.option("--val", type=int, help="Validation images, taken from the training set [100, 1000, 2000, 1000, 0].")
+@click.option("--format", "formats", type=Formats(), default="webdataset", help="webdataset, or webdataset,recordio.")
+@click.option("--shard-size", type=int, help="Samples a shard at most.")
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the split and the order; never of the test set."
+    "--shard-range",
+    "share",
+    type=ShardRange(),
+    default=WHOLE,
+    help="Every N-th shard from I on; then `finish`.",
 )
-@click.option("--include-labeled/--exclude-labeled", default=True, help="Labeled images among the unlabeled ones too.")
-@click.option("--image-format", type=click.Choice(list(CODECS)), help="jpeg is lossy [png; of points npy].")
 @click.option("--checksum", type=click.Choice(["on", "off"]), default="on", show_default=True, help="off: any bytes.")
-@click.option("--extra", is_flag=True, help="With SVHN's 531,131 extra training images.")
-@click.option("--shard-size", type=int, help="Samples a shard at most [256, 1000, 1000, 2000, 500].")
+@click.option("--extra", is_flag=True, help="svhn: with its 531,131 extra training images.")
+@click.option("--resize", type=int, help="Image files: make the shorter side this many pixels where it is longer.")
+@click.option("--quality", type=int, help="Image files: of JPEGs that are encoded anew [90].")
+@click.option("--on-error", type=ON_ERROR, default="fail", show_default=True, help="Image files: what a bad one does.")
+@click.option("--label-list", type=PATH, help="Image files: the names of those that are labeled, a line each.")
+@click.option("--csv", type=PATH, help="folder: a table with the columns file and label, and split if you like.")
+@click.option("--unlabeled", type=PATH, help="folder: another folder, of images without labels.")
+@click.option("--test", metavar="N|P%", help="folder without test images: take these from the training images [20%].")
 @WORKERS
-def prepare(checksum: str, **options: str | int | bool | Path | None) -> None:
-    """Turn DATASET into checked shards with a manifest. Defaults in brackets: digits, cifar10, cifar100, svhn, moons.
+def prepare(checksum: str, on_error: str, formats: tuple[str, ...], **options: Any) -> None:
+    """Turn DATASET into checked shards with a manifest.
 
-    The same command again finishes a stopped one, mends a damaged set and leaves a complete one alone. Without --source
-    the official files are downloaded into $SMPL_CACHE or ~/.cache/smpl.
+    \b
+    Defaults   labels  validation   source
+    digits         20         100   embedded
+    cifar10      4000        1000   downloaded, or --source
+    cifar100    10000        2000   downloaded, or --source
+    svhn         1000        1000   downloaded, or --source
+    moons           6           0   embedded
+    stl10        1000           0   downloaded, or --source
+    imagenet      10%          1%   --source: train/ and val/, or the official archives
+    folder        10%         10%   --source: CLASS/*.jpg, png or webp
+
+    The same command again finishes a stopped one, mends a damaged set and leaves a complete one alone. Downloads are
+    kept in $SMPL_CACHE or ~/.cache/smpl. In an indexed job, --shard-range N takes I from JOB_COMPLETION_INDEX.
     """
     from data_prep.prepare import Request, completed  # noqa: PLC0415
-    from data_prep.prepare import prepare as run  # noqa: PLC0415
 
-    request = Request(checksum=checksum == "on", **options)  # type: ignore[arg-type] # click has checked the types
+    request = Request(checksum=checksum == "on", skip=on_error == "skip", **options)
     if manifest := completed(request):
         click.echo(f"{request.folder} is complete: {_summary(manifest)}")
+    elif request.share.count > 1:
+        _prepare_share(request)
         return
+    else:
+        _prepare(request)
+    for name in formats[1:]:
+        _convert(request.folder, name)
+
+
+def _prepare(request: "Request") -> None:
+    from data_prep.finish import REPORT, count_skipped  # noqa: PLC0415
+    from data_prep.prepare import prepare as run  # noqa: PLC0415
+
     if request.image_format == "jpeg":
         click.echo("note: jpeg is lossy, the pixels will differ from the source's", err=True)
-    click.echo(f"prepared {request.folder}: {_summary(run(request))}")
+    started = time.perf_counter()
+    manifest = run(request)
+    rate = sum(map(manifest.samples, SPLITS)) / (time.perf_counter() - started)
+    click.echo(f"prepared {request.folder}: {_summary(manifest)}, {rate:.0f} images/s")
+    if skipped := count_skipped(request.folder):
+        click.echo(f"left out {skipped} images that could not be had: {request.folder / REPORT} names each", err=True)
+
+
+def _prepare_share(request: "Request") -> None:
+    from data_prep.prepare import prepare_share  # noqa: PLC0415
+
+    count = prepare_share(request)
+    share = f"share {request.share.index} of {request.share.count}"
+    click.echo(f"{request.folder}: {share} has its {count} shards; after the others: smpl-data finish {request.folder}")
+
+
+def _convert(folder: Path, to: str) -> None:
+    from data_prep.convert import convert as run  # noqa: PLC0415
+
+    for path in run(folder, to):
+        click.echo(path)
+
+
+@main.command()
+@FOLDER
+def finish(folder: Path) -> None:
+    """Check the shards that `prepare --shard-range` wrote into DIR, and write the manifest."""
+    from data_prep.finish import finish as run  # noqa: PLC0415
+
+    click.echo(f"finished {folder}: {_summary(run(folder))}")
+
+
+@main.command()
+@FOLDER
+@click.option("--to", type=click.Choice(["recordio"]), required=True, help=".rec, .idx and .lst of each split.")
+def convert(folder: Path, to: str) -> None:
+    """Write the samples of DIR in another format too, beside its shards and in their order."""
+    _convert(folder, to)
 
 
 @main.command()
@@ -72,7 +150,7 @@ def verify(folder: Path, workers: int | None) -> None:
 
 @main.command()
 @FOLDER
-@click.option("--sheet", type=click.Path(path_type=Path), help="The picture's file [NAME-contact.png, here].")
+@click.option("--sheet", type=PATH, help="The picture's file [NAME-contact.png, here].")
 def show(folder: Path, sheet: Path | None) -> None:
     """Print the splits of DIR and draw a contact sheet, a row a class."""
     from data_prep.show import contact_sheet, table  # noqa: PLC0415

@@ -3,6 +3,7 @@
 0 done, 2 wrong usage or configuration, 3 bad data, 4 stopped by a signal, 1 anything else.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ import click
 
 from data_prep.errors import UserError
 from data_prep.labels import read_labels
+from data_prep.ledger import Share
 
 USAGE, STOPPED = 2, 4
 
@@ -50,6 +52,35 @@ class LabelNumbers(click.ParamType[int | str]):
             return read_labels(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Formats(click.ParamType[tuple[str, ...]]):
+    """The type of ``--format``: webdataset first, for the others are made of it."""
+
+    name = "FORMAT,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Read the names. Raises click's BadParameter."""
+        names = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+        if sorted(names) not in (["webdataset"], ["recordio", "webdataset"]):
+            self.fail(f"{value!r}: choose webdataset or webdataset,recordio", param, ctx)
+        return tuple(sorted(names, reverse=True))
+
+
+class ShardRange(click.ParamType[Share]):
+    """The type of ``--shard-range``: 2/8, or 8 where a cluster says which of them this is."""
+
+    name = "I/N|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
+        """Read the range; of N alone, I is JOB_COMPLETION_INDEX. Raises click's BadParameter."""
+        if isinstance(value, Share):
+            return value
+        index, slash, count = value.rpartition("/")
+        index = index if slash else os.environ.get("JOB_COMPLETION_INDEX", "")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            self.fail(f"{value!r}: I/N with I from 0 to N - 1, or N where JOB_COMPLETION_INDEX is set", param, ctx)
+        return Share(int(index), int(count))
 
 
 def exit_code(action: Callable[[], object]) -> int:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from data_prep.errors import DataError, UsageError
 
@@ -27,18 +28,35 @@ def make_folder(path: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write under a partial name, fsync, rename, fsync the folder. Raises DataError and leaves nothing behind."""
+    with written_durably(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def written_durably(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, which stands under its name once the block has ended well.
+
+    Raises DataError if it cannot be written, and leaves nothing behind, whatever ended the block.
+    """
     partial = path.with_name(path.name + PARTIAL)
     try:
         with partial.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
         fsync_folder(path.parent)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        _remove(partial)
         raise cannot_write(path, error) from None
+    except BaseException:
+        _remove(partial)
+        raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def append_durably(path: Path, line: str) -> None:

@@ -17,6 +17,10 @@ Pixels = NDArray[np.uint8]
 Values = NDArray[np.uint8 | np.float32]
 Shape = tuple[int, int, int]
 
+ORIGINAL = "original"
+"""Each image in the format that it had: JPEG, PNG or WebP."""
+MAX_PIXELS = 1 << 26
+"""Of an image: a larger one is taken for a decompression bomb."""
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -33,20 +37,25 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, content: bytes, shape: Shape) -> Values:
-        """Decode to ``shape`` [H, W, C]. Raises DataError on anything else, checked before decoding."""
+        """Decode to ``shape`` [H, W, C], or to the image's own size if H = W = 0.
+
+        Raises DataError on anything else, checked before decoding.
+        """
 
 
 @dataclass(frozen=True)
 class Picture(Codec):
-    """A picture format of uint8 pixels, C of 1 or 3: its name in Pillow and how to save it.
+    """A picture format of uint8 pixels, C of 1 or 3: its name in Pillow, or those that may be read, and how to save it.
 
     WebP has no gray mode, so gray is stored there as RGB.
     """
 
     dtype = np.dtype(np.uint8)
-    name: str
+    formats: tuple[str, ...]
     save: dict[str, Any] = field(default_factory=dict)
     gray: bool = True
+    modes: frozenset[str] = frozenset({"RGB"})
+    """Of Pillow, that a color image may be stored in."""
 
     def encode(self, image: Values) -> bytes:
         """Save with Pillow."""
@@ -56,7 +65,7 @@ class Picture(Codec):
         if not self.gray:
             picture = picture.convert("RGB")
         buffer = io.BytesIO()
-        picture.save(buffer, self.name, **self.save)
+        picture.save(buffer, self.formats[0], **self.save)
         return buffer.getvalue()
 
     def decode(self, content: bytes, shape: Shape) -> Values:
@@ -67,17 +76,19 @@ class Picture(Codec):
         broken = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
         bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
         try:
-            with Image.open(io.BytesIO(content), formats=[self.name]) as picture:
-                if picture.size != (width, height):
+            with Image.open(io.BytesIO(content), formats=self.formats) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise DataError(f"image is {picture.width}x{picture.height} pixels, more than {MAX_PIXELS}")
+                if (height or width) and picture.size != (width, height):
                     size = f"{picture.width}x{picture.height}"
                     raise DataError(f"image is {size} pixels, the manifest says {width}x{height}")
-                if channels == 3 and picture.mode != "RGB":
+                if channels == 3 and picture.mode not in self.modes:
                     raise DataError(f"image has mode {picture.mode}, the manifest says RGB")
                 # Gray that was stored as equal R, G and B comes back exactly: Pillow's luma weights add up to one.
                 pixels = np.array(picture.convert(MODES[channels]), dtype=np.uint8)
         except (*broken, *bombs) as error:
             raise DataError(f"broken image: {error}") from None
-        return pixels.reshape(shape)
+        return pixels.reshape(*pixels.shape[:2], channels)
 
 
 @dataclass(frozen=True)
@@ -115,12 +126,13 @@ class Array(Codec):
 
 # WebP method 6 is 25 times slower than 4 and no smaller; exact keeps the pixels under full transparency.
 CODECS: dict[str, Codec] = {
-    "png": Picture("png", "PNG"),
-    "webp": Picture("webp", "WEBP", {"lossless": True, "method": 4, "exact": True}, gray=False),
-    "jpeg": Picture("jpg", "JPEG", {"quality": 95}),
+    "png": Picture("png", ("PNG",)),
+    "webp": Picture("webp", ("WEBP",), {"lossless": True, "method": 4, "exact": True}, gray=False),
+    "jpeg": Picture("jpg", ("JPEG",), {"quality": 95}, modes=frozenset({"RGB", "L"})),
     "npy": Array("npy"),
+    ORIGINAL: Picture("", ("JPEG", "PNG", "WEBP"), modes=frozenset({"RGB", "L", "P", "1"})),
 }
-EXTENSIONS = frozenset(codec.extension for codec in CODECS.values())
+EXTENSIONS = frozenset(codec.extension for codec in CODECS.values() if codec.extension)
 
 
 def encode_image(image: Values, image_format: str) -> bytes:
@@ -129,5 +141,8 @@ def encode_image(image: Values, image_format: str) -> bytes:
 
 
 def decode_image(content: bytes, shape: Shape, image_format: str) -> Values:
-    """Decode to [H, W, C] of the format's type. Raises DataError on a broken image or another size."""
+    """Decode to [H, W, C] of the format's type; to the image's own size where ``shape`` has H = W = 0.
+
+    Raises DataError on a broken image or another size.
+    """
     return CODECS[image_format].decode(content, shape)

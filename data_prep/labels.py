@@ -1,20 +1,27 @@
-"""How many labeled images are wanted: a number that the classes share evenly, or one for each class: 6 or 5+1."""
+"""How many images are wanted: a number that the classes share evenly, one for each class (5+1), or a part (10%)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from data_prep.errors import UsageError
 
 NUMBERS = re.compile(r"-?\d{1,9}(\+-?\d{1,9})*", re.ASCII)
+PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)%", re.ASCII)
+LISTED = "list"
+"""The labeled images are those of a list that the user gave."""
 
 
 def read_labels(value: object) -> int | str:
-    """6 from 6 or "6", and "5+1" from "5+1" or "05+1"; whether they fit the classes is not known here.
+    """6 from 6 or "6", "5+1" from "5+1" or "05+1", and "10%"; whether they fit the classes is not known here.
 
     Raises ValueError on anything else.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, str) and (value == LISTED or _is_percent(value)):
+        return value
     if not isinstance(value, str) or NUMBERS.fullmatch(value) is None:
-        raise ValueError(f"{value!r:.40} is neither a number of images nor one for each class, such as 5+1")
+        raise ValueError(f"{value!r:.40} is neither a number of images, one for each class (5+1), nor a part (10%)")
     numbers = [int(part) for part in value.split("+")]
     return numbers[0] if len(numbers) == 1 else write_labels(numbers)
 
@@ -24,8 +31,36 @@ def write_labels(numbers: Iterable[int]) -> str:
     return "+".join(map(str, numbers))
 
 
-def per_class(labels: int | str, classes: int) -> tuple[int, ...]:
-    """The labeled images of each class, from what :func:`read_labels` returned."""
+def per_class(labels: int | str, available: Sequence[int]) -> tuple[int, ...]:
+    """The images to take of each class, from what :func:`read_labels` returned and the ``available`` ones of each.
+
+    A part is rounded to whole images, but never to none.
+    """
+    if isinstance(labels, str) and _is_percent(labels):
+        return tuple(max(1, round(count * float(labels[:-1]) / 100)) if count else 0 for count in available)
     if isinstance(labels, str):
         return tuple(map(int, labels.split("+")))
-    return (labels // classes,) * classes
+    return (labels // len(available),) * len(available)
+
+
+def check_numbers(option: str, wanted: int | str, classes: int, *, lowest: int) -> None:
+    """Check that a number fits the classes, of which each is to get ``lowest`` or more. Raises UsageError."""
+    if isinstance(wanted, int):
+        if wanted >= lowest * classes and wanted % classes == 0:
+            return
+        nearest = max(lowest * classes, round(wanted / classes) * classes)
+        raise UsageError(
+            f"{option} {wanted}: must be a multiple of the {classes} classes; the nearest valid is {nearest}"
+        )
+    if wanted == LISTED or _is_percent(wanted):
+        return
+    numbers = per_class(wanted, range(classes))
+    if len(numbers) != classes:
+        raise UsageError(f"{option} {wanted}: {len(numbers)} numbers for {classes} classes; give one for each")
+    if min(numbers) < lowest:
+        raise UsageError(f"{option} {wanted}: every class needs one; the least is {write_labels([lowest] * classes)}")
+
+
+def _is_percent(text: str) -> bool:
+    found = PERCENT.fullmatch(text)
+    return found is not None and 0 < float(found[1]) <= 100

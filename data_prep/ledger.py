@@ -1,14 +1,34 @@
-"""The list of finished shards while a preparation is under way, so that a killed one can go on."""
+"""The list of finished shards while a preparation is under way, so that a killed one can go on.
+
+Of a preparation that several processes share, each has a ledger of its own.
+"""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from data_prep.durable import append_durably, fsync_folder, write_durably
-from data_prep.manifest import Shard
+from data_prep.errors import DataError
+from data_prep.plan import Identity
+from data_prep.receipt import Receipt
 
-LEDGER = ".progress.jsonl"
+PATTERN = ".progress*.jsonl"
+
+
+@dataclass(frozen=True)
+class Share:
+    """Every ``count``-th piece of a plan, from ``index`` on."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def suffix(self) -> str:
+        """Tells the files of shares apart; empty where one process does everything."""
+        return f"-{self.index}-of-{self.count}" if self.count > 1 else ""
+
+
+WHOLE = Share()
 
 
 @dataclass(frozen=True)
@@ -18,13 +38,21 @@ class Ledger:
     path: Path
 
     @classmethod
-    def of(cls, folder: Path) -> "Ledger":
-        """The ledger of an output folder."""
-        return cls(folder / LEDGER)
+    def of(cls, folder: Path, share: Share) -> "Ledger":
+        """The ledger of a share of the work in an output folder."""
+        return cls(folder / f".progress{share.suffix}.jsonl")
 
-    def read(self) -> tuple[dict[str, Any] | None, dict[str, Shard]]:
-        """What was being prepared (None: nothing) and the finished shards by name; a torn last line is dropped."""
-        rows: list[dict[str, Any]] = []
+    @classmethod
+    def all_in(cls, folder: Path) -> list["Ledger"]:
+        """Every ledger in the folder."""
+        return [cls(path) for path in sorted(folder.glob(PATTERN))]
+
+    def read(self) -> tuple[Identity | None, dict[str, Receipt]]:
+        """What was being prepared (None: nothing) and the receipts by piece; a torn last line is dropped.
+
+        Raises DataError on a ledger of another version.
+        """
+        rows = []
         for line in self.path.read_text("utf-8", errors="replace").splitlines() if self.path.exists() else []:
             try:
                 rows.append(json.loads(line))
@@ -32,16 +60,22 @@ class Ledger:
                 break
         if not rows:
             return None, {}
-        return rows[0], {row["name"]: Shard(**row) for row in rows[1:]}
+        try:
+            first = rows[0]
+            lists = {name: tuple(first[name]) for name in ("classes", "pieces")}
+            receipts = [Receipt.from_row(row) for row in rows[1:]]
+            return Identity(**first | lists), {receipt.piece: receipt for receipt in receipts}
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{self.path} is not a ledger of this version; remove it and its folder's files") from None
 
-    def start(self, identity: dict[str, Any], finished: dict[str, Shard]) -> None:
+    def start(self, identity: Identity, finished: dict[str, Receipt]) -> None:
         """Write the first line and what is known to be finished."""
-        lines = [identity, *(asdict(shard) for shard in finished.values())]
+        lines = [asdict(identity), *(receipt.to_row() for receipt in finished.values())]
         write_durably(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
-    def add(self, shard: Shard) -> None:
-        """Note a shard that stands under its final name."""
-        append_durably(self.path, json.dumps(asdict(shard)))
+    def add(self, receipt: Receipt) -> None:
+        """Note a piece whose shard stands under its final name."""
+        append_durably(self.path, json.dumps(receipt.to_row()))
 
     def close(self) -> None:
         """Remove it: the manifest stands."""

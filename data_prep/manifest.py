@@ -12,7 +12,7 @@ from data_prep.durable import write_durably
 from data_prep.errors import DataError
 from data_prep.images import CODECS
 
-SCHEMA: int = 1
+SCHEMA: int = 2
 MANIFEST = "manifest.json"
 MAX_SIDE = 4096
 
@@ -20,12 +20,13 @@ Split = Literal["labeled", "unlabeled", "val", "test"]
 Option = int | bool | str
 SPLITS: tuple[Split, ...] = get_args(Split)
 SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 STRICT: dict[str, Any] = {"strict": True, "extra": "forbid"}
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file: its size in bytes, its number of samples and the sha256 of the whole file."""
+    """One tar file: its size in bytes, its number of samples, the sha256 of the whole file and of its index."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -34,22 +35,29 @@ class Shard:
     samples: int
     bytes: int
     sha256: str
+    index: str
 
     def __post_init__(self) -> None:
         """Refuse a name that could leave the folder. Raises ValueError."""
         match = SHARD_NAME.fullmatch(self.name)
         if match is None or match[1] != self.split:
             raise ValueError(f"shard name {self.name!r} is not {self.split}-NNNNNN.tar")
-        if self.samples < 1 or self.bytes < 1 or not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+        if self.samples < 1 or self.bytes < 1 or not all(map(SHA256.fullmatch, (self.sha256, self.index))):
             raise ValueError(f"shard {self.name}: samples, bytes or sha256 out of range")
+
+    @property
+    def index_name(self) -> str:
+        """The file that says where in the tar each sample is."""
+        return self.name.removesuffix(".tar") + ".idx"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A prepared data set. ``shape`` is [H, W, C]; ``mean`` and ``std`` are per channel, in the
-    images' own units: 0..255 for pictures.
+    """A prepared data set. ``shape`` is [H, W, C], with H = W = 0 where images have sizes of their own; ``mean`` and
+    ``std`` are per channel, in the images' own units: 0..255 for pictures.
 
-    ``counts`` holds the images of each class for each split (the unlabeled split is counted by its diagnostic truth);
+    ``counts`` holds the images of each class for each split; the unlabeled split is counted by its diagnostic truth,
+    and ``unknown`` says how many of it have none;
     ``labeled_ids`` the sorted keys of the labeled images, which are their indices in the source's training set;
     ``sources`` the sha256 of each source file; ``options`` whatever part of the request shapes the content.
     A split without samples (``val`` of 0) has no shards.
@@ -68,6 +76,7 @@ class Manifest:
     std: tuple[float, ...]
     options: dict[str, Option]
     sources: dict[str, str]
+    unknown: int = 0
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -75,13 +84,15 @@ class Manifest:
         names = [shard.name for shard in self.shards]
         channels = self.shape[2]
         rules = {
-            "shape out of range": all(1 <= side <= MAX_SIDE for side in self.shape[:2]) and channels in (1, 3),
+            "shape out of range": (self.varied or all(1 <= side <= MAX_SIDE for side in self.shape[:2]))
+            and channels in (1, 3),
             f"image_format is none of {', '.join(CODECS)}": self.image_format in CODECS,
             "a shard is listed twice": len(set(names)) == len(names),
             f"counts must name the splits {', '.join(SPLITS)}": set(self.counts) == set(SPLITS),
             "counts and classes differ": all(len(row) == len(self.classes) for row in self.counts.values()),
             "mean and std need one value a channel": len(self.mean) == len(self.std) == channels,
             "mean and std must be finite": all(map(math.isfinite, self.mean + self.std)),
+            "unknown is negative": self.unknown >= 0,
             "labeled_ids repeat": len(set(self.labeled_ids)) == len(self.labeled_ids),
         }
         broken = [text for text, holds in rules.items() if not holds]
@@ -94,6 +105,11 @@ class Manifest:
         if broken:
             raise ValueError("; ".join(broken))
 
+    @property
+    def varied(self) -> bool:
+        """Whether images have sizes of their own."""
+        return self.shape[:2] == (0, 0)
+
     def split(self, name: str) -> tuple[Shard, ...]:
         """The shards of one split, in order."""
         return tuple(shard for shard in self.shards if shard.split == name)
@@ -103,7 +119,7 @@ class Manifest:
         return sum(shard.samples for shard in self.split(name))
 
     def _counted(self, name: str) -> int:
-        return sum(self.counts[name])
+        return sum(self.counts[name]) + (self.unknown if name == "unlabeled" else 0)
 
     def to_json(self) -> str:
         """The canonical text: keys sorted, one line a field, no time stamps."""

@@ -1,15 +1,17 @@
 """What is to be written: which image goes into which shard at which place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.images import Values
-from data_prep.labels import per_class
-from data_prep.manifest import SPLITS, Manifest, Option, Shard
-from data_prep.pixels import channel_statistics
+from data_prep.encoded import Sums
+from data_prep.errors import DataError
+from data_prep.labels import LISTED, per_class
+from data_prep.manifest import SPLITS, Manifest, Option
+from data_prep.receipt import Receipt
+from data_prep.room import check_room
 from data_prep.sources import RawSet, Source
 from data_prep.split import Labels, divide, writing_order
 from data_prep.writers.webdataset import ShardJob
@@ -25,65 +27,106 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """All that shapes the bytes of a prepared set, and all that its manifest says beside what the shards hold."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    options: dict[str, Option]
+    sources: dict[str, str]
+    pieces: tuple[str, ...]
+
+    def words(self) -> dict[str, Option]:
+        """The identity as keys and values that a message can name."""
+        sources = {f"source {name}": digest for name, digest in self.sources.items()}
+        return {"dataset": self.dataset, **self.options, **sources}
+
+    def describe(self, receipts: Sequence[Receipt]) -> Manifest:
+        """The manifest of the written pieces, whose receipts come in the order of ``pieces``.
+
+        Raises DataError if a class has lost every labeled image.
+        """
+        counts: dict[str, tuple[int, ...]] = {split: self._count(receipts, split) for split in SPLITS}
+        for name, labeled in zip(self.classes, counts["labeled"], strict=True):
+            if not labeled:
+                raise DataError(
+                    f"every labeled image of class {name!r} was skipped; remove those files and prepare again"
+                )
+        mean, std = self._statistics(receipts)
+        return Manifest(
+            dataset=self.dataset,
+            classes=self.classes,
+            shape=_common_shape(receipts),
+            image_format=str(self.options["image_format"]),
+            counts=counts,
+            shards=tuple(receipt.shard for receipt in receipts if receipt.shard),
+            labeled_ids=tuple(sorted(key for receipt in receipts for key in receipt.keys)),
+            mean=mean,
+            std=std,
+            options=self.options,
+            sources=self.sources,
+            unknown=sum(receipt.unknown for receipt in receipts),
+        )
+
+    def _count(self, receipts: Iterable[Receipt], split: str) -> tuple[int, ...]:
+        rows = [receipt.counts for receipt in receipts if _split_of(receipt.piece) == split]
+        return tuple(np.sum([(0,) * len(self.classes), *rows], axis=0).tolist())
+
+    def _statistics(self, receipts: Iterable[Receipt]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and population standard deviation per channel over all training images, each counted once."""
+        splits = {"unlabeled"} if self.options["include_labeled"] else {"labeled", "unlabeled"}
+        return sum((receipt.sums for receipt in receipts if _split_of(receipt.piece) in splits), Sums()).statistics()
+
+
+@dataclass(frozen=True)
 class Plan:
     """A loaded source divided by the options; a pure function of both."""
 
-    source: Source
-    options: dict[str, Option]
+    identity: Identity
     raw: RawSet
-    splits: dict[str, Labels]
     pieces: tuple[Piece, ...]
 
     @classmethod
     def of(cls, source: Source, options: dict[str, Option], raw: RawSet) -> "Plan":
-        """Divide the training set and cut every split into shards."""
-        labeled = per_class(options["labels"], len(source.classes))
-        val = int(options["val"]) // len(source.classes)
-        seed, include_labeled = int(options["seed"]), bool(options["include_labeled"])
-        splits = divide(raw.train_labels, labeled=labeled, val=val, seed=seed, include_labeled=include_labeled)
-        splits["test"] = np.arange(len(raw.test_labels), dtype=np.int64)
-        return cls(source, options, raw, splits, tuple(_cut(splits, seed, int(options["shard_size"]))))
+        """Divide the training set and cut every split into shards. Raises UsageError if a class has too few images."""
+        splits = _divide(options, raw)
+        pieces = tuple(_cut(splits, int(options["seed"]), int(options["shard_size"])))
+        names = tuple(piece.name for piece in pieces)
+        return cls(Identity(source.name, raw.classes, options, raw.checksums, names), raw, pieces)
 
-    @property
-    def identity(self) -> dict[str, Option]:
-        """All that shapes the bytes, in words."""
-        sources = {f"source {name}": digest for name, digest in self.raw.checksums.items()}
-        return {"dataset": self.source.name, **self.options, **sources}
+    def job(self, piece: Piece, folder: Path, *, skip: bool) -> ShardJob:
+        """The work of one shard, its images copied out."""
+        part = (self.raw.test if piece.split == "test" else self.raw.train).select(np.array(piece.indices))
+        return ShardJob(folder, piece.name, piece.split, piece.indices, part, len(self.raw.classes), skip)
 
-    def job(self, piece: Piece, folder: Path) -> ShardJob:
-        """The arrays of one shard, copied out."""
-        images, labels = self._arrays(piece.split)
-        chosen = np.array(piece.indices)
-        image_format = str(self.options["image_format"])
-        return ShardJob(folder, piece.name, piece.split, piece.indices, labels[chosen], images[chosen], image_format)
 
-    def describe(self, shards: tuple[Shard, ...]) -> Manifest:
-        """The manifest of the written shards."""
-        height, width, channels = self.raw.train_images.shape[1:]
-        mean, std = channel_statistics(
-            self.raw.train_images, np.union1d(self.splits["labeled"], self.splits["unlabeled"])
-        )
-        return Manifest(
-            dataset=self.source.name,
-            classes=self.source.classes,
-            shape=(height, width, channels),
-            image_format=str(self.options["image_format"]),
-            counts={name: self._counts(name) for name in SPLITS},
-            shards=shards,
-            labeled_ids=tuple(self.splits["labeled"].tolist()),
-            mean=mean,
-            std=std,
-            options=self.options,
-            sources=self.raw.checksums,
-        )
+def _divide(options: dict[str, Option], raw: RawSet) -> dict[str, Labels]:
+    """Sorted indices of each split."""
+    labels, classes = raw.train.labels, len(raw.classes)
+    free = labels if raw.val_ids is None else np.delete(labels, raw.val_ids)
+    available = np.bincount(free[free >= 0], minlength=classes).tolist()
+    listed = options["labels"] == LISTED
+    labeled = (0,) * classes if listed else per_class(_wanted(options, "labels"), available)
+    val = (0,) * classes if raw.val_ids is not None else per_class(_wanted(options, "val"), available)
+    if not listed:
+        check_room(raw.classes, available, labeled, val, options)
+    include = bool(options["include_labeled"])
+    splits = divide(
+        labels,
+        labeled=labeled,
+        val=val,
+        seed=int(options["seed"]),
+        include_labeled=include,
+        val_ids=raw.val_ids,
+        labeled_ids=raw.labeled_ids if listed else None,
+    )
+    splits["test"] = np.arange(len(raw.test.labels), dtype=np.int64)
+    return splits
 
-    def _arrays(self, split: str) -> tuple[Values, Labels]:
-        raw = self.raw
-        return (raw.test_images, raw.test_labels) if split == "test" else (raw.train_images, raw.train_labels)
 
-    def _counts(self, split: str) -> tuple[int, ...]:
-        labels = self._arrays(split)[1][self.splits[split]]
-        return tuple(np.bincount(labels, minlength=len(self.source.classes)).tolist())
+def _wanted(options: dict[str, Option], key: str) -> int | str:
+    value = options[key]
+    return value if isinstance(value, str) else int(value)
 
 
 def _cut(splits: dict[str, Labels], seed: int, shard_size: int) -> Iterator[Piece]:
@@ -94,3 +137,16 @@ def _cut(splits: dict[str, Labels], seed: int, shard_size: int) -> Iterator[Piec
         for index in range(count):
             start, stop = (len(order) * edge // count for edge in (index, index + 1))
             yield Piece(f"{split}-{index:06d}.tar", split, tuple(order[start:stop]))
+
+
+def _split_of(piece: str) -> str:
+    return piece.partition("-")[0]
+
+
+def _common_shape(receipts: Sequence[Receipt]) -> tuple[int, int, int]:
+    """[H, W, C] of all images, or [0, 0, C] where they have sizes of their own."""
+    written = [receipt for receipt in receipts if receipt.shard]
+    low = np.min([receipt.smallest for receipt in written], axis=0)
+    high = np.max([receipt.largest for receipt in written], axis=0)
+    height, width, channels = high.tolist()
+    return (height, width, channels) if (low == high).all() else (0, 0, channels)

@@ -1,31 +1,32 @@
 """Prepare a data set: load, divide, write the shards, and at the very end the manifest.
 
-The same request gives the same bytes on any number of workers. A killed preparation leaves no manifest; the same
-request again keeps the shards whose sha256 it can confirm and writes the others. It mends a complete set with missing
-or cut shards in the same way.
+The same request gives the same bytes on any number of workers and of machines. A killed preparation leaves no manifest;
+the same request again keeps the shards whose sha256 it can confirm and writes the others. It mends a complete set with
+missing or cut shards in the same way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from data_prep.durable import locked, make_folder
 from data_prep.errors import DataError, UsageError
+from data_prep.finish import finish, write_manifest
 from data_prep.ledger import Ledger
-from data_prep.manifest import MANIFEST, Manifest, Shard, load_manifest, save_manifest
+from data_prep.manifest import MANIFEST, Manifest, Shard, load_manifest
 from data_prep.plan import Piece, Plan
 from data_prep.pool import available_cpus, run_jobs
-from data_prep.request import Request, default_out, settle
-from data_prep.room import check_room
+from data_prep.receipt import Receipt
+from data_prep.request import Request, check_options, default_out, settle
 from data_prep.shards import check_shard
-from data_prep.sources import Origin, check_raw
+from data_prep.sources import Source, check_raw
 from data_prep.writers.webdataset import write_shard
 
-__all__ = ["Request", "completed", "default_out", "prepare"]
+__all__ = ["Request", "completed", "default_out", "finish", "prepare", "prepare_share"]
 
 LOCK = ".lock"
-SAMPLES_PER_WORKER = 4000  # below this a worker costs more to start than it saves
+MEND = "the manifest's own options give other bytes than before: prepare the data set again into an empty folder"
 
 
 def prepare(request: Request, *, progress: bool = True) -> Manifest:
@@ -35,15 +36,44 @@ def prepare(request: Request, *, progress: bool = True) -> Manifest:
     """
     if manifest := completed(request):
         return manifest
-    source, options = settle(request)
+    source, _ = settle(request)
     make_folder(request.folder)
     with locked(request.folder / LOCK):
         if manifest := completed(request):
             return manifest
-        raw = source.load(Origin(request.source, request.checksum, request.extra))
-        check_raw(raw, source)
-        check_room(raw.train_labels, source, options)
-        return _build(Plan.of(source, options, raw), request, progress=progress)
+        plan = load_plan(request)
+        if _size(request.folder / MANIFEST) >= 0:
+            return _mend(plan, request, source, progress=progress)
+        finished = _write(plan, request, source, plan.pieces, progress=progress)
+        manifest = write_manifest(request.folder, plan.identity, finished)
+        Ledger.of(request.folder, request.share).close()
+        return manifest
+
+
+def prepare_share(request: Request, *, progress: bool = True) -> int:
+    """Write the pieces of ``request.share`` and return how many these are; :func:`finish` makes the set of all shares.
+
+    Raises as :func:`prepare` does.
+    """
+    if completed(request):
+        return 0
+    source, _ = settle(request)
+    make_folder(request.folder)
+    share = request.share
+    with locked(request.folder / f"{LOCK}{share.suffix}"):
+        plan = load_plan(request)
+        pieces = plan.pieces[share.index :: share.count]
+        _write(plan, request, source, pieces, progress=progress)
+    return len(pieces)
+
+
+def load_plan(request: Request) -> Plan:
+    """Load or list the source and divide it. Raises UsageError or DataError."""
+    source, options = settle(request)
+    raw = source.load(request.origin(options))
+    check_raw(raw, source)
+    check_options(options, len(raw.classes))
+    return Plan.of(source, options, raw)
 
 
 def completed(request: Request) -> Manifest | None:
@@ -57,44 +87,63 @@ def completed(request: Request) -> Manifest | None:
         return None
     manifest = load_manifest(folder)
     _refuse_other(folder, {"dataset": source.name, **options}, {"dataset": manifest.dataset, **manifest.options})
-    return manifest if all(_size(folder / shard.name) == shard.bytes for shard in manifest.shards) else None
+    return manifest if all(_stands(folder, shard) for shard in manifest.shards) else None
 
 
-def _build(plan: Plan, request: Request, *, progress: bool) -> Manifest:
-    folder, ledger = request.folder, Ledger.of(request.folder)
-    finished = _resume(folder, ledger, plan)
-    missing = [piece for piece in plan.pieces if piece.name not in finished]
-    samples = sum(len(piece.indices) for piece in missing)
-    workers = request.workers or max(1, min(available_cpus(), samples // SAMPLES_PER_WORKER))
-    with closing(run_jobs(write_shard, (plan.job(piece, folder) for piece in missing), workers)) as written:
-        for shard in _with_bar(written, samples, progress=progress):
-            ledger.add(shard)
-            finished[shard.name] = shard
-    manifest = plan.describe(tuple(finished[piece.name] for piece in plan.pieces))
-    save_manifest(manifest, folder)
-    ledger.close()
+def _stands(folder: Path, shard: Shard) -> bool:
+    return _size(folder / shard.name) == shard.bytes and _size(folder / shard.index_name) > 0
+
+
+def _mend(plan: Plan, request: Request, source: Source, *, progress: bool) -> Manifest:
+    """Write anew what a complete set has lost; its manifest stays as it is."""
+    folder, manifest = request.folder, load_manifest(request.folder)
+    known = {shard.name: shard for shard in manifest.shards}
+    before = {"dataset": manifest.dataset, **manifest.options}
+    before |= {f"source {name}": digest for name, digest in manifest.sources.items()}
+    _refuse_other(folder, plan.identity.words(), before)
+    lost = [piece for piece in plan.pieces if piece.name in known and not _confirmed(folder, known[piece.name])]
+    for receipt in _run(plan, request, source, lost, progress=progress):
+        if receipt.shard != known[receipt.piece]:
+            raise DataError(f"{folder}/{receipt.piece}: {MEND}")
     return manifest
 
 
-def _resume(folder: Path, ledger: Ledger, plan: Plan) -> dict[str, Shard]:
-    """The shards that an earlier call finished and that still have their sha256."""
+def _write(
+    plan: Plan, request: Request, source: Source, pieces: Iterable[Piece], *, progress: bool
+) -> dict[str, Receipt]:
+    """Write the pieces that an earlier call has not finished; return the receipts of all."""
+    ledger = Ledger.of(request.folder, request.share)
+    finished = _resume(request.folder, ledger, plan)
+    missing = [piece for piece in pieces if piece.name not in finished]
+    for receipt in _run(plan, request, source, missing, progress=progress):
+        ledger.add(receipt)
+        finished[receipt.piece] = receipt
+    return finished
+
+
+def _run(plan: Plan, request: Request, source: Source, pieces: list[Piece], *, progress: bool) -> Iterator[Receipt]:
+    samples = sum(len(piece.indices) for piece in pieces)
+    workers = request.workers or max(1, min(available_cpus(), samples // source.samples_per_worker))
+    jobs = (plan.job(piece, request.folder, skip=request.skip) for piece in pieces)
+    with closing(run_jobs(write_shard, jobs, workers)) as receipts:
+        yield from _with_bar(receipts, samples, progress=progress)
+
+
+def _resume(folder: Path, ledger: Ledger, plan: Plan) -> dict[str, Receipt]:
+    """The receipts of the pieces that an earlier call finished and that still have their sha256."""
     before, known = ledger.read()
     if before is not None:
-        _refuse_other(folder, plan.identity, before)
-    if _size(folder / MANIFEST) >= 0:
-        known = {shard.name: shard for shard in load_manifest(folder).shards} | known
-    elif before is None and any(folder.glob("*.tar")):
+        _refuse_other(folder, plan.identity.words(), before.words())
+    elif any(folder.glob("*.tar")) and not Ledger.all_in(folder):
         raise UsageError(f"{folder} holds tar files but no prepared data set; choose another --out or empty it")
     finished = {
-        piece.name: known[piece.name] for piece in plan.pieces if _confirmed(folder, known.get(piece.name), piece)
+        name: receipt for name, receipt in known.items() if receipt.shard is None or _confirmed(folder, receipt.shard)
     }
     ledger.start(plan.identity, finished)
     return finished
 
 
-def _confirmed(folder: Path, shard: Shard | None, piece: Piece) -> bool:
-    if shard is None or shard.samples != len(piece.indices):
-        return False
+def _confirmed(folder: Path, shard: Shard) -> bool:
     with suppress(DataError):
         check_shard(folder / shard.name, shard)
         return True
@@ -115,11 +164,11 @@ def _size(path: Path) -> int:
     return -1
 
 
-def _with_bar(shards: Iterator[Shard], samples: int, *, progress: bool) -> Iterator[Shard]:
+def _with_bar(receipts: Iterable[Receipt], samples: int, *, progress: bool) -> Iterator[Receipt]:
     from tqdm import tqdm  # noqa: PLC0415
 
     # disable=None shows the bar on a terminal only.
     with tqdm(total=samples, unit=" images", disable=None if progress else True) as bar:
-        for shard in shards:
-            yield shard
-            bar.update(shard.samples)
+        for receipt in receipts:
+            yield receipt
+            bar.update((receipt.shard.samples if receipt.shard else 0) + len(receipt.skipped))

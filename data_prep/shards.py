@@ -20,13 +20,15 @@ __all__ = ["Fault", "Sample", "check_shard", "decode_image", "read_shard", "scan
 
 MEMBER_NAME = re.compile(r"(\d{8,12})\.([a-z]+)", re.ASCII)
 LABEL_TEXT = re.compile(rb"\d{1,6}")
+UNKNOWN = b"-1"
 LABEL_EXTENSION = {"labeled": "cls", "val": "cls", "test": "cls", "unlabeled": "truth"}
 REMEDY = "prepare the data set again"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """``key`` is the index in the source; ``truth`` is the true label of an unlabeled image, for diagnosis only."""
+    """``key`` is the index in the source; ``truth`` is the true label of an unlabeled image, for diagnosis only, and -1
+    where nobody knows it."""
 
     key: int
     image: bytes
@@ -137,8 +139,8 @@ def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo, shard: Shard) 
 def _pair(image: _Member | None, label: _Member, shard: Shard) -> Sample | Fault:
     if image is None or image.key != label.key:
         return Fault(shard.name, label.key, "label without its image before it")
-    if LABEL_TEXT.fullmatch(label.payload) is None:
+    hidden = label.extension == "truth"
+    if LABEL_TEXT.fullmatch(label.payload) is None and not (hidden and label.payload == UNKNOWN):
         return Fault(shard.name, label.key, f"label {label.payload[:20]!r} is not an ASCII integer")
     number = int(label.payload)
-    hidden = label.extension == "truth"
     return Sample(image.key, image.payload, None if hidden else number, number if hidden else None)

@@ -17,6 +17,7 @@ from data_prep.shards import Sample, check_shard, read_shard
 COLUMNS = 12
 POINTS = 400  # of each class
 TILE_PIXELS = 32  # smaller images are enlarged by a whole factor
+VARIED_PIXELS = 96  # of images that have sizes of their own
 GAP_PIXELS = 2
 MARGIN_PIXELS = 100
 WHITE = 255
@@ -45,7 +46,7 @@ def _draw_rows(folder: Path, manifest: Manifest) -> bytes:
     from PIL import Image, ImageDraw  # noqa: PLC0415
 
     rows = _first(folder, manifest, COLUMNS)
-    height, width, _ = manifest.shape
+    height, width = (VARIED_PIXELS,) * 2 if manifest.varied else manifest.shape[:2]
     scale = max(1, TILE_PIXELS // max(height, width))
     step_y, step_x = height * scale + GAP_PIXELS, width * scale + GAP_PIXELS
     sheet = Image.new("RGB", (MARGIN_PIXELS + COLUMNS * step_x, len(rows) * step_y), (WHITE, WHITE, WHITE))
@@ -54,6 +55,7 @@ def _draw_rows(folder: Path, manifest: Manifest) -> bytes:
         draw.text((GAP_PIXELS, row * step_y + GAP_PIXELS), name, fill=(0, 0, 0))
         for column, image in enumerate(images):
             tile = Image.fromarray(_enlarge(image, scale))
+            tile.thumbnail((step_x - GAP_PIXELS, step_y - GAP_PIXELS))
             sheet.paste(tile, (MARGIN_PIXELS + column * step_x, row * step_y))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
@@ -83,6 +85,8 @@ def _first(folder: Path, manifest: Manifest, count: int) -> dict[str, list[Value
     rows: dict[str, list[Values]] = {name: [] for name in manifest.classes}
     full = 0
     for sample in _samples(folder, manifest):
+        if sample.known_class < 0:
+            continue
         images = rows[manifest.classes[sample.known_class]]
         if len(images) < count:
             images.append(decode_image(sample.image, manifest.shape, manifest.image_format))

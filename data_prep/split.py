@@ -32,15 +32,25 @@ def take(labels: Labels, pool: Labels, numbers: Sequence[int], seed: int, purpos
     return np.array(sorted(chosen), dtype=np.int64)
 
 
-def divide(labels: Labels, *, labeled: Sequence[int], val: int, seed: int, include_labeled: bool) -> dict[str, Labels]:
+def divide(
+    labels: Labels,
+    *,
+    labeled: Sequence[int],
+    val: Sequence[int],
+    seed: int,
+    include_labeled: bool,
+    val_ids: Labels | None = None,
+    labeled_ids: Labels | None = None,
+) -> dict[str, Labels]:
     """Divide a training set into sorted indices for ``val``, then ``labeled``, and the rest as ``unlabeled``.
 
-    ``labeled`` are images of each class and ``val`` images per class, which the caller has checked against every class.
+    ``labeled`` and ``val`` are images of each class, which the caller has checked; ``val_ids`` and ``labeled_ids``, if
+    given, are taken as they are. Images of label -1 are never labeled.
     """
     everything = np.arange(len(labels), dtype=np.int64)
-    val_ids = take(labels, everything, [val] * len(labeled), seed, "val")
+    val_ids = take(labels, everything, val, seed, "val") if val_ids is None else np.sort(val_ids)
     rest = np.setdiff1d(everything, val_ids)
-    labeled_ids = take(labels, rest, labeled, seed, "labeled")
+    labeled_ids = take(labels, rest, labeled, seed, "labeled") if labeled_ids is None else np.sort(labeled_ids)
     unlabeled_ids = rest if include_labeled else np.setdiff1d(rest, labeled_ids)
     return {"labeled": labeled_ids, "unlabeled": unlabeled_ids, "val": val_ids}
 

@@ -1,5 +1,6 @@
 """Check a prepared data set from the manifest down to every image, and list all damage instead of the first."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -72,7 +73,17 @@ def _scan(job: Inspection) -> Iterator[Sample | Fault]:
         return
     if fault := compare_bytes(content, job.shard):
         yield fault
+    if not _index_matches(job):
+        yield Fault(job.shard.name, None, f"its index {job.shard.index_name} is missing or of another tar")
     yield from scan_shard(content, job.shard)
+
+
+def _index_matches(job: Inspection) -> bool:
+    try:
+        content = load_bytes(job.folder / job.shard.index_name)
+    except DataError:
+        return False
+    return hashlib.sha256(content).hexdigest() == job.shard.index
 
 
 def _sample_faults(sample: Sample, job: Inspection) -> Iterator[Fault]:
@@ -92,7 +103,7 @@ def _split_damage(manifest: Manifest, split: str, samples: list[tuple[int, int]]
     keys = [key for key, _ in samples]
     if repeated := len(keys) - len(set(keys)):
         yield f"{split}: {repeated} keys stand twice"
-    labels = np.array([label for _, label in samples if label < len(manifest.classes)], dtype=np.int64)
+    labels = np.array([label for _, label in samples if 0 <= label < len(manifest.classes)], dtype=np.int64)
     found = np.bincount(labels, minlength=len(manifest.classes))
     for name, has, wants in zip(manifest.classes, found, manifest.counts[split], strict=True):
         if has != wants:

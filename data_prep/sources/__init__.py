@@ -2,9 +2,9 @@
 
 from data_prep.errors import UsageError
 from data_prep.sources import cifar, digits, moons, svhn
-from data_prep.sources.base import Origin, RawSet, Source, check_raw
+from data_prep.sources.base import ArrayPart, Origin, RawSet, Source, check_raw
 
-__all__ = ["SOURCES", "Origin", "RawSet", "Source", "check_raw", "find_source"]
+__all__ = ["SOURCES", "ArrayPart", "Origin", "RawSet", "Source", "check_raw", "find_source"]
 
 SOURCES: dict[str, Source] = {
     source.name: source for source in (digits.SOURCE, cifar.CIFAR10, cifar.CIFAR100, svhn.SOURCE, moons.SOURCE)

@@ -13,43 +13,10 @@ import numpy as np
 from data_prep.errors import DataError
 from data_prep.images import Pixels
 from data_prep.sources.archive import read_files
-from data_prep.sources.base import Origin, RawSet, Source
+from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.sources.download import Remote, fetch
 from data_prep.sources.unpickle import unpickle_arrays
 from data_prep.split import Labels
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Where one of the two keeps what; ``train`` and ``test`` are file names with their md5, read in this order."""
-
-    archive: Remote
-    folder: str
-    labels_key: str
-    train: dict[str, str]
-    test: dict[str, str]
-
-
-TEN = Variant(
-    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
-    folder="cifar-10-batches-py",
-    labels_key="labels",
-    train={
-        "data_batch_1": "c99cafc152244af753f735de768cd75f",
-        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-        "data_batch_4": "634d18415352ddfa80567beed471001a",
-        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-    },
-    test={"test_batch": "40351d587109b95175f43aff81a1287e"},
-)
-HUNDRED = Variant(
-    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
-    folder="cifar-100-python",
-    labels_key="fine_labels",
-    train={"train": "16019d7e3df5f24257cddd939b257f8d"},
-    test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
-)
 
 TEN_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HUNDRED_NAMES = """
@@ -64,6 +31,42 @@ willow_tree wolf woman worm
 HUNDRED_CLASSES = tuple(HUNDRED_NAMES.split())
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Where one of the two keeps what; ``train`` and ``test`` are file names with their md5, read in this order."""
+
+    archive: Remote
+    folder: str
+    classes: tuple[str, ...]
+    labels_key: str
+    train: dict[str, str]
+    test: dict[str, str]
+
+
+TEN = Variant(
+    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+    folder="cifar-10-batches-py",
+    classes=TEN_CLASSES,
+    labels_key="labels",
+    train={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    },
+    test={"test_batch": "40351d587109b95175f43aff81a1287e"},
+)
+HUNDRED = Variant(
+    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+    folder="cifar-100-python",
+    classes=HUNDRED_CLASSES,
+    labels_key="fine_labels",
+    train={"train": "16019d7e3df5f24257cddd939b257f8d"},
+    test={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+)
+
+
 def load(variant: Variant, origin: Origin) -> RawSet:
     """Load both sets, uint8 [N, 32, 32, 3]. Raises DataError naming the file."""
     path = origin.path or fetch(variant.archive)
@@ -71,9 +74,10 @@ def load(variant: Variant, origin: Origin) -> RawSet:
     files = read_files(path, variant.folder, variant.archive.name, wanted, checksum=origin.checksum)
     checksums = {name: hashlib.sha256(files[name]).hexdigest() for name in wanted}
     # Popping frees a batch's bytes as soon as it is decoded.
-    train = [_decode(files.pop(name), name, variant.labels_key) for name in variant.train]
-    test = [_decode(files.pop(name), name, variant.labels_key) for name in variant.test]
-    return RawSet(*_join(train), *_join(test), checksums)
+    known = [_decode(files.pop(name), name, variant.labels_key) for name in variant.train]
+    new = [_decode(files.pop(name), name, variant.labels_key) for name in variant.test]
+    train, test = (ArrayPart(*_join(batches), origin.image_format) for batches in (known, new))
+    return RawSet(variant.classes, train, test, checksums)
 
 
 def _decode(content: bytes, name: str, labels_key: str) -> tuple[Pixels, Labels]:
@@ -92,10 +96,10 @@ def _join(batches: list[tuple[Pixels, Labels]]) -> tuple[Pixels, Labels]:
     return np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels)
 
 
-def _source(name: str, classes: tuple[str, ...], labels: int, val: int, variant: Variant) -> Source:
+def _source(name: str, labels: int, val: int, variant: Variant) -> Source:
     files = (variant.folder, variant.archive.name)
-    return Source(name, classes, labels, val, shard_size=1000, load=partial(load, variant), files=files)
+    return Source(name, variant.classes, labels, val, shard_size=1000, load=partial(load, variant), files=files)
 
 
-CIFAR10 = _source("cifar10", TEN_CLASSES, 4000, 1000, TEN)
-CIFAR100 = _source("cifar100", HUNDRED_CLASSES, 10000, 2000, HUNDRED)
+CIFAR10 = _source("cifar10", 4000, 1000, TEN)
+CIFAR100 = _source("cifar100", 10000, 2000, HUNDRED)

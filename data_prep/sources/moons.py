@@ -8,19 +8,21 @@ import hashlib
 import numpy as np
 
 from data_prep.images import Values
-from data_prep.sources.base import Origin, RawSet, Source
+from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.split import Labels
 
+CLASSES = ("upper", "lower")
 POINTS = 2000  # in each of the two sets, half of them of each class
 NOISE = 0.2  # standard deviation; the moons are half circles of radius 1
 TRAIN_STATE, TEST_STATE = 0, 1  # never the user's seed: accuracies of all seeds are measured on the same points
 
 
-def load(_: Origin) -> RawSet:
+def load(origin: Origin) -> RawSet:
     """Load both sets, float32 [2000, 1, 2, 1]: a point is an image of one row, x and y."""
     train, test = _draw(TRAIN_STATE), _draw(TEST_STATE)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in (*train, *test))).hexdigest()
-    return RawSet(*train, *test, {"sklearn.datasets.make_moons": digest})
+    known, new = (ArrayPart(*arrays, origin.image_format) for arrays in (train, test))
+    return RawSet(CLASSES, known, new, {"sklearn.datasets.make_moons": digest})
 
 
 def _draw(state: int) -> tuple[Values, Labels]:
@@ -30,4 +32,4 @@ def _draw(state: int) -> tuple[Values, Labels]:
     return points.astype(np.float32).reshape(POINTS, 1, 2, 1), labels.astype(np.int64)
 
 
-SOURCE = Source("moons", ("upper", "lower"), labels=6, val=0, shard_size=500, load=load, image_format="npy")
+SOURCE = Source("moons", CLASSES, labels=6, val=0, shard_size=500, load=load, image_format="npy")

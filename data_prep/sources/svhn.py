@@ -10,10 +10,11 @@ import numpy as np
 
 from data_prep.errors import DataError
 from data_prep.images import Pixels
-from data_prep.sources.base import Origin, RawSet, Source
+from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.sources.download import Remote, fetch
 from data_prep.split import Labels
 
+CLASSES = tuple("0123456789")
 _SITE = "http://ufldl.stanford.edu/housenumbers"
 TRAIN = Remote(f"{_SITE}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373")
 TEST = Remote(f"{_SITE}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3")
@@ -29,9 +30,10 @@ def load(origin: Origin) -> RawSet:
         path = _locate(remote, origin.path)
         checksums[remote.name] = _check(path, remote, checksum=origin.checksum)
         parts.append(_read(path))
-    *train, (test_images, test_labels) = parts
-    train_images, train_labels = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
-    return RawSet(train_images, train_labels, test_images, test_labels, checksums)
+    *known, new = parts
+    images, labels = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
+    train = ArrayPart(images, labels, origin.image_format)
+    return RawSet(CLASSES, train, ArrayPart(*new, origin.image_format), checksums)
 
 
 def _locate(remote: Remote, source: Path | None) -> Path:
@@ -71,7 +73,7 @@ def _read(path: Path) -> tuple[Pixels, Labels]:
 
 SOURCE = Source(
     "svhn",
-    tuple("0123456789"),
+    CLASSES,
     labels=1000,
     val=1000,
     shard_size=2000,

@@ -1,51 +1,151 @@
-"""Write WebDataset shards: USTAR, members of a sample adjacent, nothing of this machine or hour in the bytes."""
+"""Write WebDataset shards: USTAR, members of a sample adjacent, nothing of this machine or hour in the bytes.
+
+A shard goes to the disk image by image, so memory does not grow with it, and its index is written as it grows.
+"""
 
 import hashlib
 import io
 import tarfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-from data_prep.durable import write_durably
-from data_prep.images import CODECS, Values, encode_image
+from data_prep.durable import write_durably, written_durably
+from data_prep.encoded import Encoded, Part, Rejected, Sums
+from data_prep.errors import DataError
 from data_prep.manifest import Shard
+from data_prep.receipt import Receipt, Skipped
 from data_prep.shards import LABEL_EXTENSION
-from data_prep.split import Labels
+from data_prep.writers.index import Member, tar_index
+
+HEADER_BYTES = 512
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to write: keys [N], labels [N] and images [N, H, W, C] in writing order."""
+    """One shard to write: keys [N] in writing order, and their images with labels.
+
+    ``skip`` leaves out images that cannot be had; without it the first of them ends the preparation.
+    """
 
     folder: Path
     name: str
     split: str
     keys: tuple[int, ...]
-    labels: Labels
-    images: Values
-    image_format: str
+    part: Part
+    classes: int
+    skip: bool = False
 
 
-def write_shard(job: ShardJob) -> Shard:
-    """Encode, write and rename one shard. Raises DataError on a full disk or a read-only folder."""
-    content = pack_shard(job)
-    write_durably(job.folder / job.name, content)
-    return Shard(job.name, job.split, len(job.keys), len(content), hashlib.sha256(content).hexdigest())
+def write_shard(job: ShardJob) -> Receipt:
+    """Encode, write and rename one shard and its index.
+
+    Raises DataError on an image that cannot be had, a full disk or a read-only folder.
+    """
+    tally = _Tally(job)
+    path = job.folder / job.name
+    with suppress(_NothingWrittenError), written_durably(path) as file:
+        hashing = _Hashing(file)
+        _pack(tally, hashing)
+        if not tally.keys:
+            raise _NothingWrittenError
+    if not tally.keys:
+        return tally.receipt(None)
+    index = tar_index(tally.members)
+    size, digest = hashing.position, hashing.digest.hexdigest()
+    shard = Shard(job.name, job.split, len(tally.keys), size, digest, hashlib.sha256(index).hexdigest())
+    write_durably(job.folder / shard.index_name, index)
+    return tally.receipt(shard)
 
 
-def pack_shard(job: ShardJob) -> bytes:
-    """The tar of a shard in memory: ``{key:08d}.{png|webp|jpg|npy}`` and ``{key:08d}.{cls|truth}`` for every sample."""
-    image_extension = CODECS[job.image_format].extension
-    label_extension = LABEL_EXTENSION[job.split]
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for key, label, image in zip(job.keys, job.labels, job.images, strict=True):
-            _add(archive, f"{key:08d}.{image_extension}", encode_image(image, job.image_format))
-            _add(archive, f"{key:08d}.{label_extension}", b"%d" % label)
-    return buffer.getvalue()
+class _NothingWrittenError(Exception):
+    """No image of the piece could be had: it leaves no file."""
 
 
-def _add(archive: tarfile.TarFile, name: str, payload: bytes) -> None:
-    info = tarfile.TarInfo(name)  # mtime, uid and gid are 0 and the names empty by default
+@dataclass
+class _Tally:
+    """What a shard's receipt is made of."""
+
+    job: ShardJob
+    keys: list[int] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    sums: Sums = field(default_factory=Sums)
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (self.job.classes + 1)  # the last one is that of label -1
+        self.smallest: tuple[int, ...] = ()
+        self.largest: tuple[int, ...] = ()
+
+    def images(self) -> Iterator[tuple[int, int, Encoded]]:
+        """Yield key, label and image of each sample that can be had."""
+        part = self.job.part
+        for key, label, image in zip(self.job.keys, part.labels.tolist(), part.encoded(), strict=True):
+            if isinstance(image, Rejected):
+                self._reject(label, image)
+            else:
+                self._add(key, label, image)
+                yield key, label, image
+
+    def _reject(self, label: int, image: Rejected) -> None:
+        if not self.job.skip:
+            raise DataError(
+                f"{image.name}: {image.reason}; mend or remove it, or leave such images out: --on-error skip"
+            )
+        self.skipped.append(Skipped(self.job.split, label, image.name, image.reason))
+
+    def _add(self, key: int, label: int, image: Encoded) -> None:
+        self.keys.append(key)
+        self.counts[label] += 1
+        self.sums += image.sums
+        self.smallest = tuple(map(min, zip(self.smallest or image.shape, image.shape, strict=True)))
+        self.largest = tuple(map(max, zip(self.largest or image.shape, image.shape, strict=True)))
+
+    def receipt(self, shard: Shard | None) -> Receipt:
+        return Receipt(
+            piece=self.job.name,
+            shard=shard,
+            counts=tuple(self.counts[:-1]),
+            unknown=self.counts[-1],
+            keys=tuple(self.keys) if self.job.split == "labeled" else (),
+            smallest=self.smallest,
+            largest=self.largest,
+            sums=self.sums,
+            skipped=tuple(self.skipped),
+        )
+
+
+class _Hashing(io.RawIOBase):
+    """A file that is written once from its beginning, and its sha256."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest, self.position = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override] # tarfile gives bytes alone
+        self.digest.update(data)
+        self.position += len(data)
+        return self.file.write(data)
+
+    def tell(self) -> int:
+        return self.position
+
+
+def _pack(tally: _Tally, file: _Hashing) -> None:
+    """Write ``{key:08d}.{png|webp|jpg|npy}`` and ``{key:08d}.{cls|truth}`` for every sample."""
+    label_extension = LABEL_EXTENSION[tally.job.split]
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for key, label, image in tally.images():
+            tally.members += [
+                _add(archive, key, image.extension, image.content),
+                _add(archive, key, label_extension, b"%d" % label),
+            ]
+
+
+def _add(archive: tarfile.TarFile, key: int, extension: str, payload: bytes) -> Member:
+    info = tarfile.TarInfo(f"{key:08d}.{extension}")  # mtime, uid and gid are 0 and the names empty by default
     info.size = len(payload)
+    start = archive.offset + HEADER_BYTES
     archive.addfile(info, io.BytesIO(payload))
+    return Member(info.name, start, len(payload))

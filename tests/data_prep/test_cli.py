@@ -78,7 +78,7 @@ MISTAKES = {
     "labels of two of ten": (["prepare", "digits", "--labels", "5+1"], "--labels 5+1: 2 numbers for 10 classes"),
     "labels unfinished": (
         ["prepare", "moons", "--labels", "5+"],
-        "'5+' is neither a number of images nor",
+        "'5+' is neither a number of images, one",
     ),
     "labels in words": (["prepare", "moons", "--labels", "5+one"], "'5+one' is neither"),
     "labels endless": (["prepare", "moons", "--labels", "9" * 5000], "is neither a number"),

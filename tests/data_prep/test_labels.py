@@ -14,7 +14,7 @@ CLASSES = np.arange(1000, dtype=np.int64) % 3
 
 
 def chosen(*numbers, val=4, seed=0):
-    return divide(CLASSES, labeled=numbers, val=val, seed=seed, include_labeled=True)["labeled"].tolist()
+    return divide(CLASSES, labeled=numbers, val=[val] * len(numbers), seed=seed, include_labeled=True)["labeled"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_labels_are_a_number_or_numbers(given, read):
     ["", "+", "5+", "+1", "5 + 1", "5++1", "5.0", "\u0663+\u0661", "5+1\n", "1e3", "9" * 5000, 5.0, True, None, [5]],
 )
 def test_anything_else_is_refused(given):
-    with pytest.raises(ValueError, match="is neither a number of images nor one for each class"):
+    with pytest.raises(ValueError, match="is neither a number of images, one for each class"):
         read_labels(given)
 
 
 def test_an_even_number_is_shared():
-    assert per_class(6, 2) == per_class("3+3", 2) == (3, 3)
-    assert per_class("5+1", 2) == (5, 1)
+    assert per_class(6, (9, 9)) == per_class("3+3", (9, 9)) == (3, 3)
+    assert per_class("5+1", (9, 9)) == (5, 1)
 
 
 def test_every_class_has_its_number():
@@ -90,4 +90,4 @@ def test_a_request_is_read_as_the_command_is(tmp_path):
 def test_the_nearest_choices_named_are_valid(valid, tmp_path):
     """What the messages in test_cli recommend goes through."""
     manifest = prepare(Request("moons", out=tmp_path / "set", **valid), progress=False)
-    assert manifest.counts["labeled"] == per_class(valid["labels"], 2)
+    assert manifest.counts["labeled"] == per_class(valid["labels"], (9, 9))

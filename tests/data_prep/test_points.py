@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from data_prep.encoded import Sums
 from data_prep.errors import DataError
 from data_prep.images import decode_image, encode_image
 from data_prep.manifest import load_manifest
-from data_prep.pixels import channel_statistics
 from data_prep.prepare import Request, prepare
 from data_prep.shards import read_shard
 from data_prep.sources import SOURCES, Origin, check_raw
@@ -32,21 +32,21 @@ def saved(array, **options):
 def test_points_are_those_of_scikit_learn():
     from sklearn.datasets import make_moons
 
-    raw = SOURCES["moons"].load(Origin())
+    raw = SOURCES["moons"].load(Origin(image_format="npy"))
     points, labels = make_moons(2000, noise=0.2, random_state=0)
-    assert raw.train_images.reshape(-1, 2).tobytes() == points.astype(np.float32).tobytes()
-    assert raw.train_labels.tolist() == labels.tolist()
-    assert np.bincount(raw.test_labels).tolist() == [1000, 1000]
-    assert not set(map(bytes, raw.train_images)) & set(map(bytes, raw.test_images))
-    heights = [raw.train_images[raw.train_labels == number, 0, 1, 0].mean() for number in (0, 1)]
+    assert raw.train.images.reshape(-1, 2).tobytes() == points.astype(np.float32).tobytes()
+    assert raw.train.labels.tolist() == labels.tolist()
+    assert np.bincount(raw.test.labels).tolist() == [1000, 1000]
+    assert not set(map(bytes, raw.train.images)) & set(map(bytes, raw.test.images))
+    heights = [raw.train.images[raw.train.labels == number, 0, 1, 0].mean() for number in (0, 1)]
     assert SOURCES["moons"].classes == ("upper", "lower")
     assert heights[0] > heights[1]
 
 
 @pytest.mark.parametrize("split", ["unlabeled", "test"])
 def test_points_come_back_bit_for_bit(split, moons):
-    manifest, raw = load_manifest(moons), SOURCES["moons"].load(Origin())
-    points, labels = (raw.test_images, raw.test_labels) if split == "test" else (raw.train_images, raw.train_labels)
+    manifest, raw = load_manifest(moons), SOURCES["moons"].load(Origin(image_format="npy"))
+    points, labels = (raw.test.images, raw.test.labels) if split == "test" else (raw.train.images, raw.train.labels)
     samples = [sample for shard in manifest.split(split) for sample in read_shard(moons / shard.name, shard)]
     for sample in samples:
         point = decode_image(sample.image, manifest.shape, manifest.image_format)
@@ -74,18 +74,22 @@ def test_worker_count_never_changes_a_byte(moons, tmp_path):
     assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(moons)
 
 
+def sum_up(images):
+    return sum((Sums.of_image(image) for image in images), Sums())
+
+
 def test_statistics_do_not_depend_on_the_order():
     """Over twenty decades, where a plain sum in another order is another number."""
     generator = np.random.default_rng(0)
     values = (10 ** generator.uniform(-10, 10, 3000) * generator.choice([-1, 1], 3000)).astype(np.float32)
     images, order = values.reshape(-1, 1, 3, 1), generator.permutation(1000)
     assert float(values.astype(np.float64).cumsum()[-1]) != math.fsum(values)
-    assert channel_statistics(images, np.arange(1000)) == channel_statistics(images, order)
+    assert sum_up(images).statistics() == sum_up(images[order]).statistics()
 
 
 def test_statistics_survive_a_far_mean():
     values = (4096 + np.random.default_rng(0).uniform(-1, 1, (500, 2, 2, 3))).astype(np.float32)
-    mean, std = channel_statistics(values, np.arange(500))
+    mean, std = sum_up(values).statistics()
     columns = values.reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(mean, columns.mean(0), rtol=1e-14)
     np.testing.assert_allclose(std, columns.std(0), rtol=1e-12)
@@ -93,7 +97,7 @@ def test_statistics_survive_a_far_mean():
 
 def test_manifest_has_the_statistics_of_both_coordinates(moons):
     manifest = load_manifest(moons)
-    values = SOURCES["moons"].load(Origin()).train_images.astype(np.float64)
+    values = SOURCES["moons"].load(Origin(image_format="npy")).train.images.astype(np.float64)
     np.testing.assert_allclose([*manifest.mean, *manifest.std], [values.mean(), values.std()], rtol=1e-12)
 
 
@@ -146,8 +150,8 @@ def test_flipped_bit(offset, copied_moons):
 
 
 def raw_with(change):
-    raw = SOURCES["moons"].load(Origin())
-    return dataclasses.replace(raw, test_images=change(raw.test_images.copy()))
+    raw = SOURCES["moons"].load(Origin(image_format="npy"))
+    return dataclasses.replace(raw, test=dataclasses.replace(raw.test, images=change(raw.test.images.copy())))
 
 
 def with_value(value):

@@ -11,10 +11,11 @@ import pytest
 
 from data_prep import durable
 from data_prep.durable import locked
+from data_prep.encoded import Sums
 from data_prep.errors import DataError, UsageError
-from data_prep.ledger import Ledger
+from data_prep.ledger import WHOLE, Ledger
 from data_prep.manifest import load_manifest
-from data_prep.pixels import channel_statistics
+from data_prep.plan import Identity
 from data_prep.prepare import Request, completed, default_out, prepare
 from data_prep.shards import decode_image, read_shard
 from data_prep.sources import SOURCES, Origin
@@ -39,7 +40,8 @@ def test_second_call_writes_nothing(copied):
 
 
 def test_folder_holds_the_shards_and_the_manifest_only(digits):
-    names = {shard.name for shard in load_manifest(digits).shards}
+    shards = load_manifest(digits).shards
+    names = {name for shard in shards for name in (shard.name, shard.index_name)}
     assert set(contents(digits)) == names | {"manifest.json"}
 
 
@@ -59,11 +61,11 @@ def test_lossless_formats_return_the_source_pixels(image_format, dataset, tmp_pa
     samples = read_split(tmp_path / "set", "unlabeled")
     for sample in samples:
         decoded = decode_image(sample.image, manifest.shape, image_format)
-        np.testing.assert_array_equal(decoded, raw.train_images[sample.key])
-        assert (sample.label, sample.truth) == (None, raw.train_labels[sample.key])
+        np.testing.assert_array_equal(decoded, raw.train.images[sample.key])
+        assert (sample.label, sample.truth) == (None, raw.train.labels[sample.key])
     assert len(samples) == manifest.samples("unlabeled") > 0
     for sample in read_split(tmp_path / "set", "test"):
-        assert (sample.label, sample.truth) == (raw.test_labels[sample.key], None)
+        assert (sample.label, sample.truth) == (raw.test.labels[sample.key], None)
 
 
 def test_jpeg_is_close(tmp_path):
@@ -95,17 +97,21 @@ def test_statistics_are_those_of_the_training_images(tmp_path, tiny):
     manifest = prepare(Request(**tiny, out=tmp_path / "set"), progress=False)
     raw = SOURCES["cifar10"].load(Origin(tiny["source"], checksum=False))
     keys = sorted(sample.key for sample in read_split(tmp_path / "set", "unlabeled"))
-    pixels = raw.train_images[keys].reshape(-1, 3).astype(np.float64)
+    pixels = raw.train.images[keys].reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(manifest.mean, pixels.mean(0), rtol=1e-12)
     np.testing.assert_allclose(manifest.std, pixels.std(0), rtol=1e-12)
+
+
+def sum_up(images):
+    return sum((Sums.of_image(image) for image in images), Sums())
 
 
 def test_statistics_do_not_depend_on_the_order():
     images = random_images(500)
     order = np.random.default_rng(1).permutation(500)
-    assert channel_statistics(images, np.arange(500)) == channel_statistics(images, order)
-    assert channel_statistics(np.full((5, 2, 2, 1), 255, np.uint8), np.arange(5)) == ((255.0,), (0.0,))
-    assert all(math.isfinite(value) for value in channel_statistics(images, order)[1])
+    assert sum_up(images).statistics() == sum_up(images[order]).statistics()
+    assert sum_up(np.full((5, 2, 2, 1), 255, np.uint8)).statistics() == ((255.0,), (0.0,))
+    assert all(math.isfinite(value) for value in sum_up(images).statistics()[1])
 
 
 def test_val_of_zero_has_no_shards(tmp_path, tiny):
@@ -183,17 +189,17 @@ def failing_write(monkeypatch, folder, error, after):
 def test_unfinished_folder_refuses_other_options(tmp_path, tiny):
     folder = tmp_path / "set"
     folder.mkdir()
-    Ledger.of(folder).start({"dataset": "cifar10", "seed": 9}, {})
+    Ledger.of(folder, WHOLE).start(Identity("cifar10", ("0", "1"), {"seed": 9}, {}, ()), {})
     with pytest.raises(UsageError, match="seed 9 there and 0 here"):
         prepare(Request(**tiny, out=folder), progress=False)
 
 
 def test_torn_ledger_line_is_dropped(tmp_path):
-    ledger = Ledger.of(tmp_path)
-    ledger.start({"seed": 1}, {})
+    ledger, identity = Ledger.of(tmp_path, WHOLE), Identity("digits", ("0", "1"), {"seed": 1}, {}, ())
+    ledger.start(identity, {})
     with ledger.path.open("a") as file:
-        file.write('{"name": "labeled-0000')
-    assert ledger.read() == ({"seed": 1}, {})
+        file.write('{"piece": "labeled-0000')
+    assert ledger.read() == (identity, {})
 
 
 def test_second_caller_waits_for_the_lock(tmp_path):

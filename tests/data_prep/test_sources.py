@@ -23,24 +23,24 @@ def test_digits_are_the_published_scans():
     from sklearn.datasets import load_digits
 
     raw = SOURCES["digits"].load(Origin())
-    assert raw.train_images.shape == (1397, 8, 8, 1)
-    assert np.bincount(raw.test_labels).tolist() == [40] * 10
-    both = np.concatenate([raw.train_images, raw.test_images])[..., 0]
+    assert raw.train.images.shape == (1397, 8, 8, 1)
+    assert np.bincount(raw.test.labels).tolist() == [40] * 10
+    both = np.concatenate([raw.train.images, raw.test.images])[..., 0]
     assert sorted(map(bytes, both)) == sorted(map(bytes, np.round(load_digits().images * 255 / 16).astype(np.uint8)))
 
 
 def test_cifar10_pixels_and_order(cifar10):
     raw = load("cifar10", cifar10)
     expected = np.concatenate([fixtures.random_images(40, batch) for batch in range(5)])
-    np.testing.assert_array_equal(raw.train_images, expected)
-    np.testing.assert_array_equal(raw.test_images, fixtures.random_images(40, 5))
-    assert raw.train_labels.tolist() == list(range(10)) * 20
+    np.testing.assert_array_equal(raw.train.images, expected)
+    np.testing.assert_array_equal(raw.test.images, fixtures.random_images(40, 5))
+    assert raw.train.labels.tolist() == list(range(10)) * 20
 
 
 def test_cifar100_fine_labels(tmp_path):
     raw = load("cifar100", fixtures.write_cifar100(tmp_path))
-    np.testing.assert_array_equal(raw.train_images, fixtures.random_images(300, 0))
-    assert raw.train_labels.tolist() == list(range(100)) * 3
+    np.testing.assert_array_equal(raw.train.images, fixtures.random_images(300, 0))
+    assert raw.train.labels.tolist() == list(range(100)) * 3
     request = Request(
         "cifar100", tmp_path / "set", tmp_path / "cifar-100-python", labels=100, val=100, checksum=False, workers=1
     )
@@ -152,14 +152,14 @@ def test_cut_archive_is_one_line(tmp_path, cifar10):
 
 def test_svhn_label_ten_is_zero(tmp_path):
     raw = load("svhn", fixtures.write_svhn(tmp_path))
-    assert raw.train_labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 4
-    np.testing.assert_array_equal(raw.train_images, fixtures.random_images(40, 0))
-    np.testing.assert_array_equal(raw.test_images, fixtures.random_images(40, 1))
+    assert raw.train.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 4
+    np.testing.assert_array_equal(raw.train.images, fixtures.random_images(40, 0))
+    np.testing.assert_array_equal(raw.test.images, fixtures.random_images(40, 1))
 
 
 def test_svhn_extra_follows_the_training_images(tmp_path):
     raw = load("svhn", fixtures.write_svhn(tmp_path), extra=True)
-    np.testing.assert_array_equal(raw.train_images[40:], fixtures.random_images(40, 2))
+    np.testing.assert_array_equal(raw.train.images[40:], fixtures.random_images(40, 2))
     assert set(raw.checksums) == {"train_32x32.mat", "extra_32x32.mat", "test_32x32.mat"}
 
 

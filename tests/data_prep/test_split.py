@@ -13,7 +13,7 @@ LABELS = np.arange(1000, dtype=np.int64) * 7 % 10
 
 
 def division(seed=0, labeled=4, val=2, include_labeled=True):
-    return divide(LABELS, labeled=[labeled] * 10, val=val, seed=seed, include_labeled=include_labeled)
+    return divide(LABELS, labeled=[labeled] * 10, val=[val] * 10, seed=seed, include_labeled=include_labeled)
 
 
 def test_split_is_pinned():

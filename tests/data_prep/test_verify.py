@@ -168,7 +168,7 @@ def test_names_off_the_whitelist_are_refused_and_never_unpickled(name, tmp_path)
 
 def described(path, samples):
     content = path.read_bytes()
-    return Shard(path.name, path.name.split("-")[0], samples, len(content), hashlib.sha256(content).hexdigest())
+    return Shard(path.name, path.name.split("-")[0], samples, len(content), hashlib.sha256(content).hexdigest(), "0" * 64)
 
 
 def test_decompression_bomb_is_refused_before_decoding():
@@ -195,7 +195,7 @@ def edit(folder, old, new):
     ("old", "new", "said"),
     [
         ('"image_format": "png"', '"image_format": "gif"', "image_format is none of png, webp, jpeg, npy"),
-        ('"schema": 1', '"schema": 2', "has schema 2, this version reads 1"),
+        ('"schema": 2', '"schema": 3', "has schema 3, this version reads 2"),
         ('"dataset"', '"datasets"', "lacks dataset"),
         ('"dataset": "digits"', '"dataset": "digits", "more": 1', "more"),
         ('"samples": 20', '"samples": "20"', "samples"),

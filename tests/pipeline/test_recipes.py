@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from data_prep import sources
 from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare
-from data_prep.sources import Origin, RawSet, Source
+from data_prep.sources import ArrayPart, Origin, RawSet, Source
 from pipeline.methods import METHODS
 from pipeline.recipes import built_in, load_recipe
 from pipeline.resolve import flatten
@@ -37,13 +37,15 @@ def small(name: str) -> Source:
     """Return a data set of that name, made of noise."""
     classes, side = SHAPES[name]
 
+    names = tuple(f"class {number}" for number in range(classes))
+
     def load(_: Origin) -> RawSet:
         generator = np.random.default_rng(0)
         train, test = np.arange(6 * classes) % classes, np.arange(2 * classes) % classes
         images = [generator.integers(0, 256, (len(labels), side, side, 3), np.uint8) for labels in (train, test)]
-        return RawSet(images[0], train, images[1], test, {"noise": "0" * 64})
+        parts = [ArrayPart(array, labels, "png") for array, labels in zip(images, (train, test), strict=True)]
+        return RawSet(names, *parts, {"noise": "0" * 64})
 
-    names = tuple(f"class {number}" for number in range(classes))
     return Source(name, names, labels=classes, val=classes, shard_size=500, load=load)
 
 

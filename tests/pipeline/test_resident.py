@@ -41,9 +41,9 @@ def test_a_split_has_the_values_of_the_source_and_their_type(prepared: tuple[Pat
     split = load_split(folder, manifest, "test", ALONE)
     raw = SOURCES[manifest.dataset].load(Origin())
     assert split.images.dtype == DTYPES[manifest.dataset]
-    assert split.ids.tolist() == list(range(len(raw.test_labels)))
-    assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), raw.test_images)
-    assert split.labels.tolist() == raw.test_labels.tolist()
+    assert split.ids.tolist() == list(range(len(raw.test.labels)))
+    assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), raw.test.images)
+    assert split.labels.tolist() == raw.test.labels.tolist()
 
 
 def test_an_empty_split_and_an_empty_share_have_the_type_as_well(prepared: tuple[Path, Manifest]) -> None:

@@ -1,0 +1,89 @@
+"""An image on its way into a shard: its bytes there, and what the manifest has to know of its pixels."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol, Self
+
+import numpy as np
+
+from data_prep.images import Shape, Values
+from data_prep.split import Labels
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Exact sums of values and of their squares, per channel: they add up to the same in any order."""
+
+    count: int = 0
+    """Pixels."""
+    total: tuple[Fraction, ...] = ()
+    squares: tuple[Fraction, ...] = ()
+
+    @classmethod
+    def of_image(cls, image: Values) -> Self:
+        """Add up one image [H, W, C] of whole or floating values."""
+        columns = image.reshape(-1, image.shape[2]).T
+        if image.dtype == np.uint8:
+            return cls.of_levels(np.stack([np.bincount(column, minlength=256) for column in columns]))
+        values = [[Fraction(float(value)) for value in column] for column in columns]
+        squares = (sum((value**2 for value in column), Fraction()) for column in values)
+        return cls(columns.shape[1], tuple(sum(column, Fraction()) for column in values), tuple(squares))
+
+    @classmethod
+    def of_levels(cls, levels: Labels) -> Self:
+        """Add up an image of whole values by its histogram, int [C, 256]."""
+        level = np.arange(256)
+        total, squares = levels @ level, levels @ level**2
+        return cls(int(levels[0].sum()), tuple(map(Fraction, total.tolist())), tuple(map(Fraction, squares.tolist())))
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and population standard deviation per channel, in the values' own units."""
+        mean = [value / self.count for value in self.total]
+        variance = [value / self.count - center**2 for value, center in zip(self.squares, mean, strict=True)]
+        return tuple(map(float, mean)), tuple(map(math.sqrt, variance))
+
+    def __add__(self, other: "Sums") -> "Sums":
+        if not self.count or not other.count:
+            return self if self.count else other
+        total = tuple(mine + theirs for mine, theirs in zip(self.total, other.total, strict=True))
+        squares = tuple(mine + theirs for mine, theirs in zip(self.squares, other.squares, strict=True))
+        return Sums(self.count + other.count, total, squares)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image as a shard holds it."""
+
+    extension: str
+    """Of its member: png, webp, jpg or npy."""
+    content: bytes
+    shape: Shape
+    """[H, W, C] of what is stored."""
+    sums: Sums
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that cannot be had: its name as the user knows it, and why."""
+
+    name: str
+    reason: str
+
+
+class Part(Protocol):
+    """Images with their labels, not yet encoded: a whole set in the source, or a shard's share of it.
+
+    It goes to worker processes, so it must be picklable, and small where images lie in files.
+    """
+
+    @property
+    def labels(self) -> Labels:
+        """int64 [N], -1 where unknown."""
+
+    def select(self, indices: Labels) -> "Part":
+        """Return the samples at ``indices``, in that order."""
+
+    def encoded(self) -> Iterator[Encoded | Rejected]:
+        """Encode one image after the other; N in all, in order."""

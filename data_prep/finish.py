@@ -1,0 +1,90 @@
+"""Make a prepared set of the shards that one process or many have written: check them, then write the manifest."""
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from data_prep.durable import locked, write_durably
+from data_prep.errors import DataError, UsageError
+from data_prep.ledger import Ledger
+from data_prep.manifest import MANIFEST, Manifest, load_manifest, save_manifest
+from data_prep.plan import Identity
+from data_prep.receipt import Receipt, Skipped
+from data_prep.shards import check_shard
+
+LOCK = ".lock"
+REPORT = "rejected.csv"
+
+
+def finish(folder: Path) -> Manifest:
+    """Write the manifest of a folder whose shards were prepared in shares, and return it; a finished one at once.
+
+    Raises UsageError if a share is missing or of another preparation, DataError if a shard is damaged.
+    """
+    if (folder / MANIFEST).exists():
+        return load_manifest(folder)
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder} does not exist; prepare shares into it first: smpl-data prepare ... --shard-range I/N"
+        )
+    with locked(folder / LOCK):
+        ledgers = Ledger.all_in(folder)
+        identity, receipts = _collect(folder, ledgers)
+        for receipt in receipts.values():
+            if receipt.shard:
+                check_shard(folder / receipt.shard.name, receipt.shard)
+        manifest = write_manifest(folder, identity, receipts)
+        for ledger in ledgers:
+            ledger.close()
+        return manifest
+
+
+def write_manifest(folder: Path, identity: Identity, receipts: Mapping[str, Receipt]) -> Manifest:
+    """Write ``manifest.json``, and before it the report of what was skipped, and return the manifest."""
+    ordered = [receipts[piece] for piece in identity.pieces]
+    skipped = [one for receipt in ordered for one in receipt.skipped]
+    if skipped:
+        write_durably(folder / REPORT, _report(identity, skipped))
+    manifest = identity.describe(ordered)
+    save_manifest(manifest, folder)
+    return manifest
+
+
+def _collect(folder: Path, ledgers: list[Ledger]) -> tuple[Identity, dict[str, Receipt]]:
+    """What all ledgers together have finished: every piece of one preparation."""
+    found: Identity | None = None
+    receipts: dict[str, Receipt] = {}
+    for ledger in ledgers:
+        identity, own = ledger.read()
+        if identity is None or (found is not None and identity != found):
+            raise UsageError(f"{ledger.path} is of another preparation than the rest of {folder}; remove the odd one")
+        found, receipts = identity, receipts | own
+    if found is None:
+        raise UsageError(f"{folder} holds no shares; prepare them first: smpl-data prepare ... --shard-range I/N")
+    missing = [piece for piece in found.pieces if piece not in receipts]
+    if missing:
+        some = ", ".join(missing[:3])
+        raise UsageError(f"{folder}: {len(missing)} of {len(found.pieces)} shards are not written yet ({some} ...)")
+    return found, receipts
+
+
+def _report(identity: Identity, skipped: list[Skipped]) -> bytes:
+    """A table of the images that were left out."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("split", "class", "file", "reason"))
+    for one in skipped:
+        writer.writerow((one.split, identity.classes[one.label] if one.label >= 0 else "", one.name, one.reason))
+    return text.getvalue().encode(errors="surrogateescape")
+
+
+def count_skipped(folder: Path) -> int:
+    """The images that were left out of a finished set."""
+    try:
+        with (folder / REPORT).open(newline="", errors="surrogateescape") as file:
+            return sum(1 for _ in csv.reader(file)) - 1
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise DataError(f"{folder / REPORT}: {error.strerror}") from None

@@ -1,0 +1,108 @@
+"""A preparation that several processes share gives the bytes of one, and is no set before all of it is there."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from data_prep.cli import main
+from data_prep.errors import DataError, UsageError
+from data_prep.finish import finish
+from data_prep.ledger import Share
+from data_prep.manifest import load_manifest
+from data_prep.prepare import Request, prepare, prepare_share
+from tests.data_prep.fixtures import contents
+
+SMALL_SHARDS = 100
+
+
+def share_of(folder, index, count, **options):
+    options = {"shard_size": SMALL_SHARDS} | options
+    return Request("digits", out=folder, share=Share(index, count), **options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "set"
+    prepare(Request("digits", out=folder, shard_size=SMALL_SHARDS), progress=False)
+    return folder
+
+
+def test_processes_at_the_same_time_give_the_bytes_of_one(whole, tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        "from data_prep.cli import main; main()",
+        "prepare",
+        "digits",
+        "--out",
+        str(tmp_path),
+    ]
+    command += ["--shard-size", str(SMALL_SHARDS), "--shard-range", "3"]
+    others = [
+        subprocess.Popen(command, env=os.environ | {"JOB_COMPLETION_INDEX": str(index)}, stdout=subprocess.DEVNULL)
+        for index in range(3)
+    ]
+    assert [process.wait(100) for process in others] == [0, 0, 0]
+    assert not (tmp_path / "manifest.json").exists()
+    assert finish(tmp_path) == load_manifest(whole)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_each_share_writes_its_own_shards(whole, tmp_path):
+    pieces = [shard.name for shard in load_manifest(whole).shards]
+    for index in range(2):
+        before = {path.name for path in tmp_path.glob("*.tar")}
+        assert prepare_share(share_of(tmp_path, index, 2), progress=False) == len(pieces[index::2])
+        assert {path.name for path in tmp_path.glob("*.tar")} - before == set(pieces[index::2])
+
+
+def test_a_share_that_is_missing_is_named(tmp_path):
+    prepare_share(share_of(tmp_path, 0, 2), progress=False)
+    with pytest.raises(UsageError, match=r"9 of 19 shards are not written yet \(unlabeled-000000.tar, "):
+        finish(tmp_path)
+
+
+def test_shares_of_two_preparations_do_not_mix(tmp_path):
+    prepare_share(share_of(tmp_path, 0, 2), progress=False)
+    prepare_share(share_of(tmp_path, 1, 2, seed=1), progress=False)
+    with pytest.raises(UsageError, match="is of another preparation than the rest"):
+        finish(tmp_path)
+
+
+def test_a_shard_that_was_damaged_meanwhile_is_found(tmp_path):
+    for index in range(2):
+        prepare_share(share_of(tmp_path, index, 2), progress=False)
+    path = tmp_path / "test-000001.tar"
+    path.write_bytes(path.read_bytes()[:-1024])
+    with pytest.raises(DataError, match=r"test-000001.tar: \d+ bytes, the manifest says \d+"):
+        finish(tmp_path)
+    prepare_share(share_of(tmp_path, 0, 2), progress=False)
+    prepare_share(share_of(tmp_path, 1, 2), progress=False)
+    finish(tmp_path)
+
+
+def test_a_second_call_of_a_share_or_of_finish_changes_nothing(whole, tmp_path):
+    for index in (0, 1, 0):
+        prepare_share(share_of(tmp_path, index, 2), progress=False)
+    for _ in range(2):
+        finish(tmp_path)
+    assert prepare_share(share_of(tmp_path, 1, 2), progress=False) == 0
+    assert contents(tmp_path) == contents(whole)
+
+
+@pytest.mark.parametrize(("folder", "said"), [("nothing", "does not exist"), (".", "holds no shares")])
+def test_there_is_nothing_to_finish(folder, said, tmp_path):
+    result = CliRunner().invoke(main, ["finish", str(tmp_path / folder)])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("text", ["2/2", "-1/2", "1", "a/b", "1/", "/2", ""])
+def test_a_wrong_range_is_one_line(text, tmp_path, monkeypatch):
+    monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
+    result = CliRunner().invoke(main, ["prepare", "digits", "--out", str(tmp_path), f"--shard-range={text}"])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "I/N with I from 0 to N - 1" in result.stderr

@@ -67,7 +67,7 @@ def prepare(checksum: str, on_error: str, formats: tuple[str, ...], **options: A
     cifar100    10000        2000   downloaded, or --source
     svhn         1000        1000   downloaded, or --source
     moons           6           0   embedded
-    stl10        1000           0   downloaded, or --source
+    stl10        1000        1000   downloaded, or --source
     imagenet      10%          1%   --source: train/ and val/, or the official archives
     folder        10%         10%   --source: CLASS/*.jpg, png or webp
 
@@ -113,8 +113,8 @@ def _prepare_share(request: "Request") -> None:
 def _convert(folder: Path, to: str) -> None:
     from data_prep.convert import convert as run  # noqa: PLC0415
 
-    for path in run(folder, to):
-        click.echo(path)
+    records = run(folder, to)
+    click.echo(f"{folder}: {', '.join(file.name for file in records.files)}")
 
 
 @main.command()

@@ -103,8 +103,9 @@ def _acquire(path: Path, wait: bool) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             # The holder before us removed the file on release: then we hold a lock nobody else can see.
-            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
-                return descriptor
+            with suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
         except BlockingIOError:
             os.close(descriptor)
             raise UsageError(f"{path.parent}: another process is at work there; wait, or choose another") from None

@@ -11,7 +11,7 @@ from data_prep.ledger import Ledger
 from data_prep.manifest import MANIFEST, Manifest, load_manifest, save_manifest
 from data_prep.plan import Identity
 from data_prep.receipt import Receipt, Skipped
-from data_prep.shards import check_shard
+from data_prep.verified import check_shard
 
 LOCK = ".lock"
 REPORT = "rejected.csv"
@@ -33,7 +33,7 @@ def finish(folder: Path) -> Manifest:
         identity, receipts = _collect(folder, ledgers)
         for receipt in receipts.values():
             if receipt.shard:
-                check_shard(folder / receipt.shard.name, receipt.shard)
+                check_shard(folder, receipt.shard)
         manifest = write_manifest(folder, identity, receipts)
         for ledger in ledgers:
             ledger.close()

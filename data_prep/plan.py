@@ -103,13 +103,13 @@ class Plan:
 def _divide(options: dict[str, Option], raw: RawSet) -> dict[str, Labels]:
     """Sorted indices of each split."""
     labels, classes = raw.train.labels, len(raw.classes)
-    free = labels if raw.val_ids is None else np.delete(labels, raw.val_ids)
-    available = np.bincount(free[free >= 0], minlength=classes).tolist()
     listed = options["labels"] == LISTED
+    apart = [ids for ids in (raw.val_ids, raw.labeled_ids if listed else None) if ids is not None]
+    free = np.delete(labels, np.concatenate(apart)) if apart else labels
+    available = np.bincount(free[free >= 0], minlength=classes).tolist()
     labeled = (0,) * classes if listed else per_class(_wanted(options, "labels"), available)
     val = (0,) * classes if raw.val_ids is not None else per_class(_wanted(options, "val"), available)
-    if not listed:
-        check_room(raw.classes, available, labeled, val, options)
+    check_room(raw.classes, available, labeled, val, options)
     include = bool(options["include_labeled"])
     splits = divide(
         labels,

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from data_prep.durable import locked, make_folder
+from data_prep.durable import locked, make_folder, write_durably
 from data_prep.errors import DataError, UsageError
 from data_prep.finish import finish, write_manifest
 from data_prep.ledger import Ledger
@@ -19,13 +19,15 @@ from data_prep.plan import Piece, Plan
 from data_prep.pool import available_cpus, run_jobs
 from data_prep.receipt import Receipt
 from data_prep.request import Request, check_options, default_out, settle
-from data_prep.shards import check_shard
 from data_prep.sources import Source, check_raw
+from data_prep.verified import check_shard
 from data_prep.writers.webdataset import write_shard
 
 __all__ = ["Request", "completed", "default_out", "finish", "prepare", "prepare_share"]
 
 LOCK = ".lock"
+SOURCE = ".source"
+"""Notes where a set of the user's own files came from; no part of the set."""
 MEND = "the manifest's own options give other bytes than before: prepare the data set again into an empty folder"
 
 
@@ -87,7 +89,17 @@ def completed(request: Request) -> Manifest | None:
         return None
     manifest = load_manifest(folder)
     _refuse_other(folder, {"dataset": source.name, **options}, {"dataset": manifest.dataset, **manifest.options})
+    if not source.downloads:
+        _refuse_other_source(folder, request)
     return manifest if all(_stands(folder, shard) for shard in manifest.shards) else None
+
+
+def _refuse_other_source(folder: Path, request: Request) -> None:
+    """Refuse a set of other files under the same name: only the user says which these are."""
+    with suppress(OSError):
+        before = (folder / SOURCE).read_text(errors="surrogateescape")
+        if request.source is not None and str(request.source.resolve()) != before:
+            raise UsageError(f"{folder} was prepared from {before}, not from {request.source}; choose another --out")
 
 
 def _stands(folder: Path, shard: Shard) -> bool:
@@ -112,6 +124,8 @@ def _write(
     plan: Plan, request: Request, source: Source, pieces: Iterable[Piece], *, progress: bool
 ) -> dict[str, Receipt]:
     """Write the pieces that an earlier call has not finished; return the receipts of all."""
+    if request.source is not None and not source.downloads:
+        write_durably(request.folder / SOURCE, str(request.source.resolve()).encode(errors="surrogateescape"))
     ledger = Ledger.of(request.folder, request.share)
     finished = _resume(request.folder, ledger, plan)
     missing = [piece for piece in pieces if piece.name not in finished]
@@ -145,7 +159,7 @@ def _resume(folder: Path, ledger: Ledger, plan: Plan) -> dict[str, Receipt]:
 
 def _confirmed(folder: Path, shard: Shard) -> bool:
     with suppress(DataError):
-        check_shard(folder / shard.name, shard)
+        check_shard(folder, shard)
         return True
     return False
 

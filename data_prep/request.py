@@ -118,7 +118,7 @@ def _check_ranges(request: Request, options: dict[str, Option]) -> None:
         "--seed": (request.seed, 0),
         "--shard-size": (int(options["shard_size"]), 1),
         "--workers": (request.workers, 1),
-        "--resize": (request.resize, 1),
+        "--resize": (request.resize, 0),
         "--quality": (request.quality, 1),
     }
     for option, (value, least) in given.items():
@@ -161,6 +161,8 @@ def _check_applies(request: Request, source: Source) -> None:
 
 
 def _check_list(request: Request, options: dict[str, Option]) -> None:
+    if options["val"] == LISTED:
+        raise UsageError(f"--val {LISTED}: a number of images, one for each class (5+1), or a part (10%)")
     if (options["labels"] == LISTED) != (request.label_list is not None):
         raise UsageError(f"--label-list {request.label_list}: says which images are labeled; leave --labels out")
 

@@ -16,7 +16,7 @@ from data_prep.errors import DataError
 from data_prep.images import EXTENSIONS, decode_image
 from data_prep.manifest import Shard
 
-__all__ = ["Fault", "Sample", "check_shard", "decode_image", "read_shard", "scan_shard"]
+__all__ = ["Fault", "Sample", "decode_image", "read_shard", "scan_shard"]
 
 MEMBER_NAME = re.compile(r"(\d{8,12})\.([a-z]+)", re.ASCII)
 LABEL_TEXT = re.compile(rb"\d{1,6}")
@@ -62,12 +62,6 @@ class _Member:
     key: int
     extension: str
     payload: bytes
-
-
-def check_shard(path: Path, shard: Shard) -> None:
-    """Compare size and sha256 with the manifest. Raises DataError."""
-    if fault := compare_bytes(load_bytes(path), shard):
-        raise DataError(f"{path.parent}/{fault}; {REMEDY}")
 
 
 def read_shard(path: Path, shard: Shard) -> Iterator[Sample]:

@@ -12,7 +12,9 @@ import numpy as np
 from data_prep.durable import cannot_write
 from data_prep.images import CODECS, Values, decode_image
 from data_prep.manifest import SPLITS, Manifest
-from data_prep.shards import Sample, check_shard, read_shard
+from data_prep.remote import local_path
+from data_prep.shards import Sample, read_shard
+from data_prep.verified import check_shard
 
 COLUMNS = 12
 POINTS = 400  # of each class
@@ -98,8 +100,9 @@ def _first(folder: Path, manifest: Manifest, count: int) -> dict[str, list[Value
 
 def _samples(folder: Path, manifest: Manifest) -> Iterator[Sample]:
     for shard in manifest.split("labeled") + manifest.split("unlabeled"):
-        check_shard(folder / shard.name, shard)
-        yield from read_shard(folder / shard.name, shard)
+        path = local_path(folder, shard.name)
+        check_shard(folder, shard)
+        yield from read_shard(path, shard)
 
 
 def _enlarge(image: Values, scale: int) -> Values:

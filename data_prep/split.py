@@ -48,7 +48,8 @@ def divide(
     given, are taken as they are. Images of label -1 are never labeled.
     """
     everything = np.arange(len(labels), dtype=np.int64)
-    val_ids = take(labels, everything, val, seed, "val") if val_ids is None else np.sort(val_ids)
+    free = everything if labeled_ids is None else np.setdiff1d(everything, labeled_ids)
+    val_ids = take(labels, free, val, seed, "val") if val_ids is None else np.sort(val_ids)
     rest = np.setdiff1d(everything, val_ids)
     labeled_ids = take(labels, rest, labeled, seed, "labeled") if labeled_ids is None else np.sort(labeled_ids)
     unlabeled_ids = rest if include_labeled else np.setdiff1d(rest, labeled_ids)

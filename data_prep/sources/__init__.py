@@ -1,13 +1,23 @@
 """The registry of data sets: a new one is a file beside these and a line here."""
 
 from data_prep.errors import UsageError
-from data_prep.sources import cifar, digits, moons, svhn
+from data_prep.sources import cifar, digits, folder, imagenet, moons, stl10, svhn
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source, check_raw
 
 __all__ = ["SOURCES", "ArrayPart", "Origin", "RawSet", "Source", "check_raw", "find_source"]
 
 SOURCES: dict[str, Source] = {
-    source.name: source for source in (digits.SOURCE, cifar.CIFAR10, cifar.CIFAR100, svhn.SOURCE, moons.SOURCE)
+    source.name: source
+    for source in (
+        digits.SOURCE,
+        cifar.CIFAR10,
+        cifar.CIFAR100,
+        svhn.SOURCE,
+        moons.SOURCE,
+        stl10.SOURCE,
+        imagenet.SOURCE,
+        folder.SOURCE,
+    )
 }
 
 

@@ -50,7 +50,8 @@ def _from_tar(source: Path, inner: str, wanted: Mapping[str, str]) -> Iterator[t
     except FileNotFoundError:
         raise DataError(f"--source {source} does not exist") from None
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{source}: not a readable tar archive ({error}); get it again") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{source}: not a readable tar archive ({reason}); get it again") from None
 
 
 def _refuse_unsafe(source: Path, member: tarfile.TarInfo) -> None:

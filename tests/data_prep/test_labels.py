@@ -14,7 +14,9 @@ CLASSES = np.arange(1000, dtype=np.int64) % 3
 
 
 def chosen(*numbers, val=4, seed=0):
-    return divide(CLASSES, labeled=numbers, val=[val] * len(numbers), seed=seed, include_labeled=True)["labeled"].tolist()
+    return divide(CLASSES, labeled=numbers, val=[val] * len(numbers), seed=seed, include_labeled=True)[
+        "labeled"
+    ].tolist()
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,21 @@ def test_test_split_ignores_seed_and_options(dataset, tmp_path, tiny):
     first, second = ({k: v for k, v in fixtures.contents(f).items() if k.startswith("test-")} for f in folders)
     assert first == second
     assert first
+
+
+def test_validation_images_are_never_listed_ones():
+    listed = np.arange(0, len(LABELS), 3)
+    splits = divide(LABELS, labeled=[0] * 10, val=[3] * 10, seed=0, include_labeled=True, labeled_ids=listed)
+    assert splits["labeled"].tolist() == listed.tolist()
+    assert len(splits["val"]) == 30
+    assert not set(splits["val"].tolist()) & set(listed.tolist())
+
+
+def test_given_validation_images_are_taken_and_unknown_ones_never_labeled():
+    labels = np.where(np.arange(len(LABELS)) % 2, LABELS, -1)
+    val = np.array([5, 1])
+    splits = divide(labels, labeled=[2] * 10, val=[0] * 10, seed=0, include_labeled=False, val_ids=val)
+    assert splits["val"].tolist() == [1, 5]
+    assert (labels[splits["labeled"]] >= 0).all()
+    assert not set(splits["labeled"].tolist()) & {1, 5}
+    assert set(np.flatnonzero(labels < 0).tolist()) <= set(splits["unlabeled"].tolist())

@@ -1,0 +1,95 @@
+"""What Pillow lets pass in a PNG and other readers do not: wrong checksums, rows missing at the end, no end at all.
+
+libpng gives up on these in the middle of decoding, and torchvision's reader then takes its process down with it, so no
+such file may get into a shard.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from data_prep.errors import DataError
+
+CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+STEP = 1 << 16
+# Adam7's passes: first row, first column, rows apart, columns apart.
+PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+
+@dataclass(frozen=True)
+class Header:
+    """The image as IHDR describes it; ``depth`` is in bits per channel."""
+
+    width: int
+    height: int
+    depth: int
+    color: int
+    interlaced: bool
+
+    def raw_size(self) -> int:
+        """Bytes of the filtered rows that IDAT holds compressed."""
+        passes = PASSES if self.interlaced else ((0, 0, 1, 1),)
+        return sum(self._pass_size(*steps) for steps in passes)
+
+    def _pass_size(self, top: int, left: int, down: int, right: int) -> int:
+        rows, columns = -((top - self.height) // down), -((left - self.width) // right)
+        if rows <= 0 or columns <= 0:
+            return 0
+        return rows * (1 + (columns * self.depth * CHANNELS[self.color] + 7) // 8)
+
+
+def read_header(content: bytes) -> Header:
+    """Read IHDR of a file with PNG's signature. Raises DataError if it is cut or is none."""
+    if len(content) < 33 or content[12:16] != b"IHDR":
+        raise DataError("broken PNG image: it has no header")
+    width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", content[16:29])
+    if color not in CHANNELS or compression or filtering or interlace > 1:
+        raise DataError("broken PNG image: its header names an unknown method")
+    return Header(width, height, depth, color, bool(interlace))
+
+
+def check_png(content: bytes, header: Header) -> None:
+    """Check the checksum of every chunk up to IEND, and that IDAT holds all rows. Raises DataError with the reason."""
+    data: list[bytes] = []
+    runs = 0
+    for kind, payloads in groupby(_chunks(content), key=lambda chunk: chunk[0]):
+        if not kind[0] & 0x20 and kind not in CRITICAL:
+            raise DataError(f"broken PNG image: unknown critical chunk {kind!r}")
+        if kind == b"IDAT":
+            runs += 1
+            data = [payload for _, payload in payloads]
+    if runs != 1:
+        raise DataError(f"broken PNG image: its pixels lie in {runs} places")
+    _check_rows(b"".join(data), header.raw_size())
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and payload of each chunk up to IEND; what follows that is nobody's business."""
+    start, kind = 8, b""
+    while kind != b"IEND":
+        kind = content[start + 4 : start + 8]
+        end = start + 8 + int.from_bytes(content[start : start + 4])
+        if len(content) < end + 4 or len(kind) < 4:
+            raise DataError("truncated PNG image")
+        if zlib.crc32(content[start + 4 : end]) != int.from_bytes(content[end : end + 4]):
+            raise DataError(f"broken PNG image: wrong checksum of chunk {kind!r}")
+        yield kind, content[start + 8 : end]
+        start = end + 4
+
+
+def _check_rows(compressed: bytes, wanted: int) -> None:
+    """Decompress in steps, never more than ``wanted`` bytes and one step: a bomb ends here."""
+    stream, size, rest = zlib.decompressobj(), 0, compressed
+    while not stream.eof and size <= wanted:
+        try:
+            piece = stream.decompress(rest, STEP)
+        except zlib.error as error:
+            raise DataError(f"broken PNG image: {error}") from None
+        size, rest = size + len(piece), stream.unconsumed_tail
+        if not piece and not rest:
+            break
+    if not stream.eof or size != wanted:
+        raise DataError("truncated PNG image" if size <= wanted else "broken PNG image: it holds more than its rows")

@@ -1,0 +1,202 @@
+"""Sets behind a URL: a folder in the cache stands for one, and its files come when they are first needed.
+
+A mirror is of one state of the set: the folder's name holds the manifest's fingerprint. A file gets its name once it is
+what the manifest says. Many threads and processes may use a mirror; one of them brings a file for all.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TypeVar
+
+from data_prep.address import Address, is_mirror, is_remote, load_origin, save_origin
+from data_prep.durable import PARTIAL, fsync_folder, locked, make_folder
+from data_prep.errors import DataError, UsageError
+from data_prep.manifest import MANIFEST, Manifest, load_manifest, save_manifest
+from data_prep.shard_cache import VARIABLE, lock_of, reserve, touch
+from data_prep.sources.download import cache_folder
+from data_prep.transport import Received, receive
+from data_prep.verified import Expected, expected_files, record, remember
+
+__all__ = ["is_mirror", "is_remote", "local_path", "mirror", "use_file"]
+
+MAX_MANIFEST_BYTES = 1 << 30
+INDEX_THREADS = 8
+COMMAND = "smpl-data prepare"
+
+T = TypeVar("T")
+
+
+def mirror(url: str) -> Path:
+    """Return the folder that stands for the set at ``url``, with its manifest and indices; the tars come later.
+
+    The manifest is fetched each time. If the set has changed, all that was kept of its former state is dropped.
+
+    Raises:
+        DataError: there is no prepared set at ``url``, or it cannot be reached, or the cache cannot be written.
+        UsageError: the driver for this kind of URL is not installed.
+    """
+    address = _address(url)
+    sets = cache_folder() / "sets"
+    make_folder(sets)
+    key = hashlib.sha256(address.shown.encode()).hexdigest()[:16]
+    with locked(sets / f".{key}.lock"):
+        manifest = _fetch_manifest(address.file(MANIFEST), sets / f".{key}.incoming")
+        folder = sets / f"{key}-{manifest.fingerprint[:16]}"
+        _install(address, manifest, folder)
+        for former in set(sets.glob(f"{key}-*")) - {folder}:
+            _drop(former)
+    with ThreadPoolExecutor(INDEX_THREADS) as pool:
+        list(pool.map(partial(local_path, folder), [shard.index_name for shard in manifest.shards]))
+    return folder
+
+
+def local_path(folder: Path, name: str) -> Path:
+    """Return where a file of a set lies: in an ordinary folder as it is, in a mirror downloaded first if need be.
+
+    Another process may need the room and remove a mirror's tar at once, so open it by :func:`use_file`. A file that is
+    open stays readable.
+
+    Raises:
+        DataError: it cannot be downloaded, is not what the manifest says, or does not fit on the disk.
+        UsageError: it is greater than the cache may be.
+    """
+    path = folder / name
+    if is_mirror(folder) and not touch(path):
+        with _held(folder, name):
+            pass
+    return path
+
+
+def use_file(folder: Path, name: str, use: Callable[[Path], T]) -> T:
+    """Return what ``use``, such as ``open``, makes of a file of a set; a mirror's tar stays at least that long.
+
+    ``use`` must not ask for another file. Raises what ``use`` raises, and as :func:`local_path`.
+    """
+    path = local_path(folder, name)
+    try:
+        return use(path)
+    except FileNotFoundError:
+        if not is_mirror(folder):
+            raise
+    with _held(folder, name):
+        return use(path)
+
+
+def _address(url: str) -> Address:
+    try:
+        address = Address(url.strip())
+        address.file(MANIFEST)
+    except ValueError as error:
+        raise UsageError(f"the address of the set is no URL: {error}") from None
+    return address
+
+
+def _fetch_manifest(address: Address, temporary: Path) -> Manifest:
+    path = temporary / MANIFEST
+    make_folder(temporary)
+    try:
+        _receive(address, path, MAX_MANIFEST_BYTES)
+        return load_manifest(temporary)
+    except DataError as error:
+        if str(path) not in str(error):
+            raise
+        reason = str(error).replace(str(path), address.shown)
+        raise DataError(f"{reason}; the address must be that of the folder with {MANIFEST}") from None
+    except OSError as error:
+        raise _cannot_keep(path, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _install(address: Address, manifest: Manifest, folder: Path) -> None:
+    make_folder(folder)
+    with suppress(DataError):
+        if load_origin(folder) == address and load_manifest(folder) == manifest:
+            return
+    save_origin(address, folder)
+    save_manifest(manifest, folder)
+
+
+def _drop(folder: Path) -> None:
+    """Remove all but the origin, by which those who still use the folder learn what happened."""
+    with suppress(OSError):
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            if path.suffix in {".tar", ".idx", ".json", PARTIAL}:
+                path.unlink(missing_ok=True)
+
+
+def _expected(folder: Path, name: str) -> tuple[Expected, int]:
+    """What the manifest says of a file, and the most bytes it may have. Raises DataError."""
+    if not (folder / MANIFEST).exists():
+        raise DataError(f"{load_origin(folder).shown} has changed since it was opened; run the same command again")
+    try:
+        return _listing(folder)[name]
+    except KeyError:
+        raise DataError(f"{load_origin(folder).shown}: its manifest names no {name}; a mirror has tars only") from None
+
+
+@lru_cache(maxsize=8)
+def _listing(folder: Path) -> dict[str, tuple[Expected, int]]:
+    # A mirror's manifest never changes. An index is always smaller than its tar.
+    return {file.name: (file, shard.bytes) for shard in load_manifest(folder).shards for file in expected_files(shard)}
+
+
+@contextmanager
+def _held(folder: Path, name: str) -> Iterator[None]:
+    """Hold a file of a mirror, which is there and stays there; it is downloaded if need be."""
+    path, wanted = folder / name, _expected(folder, name)
+    with locked(lock_of(path)):
+        if not touch(path):
+            _download(folder, wanted, path)
+        yield
+
+
+def _download(folder: Path, wanted: tuple[Expected, int], path: Path) -> None:
+    file, limit = wanted
+    address = load_origin(folder).file(file.name)
+    part = path.with_name(path.name + PARTIAL)
+    part.unlink(missing_ok=True)  # of a killed call; else two that wait for room could wait for each other's
+    try:
+        if file.size is not None:
+            reserve(path, file.size)
+        _compare(_receive(address, part, limit), file, address)
+        state = part.stat()
+        part.replace(path)
+        fsync_folder(folder)
+    except OSError as error:
+        raise _cannot_keep(path, error) from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    if file.size is not None:  # indices are small and many: hashing them once more is less than noting each
+        remember(folder, {file.name: record(state, file.sha256)})
+
+
+def _receive(address: Address, part: Path, limit: int) -> Received:
+    with part.open("r+b" if part.exists() else "wb") as file:
+        received = receive(address, file, limit)
+        file.flush()
+        os.fsync(file.fileno())
+    return received
+
+
+def _compare(received: Received, file: Expected, address: Address) -> None:
+    remedy = f"if the set has changed there, run the same command again, else mend it there with `{COMMAND}`"
+    if file.size not in {None, received.size}:
+        raise DataError(f"{address.shown}: {received.size} bytes, the manifest says {file.size}; {remedy}")
+    if received.sha256 != file.sha256:
+        raise DataError(f"{address.shown}: sha256 differs from the manifest; {remedy}")
+
+
+def _cannot_keep(path: Path, error: OSError) -> DataError:
+    reason = error.strerror or str(error)
+    return DataError(
+        f"cannot write {path}: {reason}; make room there, lower ${VARIABLE}, or choose another $SMPL_CACHE"
+    )

@@ -1,0 +1,100 @@
+"""Images that lie in files, loose or in archives: read and treated one by one, so memory does not grow with them."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from data_prep.encoded import Encoded, Rejected
+from data_prep.errors import DataError
+from data_prep.sources.references import LOOSE, References
+from data_prep.split import Labels
+from data_prep.treat import Treatment
+
+MAX_FILE_BYTES = 1 << 30  # no photograph: reading it could end the process
+FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """Images by reference, labels int64 [N], -1 where unknown; see :class:`data_prep.encoded.Part`."""
+
+    labels: Labels
+    references: References
+    treatment: Treatment
+
+    @classmethod
+    def join(cls, parts: Sequence["FilePart"]) -> "FilePart":
+        """One part after the other; all have the treatment of the first."""
+        labels = np.concatenate([part.labels for part in parts])
+        return cls(labels, References.join([part.references for part in parts]), parts[0].treatment)
+
+    def select(self, indices: Labels) -> "FilePart":
+        """The references at ``indices`` alone: small, for a worker process."""
+        return FilePart(self.labels[indices], self.references.select(indices), self.treatment)
+
+    def encoded(self) -> Iterator[Encoded | Rejected]:
+        """Read and treat one image after the other; what cannot be had is rejected with its name and the reason."""
+        with Reader(self.references) as reader:
+            for index in range(len(self.labels)):
+                yield self._encode(reader, index)
+
+    def _encode(self, reader: "Reader", index: int) -> Encoded | Rejected:
+        try:
+            return self.treatment(reader.read(index))
+        except DataError as error:
+            return Rejected(self.references.shown(index), str(error))
+
+
+class Reader(ExitStack):
+    """Reads images by reference; archives stay open until it is closed."""
+
+    def __init__(self, references: References) -> None:
+        super().__init__()
+        self._references = references
+        self._open_archive = cache(self._open)
+        self._real = cache(os.path.realpath)
+
+    def read(self, index: int) -> bytes:
+        """The bytes of one image.
+
+        Raises DataError with the reason alone: out of reach, no regular file, over 1 GiB, or a link that leads out of
+        its folder.
+        """
+        references = self._references
+        root = references.roots[references.root[index]]
+        try:
+            if references.offsets[index] == LOOSE:
+                return _read_loose(root.below(references.names[index]), self._real(root.path))
+            return self._read_member(root.path, int(references.offsets[index]), int(references.sizes[index]))
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}") from None
+
+    def _read_member(self, archive: bytes, offset: int, size: int) -> bytes:
+        content = os.pread(self._open_archive(archive), size, offset)
+        if len(content) != size:
+            raise DataError("the archive ends within it; get the archive again")
+        return content
+
+    def _open(self, archive: bytes) -> int:
+        descriptor = os.open(archive, os.O_RDONLY | os.O_CLOEXEC)
+        self.callback(os.close, descriptor)
+        return descriptor
+
+
+def _read_loose(path: bytes, folder: bytes) -> bytes:
+    """The file, which must lie below the real path ``folder``."""
+    real = os.path.realpath(path, strict=True)
+    if not real.startswith(folder.rstrip(b"/") + b"/"):
+        raise DataError("a link that leads out of the source folder: refused")
+    status = os.lstat(real)
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError("no regular file: refused")
+    if status.st_size > MAX_FILE_BYTES:
+        raise DataError(f"{status.st_size} bytes, more than {MAX_FILE_BYTES}: refused")
+    with os.fdopen(os.open(real, FLAGS), "rb") as file:
+        return file.read(status.st_size)

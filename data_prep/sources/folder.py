@@ -1,0 +1,196 @@
+"""Image files of one's own: a folder a class, split or not, or a table that says what each file is."""
+
+import os
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.errors import DataError, UsageError
+from data_prep.sources.base import ALL, Origin, RawSet, Source
+from data_prep.sources.files import FilePart
+from data_prep.sources.listing import (
+    KINDS,
+    class_name,
+    existing_folder,
+    folders_in,
+    images_below,
+    images_in,
+    list_images,
+    sorted_references,
+)
+from data_prep.sources.references import References, Root, printable
+from data_prep.sources.table import Row, read_table
+from data_prep.sources.tree import Tree, raw_set, treatment, unlabeled_part
+
+VAL = (b"val", b"valid", b"validation")
+UNLABELED = b"unlabeled"
+SPLITS = {b"train", *VAL, b"test", UNLABELED}
+WANTED = "put the images of each class into a folder of its own, or name a table with --csv"
+
+
+def load(origin: Origin) -> RawSet:
+    """List the images; none is opened. Raises UsageError or DataError."""
+    source = existing_folder("--source", origin.path)
+    root = Root(os.fsencode(source))
+    tree = from_table(root, origin, origin.csv) if origin.csv else from_folders(root, origin)
+    if len(tree.classes) < 2:
+        raise DataError(f"{source}: only one class, {', '.join(tree.classes)}; a classifier needs two or more")
+    if origin.unlabeled is not None:
+        tree = _with_unlabeled(tree, origin, source, existing_folder("--unlabeled", origin.unlabeled))
+    return raw_set(tree, origin)
+
+
+def from_folders(root: Root, origin: Origin) -> Tree:
+    """List ``class/*.jpg``, or ``train/``, ``val/`` and ``test/`` with such folders; ``unlabeled/`` beside either."""
+    found = _folders(root, b"", origin)
+    inner = b"train/" if b"train" in found and folders_in(root.below(b"train")) else b""
+    _check_layout(root, found, inner)
+    top = _folders(root, inner, origin)
+    names = [name for name in top if name != UNLABELED]
+    if not names:
+        raise DataError(f"{printable(root.path)}: no folder of images; {WANTED}")
+    tree = Tree(tuple(map(class_name, names)), list_classes(root, inner, names, origin))
+    heaps = {place + UNLABELED + b"/": listed for place, listed in {b"": found, inner: top}.items()}
+    heap = [list_images(root, folder) for folder, listed in heaps.items() if UNLABELED in listed]
+    if heap:
+        tree = replace(tree, unlabeled=unlabeled_part(References.join(heap), origin))
+    return _with_splits(tree, root, origin, found) if inner else tree
+
+
+def _folders(root: Root, inner: bytes, origin: Origin) -> list[bytes]:
+    """The folders in ``inner``, but for the one that --unlabeled names."""
+    other = os.fsencode(origin.unlabeled.resolve()) if origin.unlabeled else None
+    return [name for name in folders_in(root.below(inner)) if os.path.realpath(root.below(inner + name)) != other]
+
+
+def list_classes(root: Root, inner: bytes, names: list[bytes], origin: Origin) -> FilePart:
+    """List the folders ``names`` in ``inner``, a class each, sorted by the bytes of the images' names.
+
+    Raises DataError on one without images, and on images that lie beside them.
+    """
+    if stray := images_in(root.below(inner)):
+        raise DataError(f"{root.text(inner + stray[0])}: an image beside the classes; {WANTED}")
+    parts = [_list_class(root, inner, names.index(name), name, origin) for name in sorted(names, key=_as_prefix)]
+    return FilePart.join(parts)
+
+
+def _list_class(root: Root, inner: bytes, label: int, name: bytes, origin: Origin) -> FilePart:
+    references = list_images(root, inner + name + b"/")
+    if not len(references):
+        folder = root.text(inner + name)
+        raise DataError(f"{folder}: a class without images ({KINDS}); remove the folder or fill it")
+    return FilePart(np.full(len(references), label, dtype=np.int64), references, treatment(origin))
+
+
+def _as_prefix(name: bytes) -> bytes:
+    """By this, folders sort as the paths of their files do."""
+    return name + b"/"
+
+
+def _check_layout(root: Root, found: list[bytes], inner: bytes) -> None:
+    """Refuse a mixture: classes beside ``train/``, or ``test/`` with classes but no such ``train/``."""
+    others = [name for name in found if name not in SPLITS]
+    for name in others if inner else ():
+        if next(images_below(root, name + b"/"), None):
+            raise DataError(
+                f"{printable(root.path)}: {printable(name)}/ with images beside train/ with classes; "
+                "move it into train/ or out of the source"
+            )
+    for name in () if inner else (name for name in found if name in SPLITS - {UNLABELED}):
+        if folders_in(root.below(name)):
+            raise DataError(
+                f"{printable(root.path)}: {name.decode()}/ with folders, but no train/ with classes; "
+                "put the training images into train/CLASS/"
+            )
+
+
+def _with_splits(tree: Tree, root: Root, origin: Origin, found: list[bytes]) -> Tree:
+    """Add the validation and test images that lie beside ``train/``."""
+    val = [name for name in VAL if name in found]
+    if len(val) > 1:
+        both = " and ".join(name.decode() for name in val)
+        raise DataError(f"{printable(root.path)}: {both} are both validation images; keep one of them")
+    test = [b"test"] if b"test" in found else []
+    held = [_list_split(tree, root, origin, names[0]) if names else None for names in (val, test)]
+    return replace(tree, val=held[0], test=held[1])
+
+
+def _list_split(tree: Tree, root: Root, origin: Origin, split: bytes) -> FilePart:
+    names = folders_in(root.below(split))
+    differing = sorted(set(tree.classes) ^ set(map(class_name, names)))
+    if differing:
+        lacks = split.decode() if differing[0] in tree.classes else "train"
+        raise DataError(
+            f"{root.text(split)}: not the classes of train/: {lacks}/ has no {differing[0]!r}; give both the same"
+        )
+    return list_classes(root, split + b"/", names, origin)
+
+
+def _with_unlabeled(tree: Tree, origin: Origin, source: Path, folder: Path) -> Tree:
+    """Add the images of another folder; of one inside the source, those that are not listed yet."""
+    inside, outer = folder.resolve(), source.resolve()
+    if outer != inside and outer.is_relative_to(inside):
+        raise UsageError(f"--unlabeled {folder} holds --source {source}; name a folder beside or inside it")
+    if inside.is_relative_to(outer):
+        references = _not_listed(tree, Root(os.fsencode(source)), inside.relative_to(outer))
+    else:
+        references = list_images(Root(os.fsencode(folder), f"{printable(os.fsencode(inside.name))}/"))
+    if not len(references):
+        raise DataError(f"--unlabeled {folder}: no image ({KINDS}) that is not listed already; leave it out")
+    part = unlabeled_part(references, origin)
+    return replace(tree, unlabeled=FilePart.join([tree.unlabeled, part]) if tree.unlabeled else part)
+
+
+def _not_listed(tree: Tree, root: Root, inner: Path) -> References:
+    listed = {name for part in tree.parts().values() for name in part.references.names}
+    prefix = b"" if inner == Path() else os.fsencode(inner) + b"/"
+    return sorted_references(root, [item for item in images_below(root, prefix) if item[0] not in listed])
+
+
+def from_table(root: Root, origin: Origin, path: Path) -> Tree:
+    """List the images that a table names, each split sorted by the bytes of their names."""
+    rows = read_table(path)
+    classes = tuple(sorted({row.label for row in rows.values()} - {""}))
+    if not classes:
+        raise DataError(f"{path}: no image with a label; give every class some")
+    for name in classes:
+        class_name(name.encode())
+    numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
+    order = sorted(rows, key=lambda name: (rows[name].split, name))
+    parts = {
+        split: _list_rows(root, origin, path, {name: rows[name] for name in names}, numbers)
+        for split, names in groupby(order, key=lambda name: rows[name].split)
+    }
+    if "train" not in parts:
+        raise DataError(f"{path}: no training image with a label; the split of some must be train")
+    return Tree(classes, **parts)
+
+
+def _list_rows(root: Root, origin: Origin, path: Path, rows: dict[bytes, Row], numbers: dict[str, int]) -> FilePart:
+    found = [(name, _size(root, name, f"{path} line {row.line}")) for name, row in rows.items()]
+    labels = np.array([numbers[row.label] for row in rows.values()], dtype=np.int64)
+    return FilePart(labels, sorted_references(root, found), treatment(origin))
+
+
+def _size(root: Root, name: bytes, where: str) -> int:
+    try:
+        return os.stat(root.below(name)).st_size  # noqa: PTH116 - names are bytes
+    except OSError as error:
+        raise DataError(f"{where}: {root.text(name)}: {error.strerror}; mend the path or remove the line") from None
+
+
+SOURCE = Source(
+    "folder",
+    (),
+    labels="10%",
+    val="10%",
+    shard_size=1000,
+    load=load,
+    files=("a folder of images for every class", "train/ with such folders", "the files that --csv lists"),
+    image_format="original",
+    takes=ALL,
+    samples_per_worker=200,
+    downloads=False,
+)

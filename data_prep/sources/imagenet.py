@@ -1,0 +1,160 @@
+"""ImageNet (ILSVRC 2012) or some of its classes: folders of JPEGs, or the official archives as they are.
+
+Its validation images are the test set here, as they are in the literature. Ours come out of the training images: one of
+a hundred, 12,812 in all, which tells apart models that differ by a percent and costs the training next to nothing.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from data_prep.errors import DataError
+from data_prep.sources.base import Origin, RawSet, Source
+from data_prep.sources.files import MAX_FILE_BYTES, FilePart
+from data_prep.sources.folder import list_classes
+from data_prep.sources.imagenet_labels import find_labels, is_synset
+from data_prep.sources.listing import existing_folder, folders_in, images_below, is_image
+from data_prep.sources.nested_tar import Member, tar_members
+from data_prep.sources.references import LOOSE, References, Root, printable
+from data_prep.sources.tree import Tree, raw_set, treatment
+
+TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+KAGGLE = Path("ILSVRC/Data/CLS-LOC")
+MAX_CLASS_BYTES = 1 << 36  # of a class's tar; the largest official one has 0.2 GB
+
+
+class Image(NamedTuple):
+    """A listed image: its name below its root, its bytes, and where these begin in an archive."""
+
+    name: bytes
+    size: int
+    offset: int
+
+
+def load(origin: Origin) -> RawSet:
+    """List the images; of archives only the headers are read. Raises UsageError or DataError."""
+    source = existing_folder("--source", origin.path)
+    images = source / KAGGLE if (source / KAGGLE).is_dir() else source
+    classes, train = _train(images, origin)
+    if len(classes) < 2:
+        raise DataError(f"{images}: only one class, {', '.join(classes)}; a classifier needs two or more")
+    return raw_set(Tree(classes, train, test=_test(source, images, classes, origin)), origin)
+
+
+def _train(images: Path, origin: Origin) -> tuple[tuple[str, ...], FilePart]:
+    """The WordNet ids, sorted, and the training images, sorted by name."""
+    folder, archive = images / "train", images / TRAIN
+    if folder.is_dir():
+        root = _folder_root(images, "train")
+        names = [name for name in folders_in(root.path) if is_synset(os.fsdecode(name))]
+        if not names:
+            raise DataError(f"{folder}: no class folder such as n01440764; `prepare folder` takes other names")
+        return tuple(map(os.fsdecode, names)), list_classes(root, b"", names, origin)
+    if archive.is_file():
+        listed = dict(sorted(_nested(archive)))
+        labels = np.repeat(np.arange(len(listed), dtype=np.int64), list(map(len, listed.values())))
+        return tuple(listed), FilePart(labels, References.join(list(listed.values())), treatment(origin))
+    raise DataError(f"{images}: neither train/ nor {TRAIN}; --source takes the folder that holds one of them")
+
+
+def _test(source: Path, images: Path, classes: tuple[str, ...], origin: Origin) -> FilePart:
+    """The official validation images of these classes."""
+    folder, archive = images / "val", images / VAL
+    if not folder.is_dir() and not archive.is_file():
+        raise DataError(f"{images}: neither val/ nor {VAL}; its images are the test set: put one of them there")
+    root = _folder_root(images, "val") if folder.is_dir() else _archive_root(archive)
+    names = folders_in(root.path) if folder.is_dir() else []
+    if any(is_synset(os.fsdecode(name)) for name in names):
+        _check_classes(folder, set(map(os.fsdecode, names)), classes)
+        return list_classes(root, b"", list(map(os.fsencode, classes)), origin)
+    labels = find_labels((source, images), classes, checksum=origin.checksum)
+    listed = list(_flat(root) if folder.is_dir() else _members(archive))
+    return _labeled(_references(root, listed), labels, classes, origin)
+
+
+def _folder_root(images: Path, name: str) -> Root:
+    if (images / name).is_symlink():
+        raise DataError(f"{images / name} is a link to a folder: refused; put the folder itself there")
+    return Root(os.fsencode(images / name), f"{name}/")
+
+
+def _archive_root(archive: Path) -> Root:
+    return Root(os.fsencode(archive), f"{archive.name}: ")
+
+
+def _check_classes(where: object, found: set[str], classes: tuple[str, ...]) -> None:
+    """Every training class must be found there; more may be."""
+    if missing := [name for name in classes if name not in found]:
+        raise DataError(f"{where}: no image of {missing[0]}, which is a class of train; both need the same classes")
+
+
+def _nested(archive: Path) -> Iterator[tuple[str, References]]:
+    """Yield WordNet id and images of each tar in a tar."""
+    seen: set[str] = set()
+    for inner in tar_members(archive, MAX_CLASS_BYTES):
+        path = PurePosixPath(inner.name)
+        if path.suffix != ".tar" or not is_synset(path.stem) or path.stem in seen:
+            what = "there twice" if path.stem in seen else "no class such as n01440764.tar"
+            raise DataError(f"{archive}: member {inner.name!a} is {what}; get the official file")
+        seen.add(path.stem)
+        references = _references(_archive_root(archive), list(_members(archive, f"{path.stem}/", inner)))
+        if not len(references):
+            raise DataError(f"{archive}: member {inner.name!a} holds no image; get the official file")
+        yield path.stem, references
+
+
+def _members(archive: Path, prefix: str = "", inside: Member | None = None) -> Iterator[Image]:
+    """List the images of a tar; whatever folders they lie in there, ``prefix`` comes to stand before their names."""
+    for member in tar_members(archive, MAX_FILE_BYTES, inside):
+        name = os.fsencode(prefix + member.name.rpartition("/")[2])
+        if is_image(name):
+            yield Image(name, member.size, member.offset)
+
+
+def _flat(root: Root) -> Iterator[Image]:
+    return (Image(name, size, LOOSE) for name, size in images_below(root))
+
+
+def _references(root: Root, listed: list[Image]) -> References:
+    """The images sorted by name."""
+    listed = sorted(listed)
+    for image, following in pairwise(listed):
+        if image.name == following.name:
+            raise DataError(f"{printable(root.path)}: {printable(image.name)} is there twice; get the file again")
+    names, sizes = [image.name for image in listed], [image.size for image in listed]
+    return References.of(root, names, sizes, [image.offset for image in listed])
+
+
+def _labeled(references: References, labels: dict[str, str], classes: tuple[str, ...], origin: Origin) -> FilePart:
+    """The images of these classes, by labels that go by names without suffix."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    where = references.roots[0]
+    found: list[int] = []
+    for name in references.names:
+        stem = os.fsdecode(name).rpartition("/")[2].rpartition(".")[0]
+        if stem not in labels:
+            raise DataError(f"{where.text(name)}: no label for it; remove it or get the list of labels again")
+        found.append(numbers.get(labels[stem], -1))
+    numbered = np.array(found, dtype=np.int64)
+    _check_classes(printable(where.path), {classes[number] for number in set(found) - {-1}}, classes)
+    chosen = np.flatnonzero(numbered >= 0)
+    return FilePart(numbered[chosen], references.select(chosen), treatment(origin))
+
+
+SOURCE = Source(
+    "imagenet",
+    (),
+    labels="10%",
+    val="1%",
+    shard_size=1000,
+    load=load,
+    files=("train/ and val/", f"{TRAIN}, {VAL} and the labels of the latter"),
+    image_format="original",
+    takes=frozenset({"label_list", "resize", "quality"}),
+    samples_per_worker=200,
+    downloads=False,
+)

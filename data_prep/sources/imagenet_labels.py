@@ -1,0 +1,124 @@
+"""The classes of ImageNet's validation images, which lie in one folder: from any of the lists that are about."""
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from data_prep.errors import DataError
+from data_prep.sources.archive import read_files
+
+SYNSET = re.compile(r"n\d{8}", re.ASCII)
+TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
+DEVKIT, DEVKIT_MD5 = "ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf"  # as torchvision states it
+CLASSES = 1000
+AGAIN = "get the file again"
+
+Reader = Callable[[Path, tuple[str, ...], bool], dict[str, str]]
+
+
+def is_synset(name: str) -> bool:
+    """Whether it is a WordNet id of a noun, such as n01440764."""
+    return SYNSET.fullmatch(name) is not None
+
+
+def find_labels(folders: Iterable[Path], classes: tuple[str, ...], *, checksum: bool) -> dict[str, str]:
+    """The WordNet id of every validation image by its name without suffix, from the first list found in ``folders``.
+
+    Raises DataError if there is none or it is damaged.
+    """
+    for folder in (places := tuple(dict.fromkeys(folders))):
+        for name, read in READERS.items():
+            if (folder / name).is_file():
+                return read(folder / name, classes, checksum)
+    raise DataError(
+        f"{places[0]}: the images of val lie in no class folders and need labels; put there one of {', '.join(READERS)}"
+    )
+
+
+def _read_solution(path: Path, _classes: tuple[str, ...], _checksum: bool) -> dict[str, str]:
+    """Kaggle's: ``ImageId,PredictionString``, whose first word is the class."""
+    labels: dict[str, str] = {}
+    for number, line in enumerate(_lines(path)[1:], 2):
+        name, _, boxes = line.partition(",")
+        if name:
+            _add(labels, name, boxes.partition(" ")[0].strip(), f"{path} line {number}")
+    return labels
+
+
+def _read_list(path: Path, classes: tuple[str, ...], _checksum: bool) -> dict[str, str]:
+    """``NAME.JPEG n01440764``, or Caffe's ``NAME.JPEG 0`` with places in the sorted list of all classes."""
+    labels: dict[str, str] = {}
+    for number, line in enumerate(_lines(path), 1):
+        where = f"{path} line {number}"
+        name, _, label = line.strip().partition(" ")
+        if label.isdecimal():
+            if len(classes) != CLASSES:
+                raise DataError(f"{where}: number {label} needs all {CLASSES} classes in train/; write the WordNet id")
+            label = classes[int(label)] if int(label) < CLASSES else ""
+        if name:
+            _add(labels, name.rpartition("/")[2].partition(".")[0], label, where)
+    return labels
+
+
+def _read_truth(path: Path, _classes: tuple[str, ...], _checksum: bool) -> dict[str, str]:
+    """The devkit's list of numbers, with its table of classes beside it."""
+    table = path.with_name(META)
+    try:
+        return _join(path, path.read_bytes(), table.read_bytes())
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}; put {META} of the devkit beside {TRUTH}") from None
+
+
+def _read_devkit(path: Path, _classes: tuple[str, ...], checksum: bool) -> dict[str, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if checksum and digest != DEVKIT_MD5:
+        raise DataError(f"{path} is not the published file (md5); get it again or use --checksum off")
+    files = read_files(path, "data", DEVKIT, {TRUTH: "", META: ""}, checksum=False)
+    return _join(path, files[TRUTH], files[META])
+
+
+def _join(path: Path, truth: bytes, table: bytes) -> dict[str, str]:
+    """Line i of the truth is the number of the class of image i, from 1 on."""
+    synsets = _synsets(path, table)
+    labels: dict[str, str] = {}
+    for number, word in enumerate(truth.split(), 1):
+        synset = synsets.get(int(word), "") if word.isdigit() else ""
+        _add(labels, f"ILSVRC2012_val_{number:08d}", synset, f"{path}: number {number} of {TRUTH}")
+    return labels
+
+
+def _synsets(path: Path, table: bytes) -> dict[int, str]:
+    from scipy.io import loadmat  # noqa: PLC0415
+
+    try:
+        rows = loadmat(io.BytesIO(table), variable_names=["synsets"], squeeze_me=True)["synsets"]
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows}
+    except Exception as error:  # a damaged file can raise anything
+        raise DataError(f"{path}: {META} is not the devkit's ({type(error).__name__}: {error}); {AGAIN}") from None
+
+
+def _add(labels: dict[str, str], name: str, synset: str, where: str) -> None:
+    if not is_synset(synset):
+        raise DataError(f"{where}: no class such as n01440764 for {name!r}; {AGAIN}")
+    if name in labels:
+        raise DataError(f"{where}: {name!r} is there twice; {AGAIN}")
+    labels[name] = synset
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable text ({error}); {AGAIN}") from None
+
+
+READERS: dict[str, Reader] = {
+    "LOC_val_solution.csv": _read_solution,
+    "val.txt": _read_list,
+    f"ILSVRC2012_devkit_t12/data/{TRUTH}": _read_truth,
+    TRUTH: _read_truth,
+    DEVKIT: _read_devkit,
+}

@@ -1,0 +1,105 @@
+"""List folders of images in an order that no file system changes, and without opening any of them."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from data_prep.errors import DataError, UsageError
+from data_prep.sources.files import FilePart
+from data_prep.sources.references import References, Root, printable
+
+SUFFIXES = (b".jpg", b".jpeg", b".png", b".webp")
+KINDS = ", ".join(suffix.decode() for suffix in SUFFIXES)
+
+
+def is_image(name: bytes) -> bool:
+    """Whether a file's name ends as an image's does, in any case."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def folders_in(parent: bytes) -> list[bytes]:
+    """The names of the folders in a folder, sorted. Raises DataError if it cannot be read."""
+    return sorted(entry.name for entry in _visible(parent) if _is_folder(entry))
+
+
+def images_in(parent: bytes) -> list[bytes]:
+    """The names of the images that lie directly in a folder, sorted. Raises DataError if it cannot be read."""
+    return sorted(entry.name for entry in _visible(parent) if is_image(entry.name) and not _is_folder(entry))
+
+
+def images_below(root: Root, inner: bytes = b"") -> Iterator[tuple[bytes, int]]:
+    """Yield the name below ``root`` and the bytes of every image at any depth of ``root/inner``; in no order.
+
+    ``inner`` ends with a slash unless it is empty. Raises DataError on a folder that cannot be read or is a link.
+    """
+    waiting = [inner]
+    while waiting:
+        folder = waiting.pop()
+        for entry in _visible(root.below(folder)):
+            if _is_folder(entry):
+                waiting.append(folder + entry.name + b"/")
+            elif is_image(entry.name):
+                yield folder + entry.name, _size(entry)
+
+
+def list_images(root: Root, inner: bytes = b"") -> References:
+    """All images at any depth of ``inner`` below a folder, sorted by the bytes of their names."""
+    return sorted_references(root, list(images_below(root, inner)))
+
+
+def sorted_references(root: Root, found: list[tuple[bytes, int]]) -> References:
+    """The references to loose images, given as names with sizes in bytes."""
+    found = sorted(found)
+    return References.of(root, [name for name, _ in found], [size for _, size in found])
+
+
+def class_name(name: bytes) -> str:
+    """The name of a class as text. Raises DataError if it is no text of one line."""
+    if printable(name) != name.decode("utf-8", "replace"):
+        raise DataError(f"class '{printable(name)}': the name must be one line of UTF-8; rename it")
+    return name.decode()
+
+
+def listing_digest(parts: Mapping[str, FilePart]) -> str:
+    """sha256 over the name, the bytes and the label of every image in every part: what a set was made from."""
+    digest = hashlib.sha256()
+    for title, part in parts.items():
+        digest.update(b"%s %d\n" % (title.encode(), len(part.labels)))
+        columns = (part.references.names, part.references.sizes.tolist(), part.labels.tolist())
+        for row in zip(*columns, strict=True):
+            digest.update(b"%s\0%d\0%d\n" % row)
+    return digest.hexdigest()
+
+
+def existing_folder(option: str, folder: Path | None) -> Path:
+    """The folder that an option names. Raises UsageError if it names none, DataError if that is missing or a file."""
+    if folder is None:
+        raise UsageError(f"{option} is missing; name the folder with the images")
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"{option} {folder} {what}; name the folder with the images")
+    return folder
+
+
+def _visible(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith(b"."))
+    except OSError as error:
+        raise DataError(f"{printable(folder)}: cannot be listed: {error.strerror}; give rights to read it") from None
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    with suppress(OSError):  # a link to itself
+        if entry.is_dir() and entry.is_symlink():
+            raise DataError(f"{printable(entry.path)} is a link to a folder: refused; put the folder itself there")
+        return entry.is_dir()
+    return False
+
+
+def _size(entry: os.DirEntry[bytes]) -> int:
+    with suppress(OSError):  # a link to nothing: rejected when it is read
+        return entry.stat().st_size
+    return -1

@@ -1,0 +1,90 @@
+"""Listed images of known and unknown class, and how they become a source's raw set."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data_prep.errors import DataError, UsageError
+from data_prep.labels import LISTED, check_numbers, per_class, read_labels
+from data_prep.sources.base import Origin, RawSet
+from data_prep.sources.files import FilePart
+from data_prep.sources.label_list import read_label_list
+from data_prep.sources.listing import listing_digest
+from data_prep.sources.references import References
+from data_prep.split import Labels, take
+from data_prep.treat import Treatment
+
+TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on the same images
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a listing found. ``val``, ``test`` and ``unlabeled`` are None where the source has none.
+
+    The labels of ``train``, ``val`` and ``test`` are indices into ``classes``; those of ``unlabeled`` are -1.
+    """
+
+    classes: tuple[str, ...]
+    train: FilePart
+    val: FilePart | None = None
+    test: FilePart | None = None
+    unlabeled: FilePart | None = None
+
+    def parts(self) -> dict[str, FilePart]:
+        """The parts that there are; those that make up the training set come first, in the order of its keys."""
+        parts = {"train": self.train, "val": self.val, "unlabeled": self.unlabeled, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def treatment(origin: Origin) -> Treatment:
+    """What the options ask to do with every file."""
+    return Treatment(origin.image_format, origin.resize, origin.quality)
+
+
+def unlabeled_part(references: References, origin: Origin) -> FilePart:
+    """Images of which nobody knows the class."""
+    return FilePart(np.full(len(references), -1, dtype=np.int64), references, treatment(origin))
+
+
+def raw_set(tree: Tree, origin: Origin) -> RawSet:
+    """Join training images, the source's validation images and those without labels, in this order.
+
+    Where no test images are set apart, they are taken from the training images. Raises UsageError or DataError.
+    """
+    divided = tree if tree.test else _take_test(tree, origin.test)
+    parts = divided.parts()
+    test = parts["test"]
+    train = FilePart.join([part for name, part in parts.items() if name != "test"])
+    labeled = read_label_list(origin.label_list, parts, tree.classes) if origin.label_list else None
+    first = len(divided.train.labels)
+    val = None if divided.val is None else np.arange(first, first + len(divided.val.labels), dtype=np.int64)
+    return RawSet(tree.classes, train, test, {"listing": listing_digest(tree.parts())}, val, labeled)
+
+
+def _take_test(tree: Tree, wanted: str) -> Tree:
+    """Set test images apart from every class; each keeps one or more to train on."""
+    labels = tree.train.labels
+    numbers = _test_numbers(wanted, labels, tree.classes)
+    everything = np.arange(len(labels), dtype=np.int64)
+    chosen = take(labels, everything, numbers, TEST_SEED, "tree-test")
+    rest = np.setdiff1d(everything, chosen)
+    return replace(tree, train=tree.train.select(rest), test=tree.train.select(chosen))
+
+
+def _test_numbers(wanted: str, labels: Labels, classes: tuple[str, ...]) -> tuple[int, ...]:
+    try:
+        number = read_labels(int(wanted) if wanted.isdecimal() else wanted)
+    except ValueError as error:
+        raise UsageError(f"--test: {error}") from None
+    if number == LISTED:
+        raise UsageError("--test list: there is no list of test images; give a number or a part, such as 20%")
+    check_numbers("--test", number, len(classes), lowest=1)
+    available = np.bincount(labels, minlength=len(classes)).tolist()
+    numbers = per_class(number, available)
+    for name, wants, has in zip(classes, numbers, available, strict=True):
+        if wants >= has:
+            raise DataError(
+                f"--test {wanted} takes {wants} of the {has} images of class {name!r} and leaves none to train on; "
+                "add images, ask for fewer, or set test images apart in test/"
+            )
+    return numbers

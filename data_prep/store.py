@@ -1,0 +1,153 @@
+"""Any sample of a prepared split by one read, from its tars by their indices or from its RecordIO file.
+
+Nothing is trusted: the headers in the tar must say what the index says. Nothing is extracted or unpickled.
+"""
+
+import hashlib
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.descriptors import Descriptors, open_sized
+from data_prep.errors import DataError
+from data_prep.manifest import Manifest, Shard
+from data_prep.records import open_records
+from data_prep.remote import is_mirror, use_file
+from data_prep.shards import LABEL_EXTENSION
+from data_prep.stored import Store, Stored
+from data_prep.writers.index import BLOCK, IMAGE_EXTENSIONS, TarIndex, padded, read_index
+
+__all__ = ["Store", "Stored", "TarStore", "open_records", "open_tars"]
+
+LABEL = {"cls": re.compile(rb"\d{1,6}"), "truth": re.compile(rb"-1|\d{1,6}")}
+MIRROR_FILES = 16  # a file that the bounded cache drops keeps its room on the disk until it is closed
+AGAIN = "run the same `smpl-data prepare` again"
+
+
+def open_tars(folder: Path, manifest: Manifest, split: str) -> "TarStore":
+    """Open a split by the indices of its shards; the tars are opened at their first read.
+
+    Raises DataError if an index is missing, damaged or not the manifest's.
+    """
+    shards = manifest.split(split)
+    return TarStore(folder, shards, [_load_index(folder, shard) for shard in shards], len(manifest.classes))
+
+
+class TarStore:
+    """A split in tars. It holds some 26 bytes a sample.
+
+    Args:
+        folder: of the prepared set.
+        shards: of one split, in order.
+        indices: of the shards.
+        classes: labels are below this.
+    """
+
+    def __init__(self, folder: Path, shards: tuple[Shard, ...], indices: list[TarIndex], classes: int) -> None:
+        self.folder, self.shards, self.classes = folder, shards, classes
+        self.keys = np.concatenate([np.zeros(0, np.int64), *(index.keys for index in indices)])
+        self._offsets = np.concatenate([np.zeros(0, np.int64), *(index.offsets for index in indices)])
+        self._sizes = np.concatenate([np.zeros(0, np.int64), *(index.sizes for index in indices)])
+        self._extensions = np.concatenate([np.zeros(0, np.uint8), *(index.extensions for index in indices)])
+        label_sizes = (index.label_sizes.astype(np.uint8) for index in indices)
+        self._label_sizes = np.concatenate([np.zeros(0, np.uint8), *label_sizes])
+        self._label_extension = indices[0].label_extension if indices else ""
+        self._starts = list(accumulate((len(index) for index in indices), initial=0))
+        limit = MIRROR_FILES if is_mirror(folder) else None
+        self._files = Descriptors(len(shards), partial(_open_tar, folder, shards), limit)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def read(self, index: int) -> Stored:
+        """Read sample ``index``. Raises DataError if what lies there is not that sample."""
+        if not 0 <= index < len(self.keys):
+            raise IndexError(index)
+        shard = bisect_right(self._starts, index) - 1
+        return self._unpack(index, shard, self._span(index, shard))
+
+    def verified(self) -> Iterator[Stored]:
+        """Yield all samples in order, comparing each shard's sha256 at its end. Raises DataError."""
+        for number, shard in enumerate(self.shards):
+            digest = hashlib.sha256()
+            stop = 0
+            for index in range(self._starts[number], self._starts[number + 1]):
+                content = self._span(index, number)
+                digest.update(content)
+                stop += len(content)
+                yield self._unpack(index, number, content)
+            digest.update(self._read(number, stop, shard.bytes - stop))
+            if digest.hexdigest() != shard.sha256:
+                path = self.folder / shard.name
+                raise DataError(f"{path}: sha256 differs from the manifest; remove it and {AGAIN}")
+
+    def _span(self, index: int, shard: int) -> bytes:
+        """The two members of a sample, each a header and its payload in whole blocks."""
+        size = padded(int(self._sizes[index])) + 3 * BLOCK
+        return self._read(shard, int(self._offsets[index]) - BLOCK, size)
+
+    def _read(self, shard: int, offset: int, size: int) -> bytes:
+        try:
+            return self._files.read(shard, offset, size)
+        except OSError as error:
+            raise DataError(f"{self.folder / self.shards[shard].name}: {error.strerror}; {AGAIN}") from None
+
+    def _unpack(self, index: int, shard: int, content: bytes) -> Stored:
+        key, size, label_size = int(self.keys[index]), int(self._sizes[index]), int(self._label_sizes[index])
+        extension, label_extension = IMAGE_EXTENSIONS[self._extensions[index]], self._label_extension
+        middle = BLOCK + padded(size)
+        if (
+            len(content) != middle + 2 * BLOCK
+            or not _is_member(content, 0, f"{key:08d}.{extension}", size)
+            or not _is_member(content, middle, f"{key:08d}.{label_extension}", label_size)
+        ):
+            raise self._stale(shard, key)
+        label = content[middle + BLOCK : middle + BLOCK + label_size]
+        if LABEL[label_extension].fullmatch(label) is None or int(label) >= self.classes:
+            what = f"sample {key:08d} has label {label!r} of {self.classes} classes"
+            raise DataError(f"{self.folder / self.shards[shard].name}: {what}; remove it and {AGAIN}")
+        return Stored(key, extension, content[BLOCK : BLOCK + size], int(label))
+
+    def _stale(self, shard: int, key: int) -> DataError:
+        tar, index = self.shards[shard].name, self.shards[shard].index_name
+        what = f"sample {key:08d} does not lie where {index} says"
+        return DataError(f"{self.folder / tar}: the index is stale: {what}; remove both and {AGAIN}")
+
+
+def _load_index(folder: Path, shard: Shard) -> TarIndex:
+    path = folder / shard.index_name
+    try:
+        content = path.read_bytes()
+        index = read_index(content)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; {AGAIN}") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}; remove it and {AGAIN}") from None
+    fits = len(index) == shard.samples and index.label_extension == LABEL_EXTENSION[shard.split]
+    if not fits or hashlib.sha256(content).hexdigest() != shard.index:
+        raise DataError(f"{path}: the index is stale: it is not the manifest's; remove it and {AGAIN}")
+    return index
+
+
+def _open_tar(folder: Path, shards: tuple[Shard, ...], number: int) -> int:
+    shard = shards[number]
+    try:
+        return use_file(folder, shard.name, partial(open_sized, size=shard.bytes))
+    except ValueError as error:
+        raise DataError(f"{folder / shard.name}: {error} by the manifest; remove it and {AGAIN}") from None
+
+
+def _is_member(content: bytes, start: int, name: str, size: int) -> bool:
+    """Whether a USTAR header of a regular file stands at ``start``: name, size, type, magic and no prefix."""
+    return (
+        content.startswith(name.encode() + b"\0", start)
+        and content.startswith(b"%011o\0" % size, start + 124)
+        and content.startswith(b"0\0", start + 156)
+        and content.startswith(b"ustar\000", start + 257)
+        and content.startswith(b"\0", start + 345)
+    )

@@ -1,0 +1,325 @@
+"""Any sample by one read: the right one or an error, from any thread, with few files open."""
+
+import dataclasses
+import hashlib
+import os
+import random
+import resource
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_prep import descriptors
+from data_prep.address import Address, save_origin
+from data_prep.descriptors import Descriptors, open_sized
+from data_prep.errors import DataError
+from data_prep.manifest import SPLITS, load_manifest, save_manifest
+from data_prep.prepare import Request, prepare
+from data_prep.shards import read_shard
+from data_prep.store import MIRROR_FILES, open_tars
+from data_prep.writers.index import Member, tar_index
+from tests.data_prep.fixtures import bomb, contents, tar_of
+
+NAME, INDEX = "val-000000.tar", "val-000000.idx"
+SAMPLE = 2048  # bytes of a digit's sample: a header and a block, twice
+
+
+def fit(folder, name=NAME):
+    """Make the manifest fit a shard and its index as they are: only a look inside can find what is wrong."""
+    manifest = load_manifest(folder)
+    tar, index = (folder / name).read_bytes(), (folder / name).with_suffix(".idx").read_bytes()
+    sums = {"sha256": hashlib.sha256(tar).hexdigest(), "index": hashlib.sha256(index).hexdigest()}
+    shards = (
+        dataclasses.replace(shard, bytes=len(tar), **sums) if shard.name == name else shard for shard in manifest.shards
+    )
+    save_manifest(dataclasses.replace(manifest, shards=tuple(shards)), folder)
+
+
+def rewrite_indexed(folder, name, members):
+    """Replace a shard of members of one block each, with an index and a manifest that fit."""
+    tar_of(folder / name, *members)
+    index = [Member(info.name, 512 + 1024 * place, len(content)) for place, (info, content) in enumerate(members)]
+    (folder / name).with_suffix(".idx").write_bytes(tar_index(index))
+    fit(folder, name)
+
+
+def members_of(path):
+    with tarfile.open(path) as archive:
+        return [(tarfile.TarInfo(info.name), archive.extractfile(info).read()) for info in archive]
+
+
+def open_val(folder):
+    return open_tars(folder, load_manifest(folder), "val")
+
+
+def read_all(store):
+    return [store.read(index) for index in range(len(store))]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_it_holds_what_the_tars_hold_in_their_order(split, digits):
+    manifest = load_manifest(digits)
+    samples = [sample for shard in manifest.split(split) for sample in read_shard(digits / shard.name, shard)]
+    store = open_tars(digits, manifest, split)
+    assert len(store) == manifest.samples(split)
+    assert store.keys.tolist() == [sample.key for sample in samples]
+    read = read_all(store)
+    assert [(one.key, one.image, one.label) for one in read] == [
+        (sample.key, sample.image, sample.known_class) for sample in samples
+    ]
+    assert {one.extension for one in read} == {"png"}
+    assert list(store.verified()) == read
+
+
+def test_points_are_read_as_well(moons):
+    store = open_tars(moons, load_manifest(moons), "test")
+    assert {store.read(index).extension for index in range(len(store))} == {"npy"}
+
+
+def test_an_empty_split_has_no_samples(moons):
+    store = open_tars(moons, load_manifest(moons), "val")
+    assert len(store) == 0
+    assert list(store.verified()) == []
+    with pytest.raises(IndexError):
+        store.read(0)
+
+
+def test_there_is_no_sample_before_the_first_or_behind_the_last(digits):
+    store = open_val(digits)
+    for index in (-1, len(store)):
+        with pytest.raises(IndexError):
+            store.read(index)
+
+
+def test_a_sample_is_one_read_and_few_bytes_of_memory(digits, monkeypatch):
+    store = open_tars(digits, load_manifest(digits), "unlabeled")
+    held = sum(value.nbytes for value in vars(store).values() if isinstance(value, np.ndarray))
+    assert held <= 40 * len(store)
+    calls, pread = [], os.pread
+    monkeypatch.setattr(os, "pread", lambda *arguments: calls.append(arguments) or pread(*arguments))
+    store.read(500)
+    assert len(calls) == 1
+
+
+def test_an_unknown_truth_is_minus_one_and_an_unknown_label_is_damage(copied):
+    for name in ("unlabeled-000000.tar", NAME):
+        members = members_of(copied / name)
+        rewrite_indexed(copied, name, [members[0], (members[1][0], b"-1"), *members[2:]])
+    assert open_tars(copied, load_manifest(copied), "unlabeled").read(0).label == -1
+    with pytest.raises(DataError, match=rf"{NAME}: sample \d+ has label b'-1' of 10 classes"):
+        open_val(copied).read(0)
+
+
+@pytest.mark.parametrize("label", [b"x", b"\xd9\xa3", b"+1", b" 1"])
+def test_a_label_that_is_no_number_is_damage(label, copied):
+    members = members_of(copied / NAME)
+    rewrite_indexed(copied, NAME, [members[0], (members[1][0], label), *members[2:]])
+    with pytest.raises(DataError, match="has label b"):
+        open_val(copied).read(0)
+
+
+def test_a_replaced_tar_makes_the_index_stale(copied):
+    """The samples in another order: the size of the file is the same, and so is where members begin."""
+    before = (copied / NAME).stat().st_size
+    members = members_of(copied / NAME)
+    tar_of(copied / NAME, *members[2:], *members[:2])
+    assert (copied / NAME).stat().st_size == before
+    with pytest.raises(DataError, match=rf"{NAME}: the index is stale: sample \d+ .* {INDEX} .* `smpl-data prepare`"):
+        open_val(copied).read(0)
+
+
+def test_other_sizes_make_the_index_stale(copied):
+    """The names are right, an image is longer."""
+    members = members_of(copied / NAME)
+    tar_of(copied / NAME, (members[0][0], members[0][1] + b"more"), *members[1:])
+    with pytest.raises(DataError, match="the index is stale"):
+        open_val(copied).read(0)
+
+
+def test_the_same_command_mends_what_the_error_says_to_remove(copied):
+    before = contents(copied)
+    members = members_of(copied / NAME)
+    tar_of(copied / NAME, *members[2:], *members[:2])
+    with pytest.raises(DataError, match="remove both and run the same `smpl-data prepare` again"):
+        open_val(copied).read(0)
+    (copied / NAME).unlink()
+    (copied / INDEX).unlink()
+    prepare(Request("digits", out=copied), progress=False)
+    assert contents(copied) == before
+
+
+CUTS = {
+    "at a member boundary": SAMPLE * 80,
+    "between image and label": SAMPLE * 80 + 1024,
+    "mid-header": SAMPLE * 80 + 100,
+    "mid-payload": SAMPLE * 80 + 520,
+    "empty": 0,
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_cut_tar_is_refused_at_its_first_read(name, copied):
+    content = (copied / NAME).read_bytes()
+    (copied / NAME).write_bytes(content[: CUTS[name]])
+    with pytest.raises(DataError, match=f"{NAME}: {CUTS[name]} bytes, {len(content)} are expected"):
+        open_val(copied).read(0)
+
+
+@pytest.mark.parametrize("name", [name for name in CUTS if CUTS[name]])
+def test_a_cut_tar_under_a_fitting_manifest_gives_its_whole_samples_only(name, copied):
+    whole = read_all(open_val(copied))
+    (copied / NAME).write_bytes((copied / NAME).read_bytes()[: CUTS[name]])
+    fit(copied)
+    store = open_val(copied)
+    assert [store.read(index) for index in range(80)] == whole[:80]
+    with pytest.raises(DataError, match=f"{NAME}: the index is stale: sample {whole[80].key:08d}"):
+        store.read(80)
+
+
+INDEX_DAMAGE = {
+    "cut": (lambda content: content[:-30], "line 101 is cut or damaged"),
+    "cut at a line": (lambda content: content[: content[:-1].rindex(b"\n") + 1], "holds 99 samples"),
+    "changed in a letter": (lambda content: content[:-3] + b"x" + content[-2:], "line 101 is cut or damaged"),
+    "empty": (lambda content: b"", "does not begin"),
+}
+
+
+@pytest.mark.parametrize("name", INDEX_DAMAGE)
+def test_a_damaged_index_is_refused_at_opening(name, copied):
+    change, said = INDEX_DAMAGE[name]
+    (copied / INDEX).write_bytes(change((copied / INDEX).read_bytes()))
+    with pytest.raises(DataError, match=rf"{INDEX}: .*{said}.*`smpl-data prepare`"):
+        open_val(copied)
+
+
+def test_an_index_that_is_not_the_manifests_is_stale(copied):
+    (copied / INDEX).write_bytes((copied / "test-000000.idx").read_bytes())
+    with pytest.raises(DataError, match=f"{INDEX}: the index is stale: it is not the manifest's"):
+        open_val(copied)
+
+
+def test_an_index_of_hidden_labels_is_not_one_of_labels(copied):
+    (copied / INDEX).write_bytes((copied / INDEX).read_bytes().replace(b"cls", b"truth"))
+    fit(copied)
+    with pytest.raises(DataError, match="the index is stale"):
+        open_val(copied)
+
+
+@pytest.mark.parametrize("name", [NAME, INDEX])
+def test_a_missing_file_is_one_line(name, copied):
+    (copied / name).unlink()
+    with pytest.raises(DataError, match=rf"{name}: No such file or directory; .*`smpl-data prepare`"):
+        open_val(copied).read(0)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize("place", [0, 1], ids=["image", "label"])
+def test_a_member_that_is_no_regular_file_is_refused(kind, place, copied):
+    content = bytearray((copied / NAME).read_bytes())
+    header = slice(1024 * place, 1024 * place + 512)
+    info = tarfile.TarInfo.frombuf(bytes(content[header]), "ascii", "strict")
+    info.type, info.linkname = kind, "/etc/passwd"
+    content[header] = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+    (copied / NAME).write_bytes(content)
+    fit(copied)
+    with pytest.raises(DataError, match="the index is stale"):
+        open_val(copied).read(0)
+
+
+@pytest.mark.parametrize("extension", ["pkl", "pyd", "pth"])
+def test_a_pickle_is_never_executed(extension, copied, tmp_path):
+    """In the place of an image, announced as a picture, and announced as what it is."""
+    flag = tmp_path / "executed"
+    members = members_of(copied / NAME)
+    payload = bomb(flag)
+    lines = (copied / INDEX).read_bytes().split(b"\n")
+    size = len(members[0][1])
+    members[0] = (tarfile.TarInfo(f"{members[0][0].name[:8]}.{extension}"), payload)
+    tar_of(copied / NAME, *members)
+    lines[1] = lines[1].replace(b" 512 %d " % size, b" 512 %d " % len(payload))
+    (copied / INDEX).write_bytes(b"\n".join(lines))
+    fit(copied)
+    with pytest.raises(DataError, match="the index is stale"):
+        open_val(copied).read(0)
+    lines[1] = lines[1].replace(b"png", extension.encode())
+    (copied / INDEX).write_bytes(b"\n".join(lines))
+    fit(copied)
+    with pytest.raises(DataError, match="line 2 is cut or damaged"):
+        open_val(copied)
+    assert not flag.exists()
+
+
+def test_verified_notices_a_flipped_bit_that_no_header_shows(copied):
+    content = bytearray((copied / NAME).read_bytes())
+    content[600] ^= 1
+    (copied / NAME).write_bytes(content)
+    store = open_val(copied)
+    assert len(read_all(store)) == 100
+    with pytest.raises(DataError, match=f"{NAME}: sha256 differs from the manifest"):
+        list(store.verified())
+
+
+def test_verified_looks_behind_the_last_sample(copied):
+    content = bytearray((copied / NAME).read_bytes())
+    content[-1] ^= 1
+    (copied / NAME).write_bytes(content)
+    with pytest.raises(DataError, match="sha256 differs"):
+        list(open_val(copied).verified())
+
+
+def test_threads_in_any_order_read_the_same(digits, monkeypatch):
+    """With two files open at a time of six, so that files are closed while others are read."""
+    monkeypatch.setattr(descriptors, "LEAST", 2)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (16, 16))
+    store = open_tars(digits, load_manifest(digits), "unlabeled")
+    expected = read_all(store)
+
+    def read_shuffled(seed):
+        order = random.Random(seed).sample(range(len(store)), len(store))
+        found = {index: store.read(index) for index in order}
+        return [found[index] for index in range(len(store))]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(found == expected for found in pool.map(read_shuffled, range(8)))
+
+
+def open_files(folder):
+    """How many files below a folder this process has open."""
+    return sum(os.path.realpath(link).startswith(f"{folder}/") for link in Path("/proc/self/fd").iterdir())
+
+
+def test_many_files_with_few_open(tmp_path):
+    paths = [tmp_path / str(number) for number in range(300)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    try:
+        files = Descriptors(300, lambda number: open_sized(paths[number], len(paths[number].name)))
+        found = [files.read(number, 0, 10) for _ in range(2) for number in range(300)]
+        opened = open_files(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found == [path.name.encode() for path in paths] * 2
+    assert opened == 64
+
+
+def test_files_are_closed_with_their_store(digits):
+    store = open_val(digits)
+    store.read(0)
+    assert open_files(digits) == 1
+    del store
+    assert open_files(digits) == 0
+
+
+def test_few_files_of_a_mirror_are_open(tmp_path):
+    """What a bounded cache has dropped keeps its room on the disk while it is open."""
+    prepare(Request("digits", out=tmp_path, shard_size=20), progress=False)
+    save_origin(Address("https://example.org/set"), tmp_path)
+    store = open_tars(tmp_path, load_manifest(tmp_path), "unlabeled")
+    assert len(store.shards) > MIRROR_FILES
+    read_all(store)
+    assert open_files(tmp_path) == MIRROR_FILES

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from data_prep.errors import DataError
+from data_prep.sources.members import refuse_unsafe
 
 MAX_MEMBER_BYTES = 1 << 30  # the largest published member is 155 MB: more than this is a decompression bomb
 
@@ -42,7 +43,7 @@ def _from_tar(source: Path, inner: str, wanted: Mapping[str, str]) -> Iterator[t
     try:
         with tarfile.open(source, "r:*") as archive:
             for member in archive:
-                _refuse_unsafe(source, member)
+                refuse_unsafe(source, member, MAX_MEMBER_BYTES)
                 name = PurePosixPath(member.name)
                 chosen = name.name in wanted and name.parent.name in ("", inner)
                 if chosen and (file := archive.extractfile(member)):
@@ -52,13 +53,3 @@ def _from_tar(source: Path, inner: str, wanted: Mapping[str, str]) -> Iterator[t
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: not a readable tar archive ({reason}); get it again") from None
-
-
-def _refuse_unsafe(source: Path, member: tarfile.TarInfo) -> None:
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
-        raise DataError(f"{source}: member {member.name!r} leads out of the archive: refused")
-    if not (member.isreg() or member.isdir()) or member.issparse():
-        raise DataError(f"{source}: member {member.name!r} is a link or a device: refused")
-    if member.size > MAX_MEMBER_BYTES:
-        raise DataError(f"{source}: member {member.name!r} would take {member.size} bytes: refused")

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.record import save_record
-from benchmarks.step import bench_config, random_data
+from benchmarks.step import bench_config, data_of, random_split
 from data_prep.command import Command
 from data_prep.errors import UsageError
 from pipeline.config import Config
@@ -105,7 +105,7 @@ def main(batch_size: int, mu: int, width: int, precision: str, methods: str, as_
     world, measured = join_world(), {}
     for name in dict.fromkeys([*names, *REFERENCES]):
         settings, step = ROWS[name]
-        data = random_data(world.device, batch_size * (1 + mu))
+        data = data_of(random_split(world.device, batch_size * (1 + mu)))
         config = bench_config(settings, batch_size, mu, width, precision)
         measured[name] = measure(config, data, world, step)
     rows = [_row(name, measured) for name in names]

@@ -99,10 +99,10 @@ def main(
 
 def measure(config: Config, passes: Passes, world: World, repeats: int) -> dict[str, float]:
     """Return medians of a step and of its bare passes, in milliseconds, and the rate of making views."""
-    data = random_data(world.device, config.batch_size * (1 + config.mu))
+    split = random_split(world.device, config.batch_size * (1 + config.mu))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, data, world, Path(folder))
-        clock, bare = Clock(), BarePasses(trainer, data.labeled)
+        trainer = Trainer(config, data_of(split), world, Path(folder))
+        clock, bare = Clock(), BarePasses(trainer, split)
         bare.run(passes)
         trainer.train_step(clock)
         timed = {"step": partial(trainer.train_step, clock), "bare": partial(bare.run, passes)}
@@ -164,10 +164,13 @@ def bench_config(settings: dict[str, Any], batch_size: int, mu: int, width: int,
     return resolve(base, settings)
 
 
-def random_data(device: torch.device, size: int) -> TrainingData:
+def random_split(device: torch.device, size: int) -> ResidentSplit:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8).to(device)
-    split = ResidentSplit(torch.arange(size, device=device), images, torch.arange(size, device=device) % 10)
+    return ResidentSplit(torch.arange(size, device=device), images, torch.arange(size, device=device) % 10)
+
+
+def data_of(split: ResidentSplit) -> TrainingData:
     task = Task((3, 32, 32), (127.5,) * 3, (64.0,) * 3, 10)
     return TrainingData(split, split, split, task, "random")
 

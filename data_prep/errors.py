@@ -5,6 +5,8 @@ class UserError(Exception):
     """A mistake the user can mend; the command prints its text on one line and exits with ``exit_code``."""
 
     exit_code = 1
+    shared = False
+    """Whether every process of a run knows it, so that one of them is to speak."""
 
 
 class UsageError(UserError):

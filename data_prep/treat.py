@@ -27,13 +27,13 @@ The statistics are those of the pixels stored; of a JPEG encoded anew, those bef
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from re import DOTALL, compile  # noqa: A004
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 MAX_SIDE = 16_383
 
 SIGNATURES = {
-    "JPEG": compile(rb"\xff\xd8\xff"),
-    "PNG": compile(rb"\x89PNG\r\n\x1a\n"),
-    "WEBP": compile(rb"RIFF.{4}WEBP", DOTALL),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
 }
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 WANTED = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
@@ -198,7 +198,9 @@ def _sized(source: "Image", depth: int, size: tuple[int, int]) -> "Image":
 
     if size == source.size:
         return _plain(source, depth)
-    drafted = source.draft(None, (2 * size[0], 2 * size[1]))  # None but for JPEG
+    ample = (2 * size[0], 2 * size[1])
+    large = source.width >= 2 * ample[0] and source.height >= 2 * ample[1]
+    drafted = source.draft(None, ample) if large else None  # None but for JPEG, too
     return _plain(source, depth).resize(size, Resampling.BICUBIC, box=drafted and drafted[1])
 
 

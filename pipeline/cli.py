@@ -11,6 +11,7 @@ COMMANDS = {
     "data": ("data_prep.cli:main", "Prepare, check and look at data sets."),
     "compare": ("pipeline.compare:main", "Train methods x seeds and tabulate their accuracy."),
     "regions": ("pipeline.regions:main", "Draw what the runs of a table made of the plane."),
+    "descent": ("pipeline.descent:main", "Draw a step of SMPL and a supervised one on the true loss."),
     "bench": ("benchmarks.cli:main", "Measure speed and memory against what the mathematics needs."),
 }
 

@@ -17,14 +17,28 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+Numbers = Annotated[int | str, BeforeValidator(read_labels)] | None
+
+
 class DataOptions(Options):
-    labels: Annotated[int | str, BeforeValidator(read_labels)] | None = Field(
-        None, description="labeled images, or 5+1: of each class; the data set's usual number if absent"
-    )
-    val: int | None = Field(None, ge=0, description="validation images, taken from the training images")
+    labels: Numbers = Field(None, description="labeled images, 5+1: of each class, or 10%; the set's usual number")
+    val: Numbers = Field(None, description="validation images, taken from the training images; counted as labels are")
     seed: int = Field(0, description="of the split into labeled, unlabeled and validation images")
     include_labeled: bool = Field(True, description="whether labeled images are among the unlabeled ones too")
     extra: bool = Field(False, description="SVHN: use the 531,131 additional images")
+    test: str | None = Field(None, description="folder without test images: how many of the others become such")
+    resize: int | None = Field(None, ge=0, description="image files: pixels of the shorter side, where it is longer")
+
+
+class LoaderOptions(Options):
+    """How samples come to the device; which sample is where in which batch depends on ``block`` alone."""
+
+    name: Literal["auto", "resident", "webdataset", "dali"] = Field(
+        "auto", description="resident: decoded once, kept on the device; the others stream; auto: what fits"
+    )
+    workers: int | None = Field(None, ge=1, description="decoding threads of a process; its CPUs if absent")
+    block: int = Field(0, ge=0, description="shards shuffled together, for a cache that holds no more; 0 is all")
+    verify: Literal["always", "once", "never"] = Field("once", description="when the sha256 of shards is checked")
 
 
 class OptimizerOptions(Options):
@@ -72,6 +86,7 @@ class Config(Options):
     save_every: int = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     data: DataOptions = DataOptions()
+    loader: LoaderOptions = LoaderOptions()
     augment: AugmentOptions = AugmentOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     networks: dict[str, NetworkOptions] = Field({}, description="options of single networks, by name")
@@ -106,15 +121,23 @@ class Config(Options):
 
     def fingerprint(self) -> str:
         """Return a hash over all that shapes the weights but the data, which have a fingerprint of their own."""
-        shaping = {key: value for key, value in self.tree().items() if key not in MAY_CHANGE | {"data", "finetune"}}
-        shaping["finetune.network"] = self.finetune.network
+        apart = MAY_CHANGE | {"data", "finetune", "loader"}
+        shaping = {key: value for key, value in self.tree().items() if key not in apart}
+        shaping |= {"finetune.network": self.finetune.network, "loader.block": self.loader.block}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
 MAY_CHANGE = frozenset(
-    {"steps", "accumulate", "eval_every", "save_every", "log_every", "finetune.lr", "finetune.steps"}
+    {
+        *("steps", "accumulate", "eval_every", "save_every", "log_every"),
+        *("loader.name", "loader.workers", "loader.verify"),
+        *("finetune.lr", "finetune.steps"),
+    }
 )
-"""Keys that a resumed run may have otherwise than the run it continues; the finetune ones speak of another run."""
+"""Keys that a resumed run may have otherwise than the run it continues; the finetune ones speak of another run.
+
+Loaders give the same samples; of JPEGs two decoders make pixels that differ by rounding.
+"""
 
 
 def batch_error(config: Config, world_size: int) -> str | None:

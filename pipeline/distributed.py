@@ -84,7 +84,9 @@ class World:
         except UserError as raised:
             error = raised
         if self.any(error is not None):
-            raise next(raised for raised in self.gather(error) if raised is not None)
+            first = next(raised for raised in self.gather(error) if raised is not None)
+            first.shared = True
+            raise first
         return result
 
     def average_statistics(self, networks: Iterable[nn.Module]) -> None:

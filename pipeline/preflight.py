@@ -1,12 +1,14 @@
 """What is checked before a run starts, so that a mistake costs a second and loses nothing."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UsageError
 from data_prep.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.prepare import Request, default_out, prepare
+from data_prep.remote import is_remote, mirror
 from pipeline.config import MAY_CHANGE, Config, DataOptions, batch_error
 from pipeline.data.augment import build_views
 from pipeline.distributed import this_device
@@ -69,7 +71,7 @@ def check_start(config: Config, data: Path, out: Path) -> None:
         known, here = f"data {start.data[:12]}", f"{data} is {manifest.fingerprint[:12]}"
         raise UsageError(f"start: {config.start} was trained on {known}, {here}; name its own with --data-dir")
     for name in METHODS.load(config.method).networks_needed:
-        start.load_into(build_module(config, name, Task.of(manifest)), name)
+        start.load_into(build_module(config, name, Task.of(manifest, config.augment.size)), name)
 
 
 def own_recipe(out: Path | None) -> str | None:
@@ -87,44 +89,83 @@ def check_test(out: Path, nproc: int | None) -> None:
         raise UsageError(f"--test-only: {out} holds no checkpoint; name the folder of a run with --out")
 
 
+def find_folder(data_dir: str) -> Path:
+    """Return the folder that was named, or the one that stands for a set behind a URL.
+
+    Raises:
+        DataError: there is no prepared set behind the URL, or it cannot be had.
+        UsageError: the driver for this kind of URL is not installed.
+    """
+    return mirror(data_dir) if is_remote(data_dir) else Path(data_dir)
+
+
 def default_folder(config: Config) -> Path:
     """Return where ``smpl-data prepare`` puts the configured data set if it is not told."""
     return default_out(config.dataset, config.data.labels, config.data.seed, config.data.extra)
 
 
-def settle_data(
-    config: Config, given: Mapping[str, Any], data_dir: Path | None, source: Path | None, checksum: bool
-) -> Config:
+@dataclass(frozen=True)
+class DataSet:
+    """The prepared set of a run, as the command line asks for it."""
+
+    named: Path | None
+    """The folder that the user named; None for the usual place of the configured set."""
+    given: Mapping[str, Any]
+    """Data options of the command line itself."""
+    source: Path | None = None
+    checksum: bool = True
+
+    def folder(self, config: Config) -> Path:
+        return self.named or default_folder(config)
+
+
+def settle_data(config: Config, data: DataSet, *, may_prepare: bool = True) -> Config:
     """Return the configuration with the data options of the prepared set, preparing it first if need be.
 
-    A folder that the user named is taken as it is but for what the command line itself asks (``given``).
+    A folder that the user named is taken as it is but for what the command line itself asks.
 
     Raises:
-        UsageError: the prepared set is another than asked for, or the views are too great for its images.
+        UsageError: the prepared set is another than asked for, or the views do not fit its images.
         DataError: the set cannot be prepared or opened.
     """
-    folder = data_dir or default_folder(config)
-    asked = config.data.model_dump(exclude_none=True, exclude_unset=True) if data_dir is None else given
-    manifest = _open(config, folder, data_dir is not None, source, checksum)
+    folder = data.folder(config)
+    asked = config.data.model_dump(exclude_none=True, exclude_unset=True) if data.named is None else data.given
+    manifest = _open(config, data, may_prepare)
+    _check_asked(config, folder, manifest, asked)
+    _check_views(config, manifest)
+    found = {key: manifest.options[key] for key in DataOptions.model_fields if key in manifest.options}
+    return config.model_copy(update={"data": DataOptions.model_validate(found)})
+
+
+def _check_asked(config: Config, folder: Path, manifest: Manifest, asked: Mapping[str, Any]) -> None:
     if manifest.dataset != config.dataset:
         raise UsageError(f"{folder} holds {manifest.dataset}, not {config.dataset}; add --dataset {manifest.dataset}")
     for key, value in asked.items():
         if manifest.options.get(key) != value:
             there = manifest.options.get(key)
             raise UsageError(f"data.{key}: {value} is asked for, {folder} has {there}; name another with --data-dir")
+
+
+def _check_views(config: Config, manifest: Manifest) -> None:
+    augment = config.augment
+    if manifest.image_format == "npy":
+        learned = augment.policy if augment.policy != "randaugment" else None
+        for key in ("flip", "pad", "cutout", "size", "ops"):
+            if value := getattr(augment, key) or (key == "ops" and learned):
+                problem = f"{value} is for pictures, {manifest.dataset} has points"
+                raise UsageError(f"augment.{key}: {problem}; turn it off, as recipe moons does")
     try:
-        build_views(config.augment, *manifest.shape[:2])
+        build_views(augment, *Task.of(manifest, augment.size).shape[1:])
     except ValueError as error:
         raise UsageError(f"augment.{error}") from None
-    found = {key: manifest.options[key] for key in DataOptions.model_fields if key in manifest.options}
-    return config.model_copy(update={"data": DataOptions.model_validate(found)})
 
 
-def _open(config: Config, folder: Path, named: bool, source: Path | None, checksum: bool) -> Manifest:
+def _open(config: Config, data: DataSet, may_prepare: bool) -> Manifest:
+    folder = data.folder(config)
     if (folder / MANIFEST).exists():
         return load_manifest(folder)
-    if named:
+    if data.named or not may_prepare:
         command = f"smpl-data prepare {config.dataset} --out {folder}"
         raise UsageError(f"--data-dir {folder} holds no prepared data set; make one: {command}")
-    data = config.data.model_dump()
-    return prepare(Request(config.dataset, out=folder, source=source, checksum=checksum, **data))
+    options = config.data.model_dump()
+    return prepare(Request(config.dataset, out=folder, source=data.source, checksum=data.checksum, **options))

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,20 @@ from pipeline.engine.run import run_rank, score_checkpoint, show_networks
 from pipeline.finetune import finetune_config, finetuned
 from pipeline.preflight import (
     CONFIG,
+    DataSet,
     check_machine,
     check_run,
     check_start,
     check_test,
-    default_folder,
+    find_folder,
     own_recipe,
     settle_data,
 )
 from pipeline.recipes import find_recipe, load_recipe, parse_value
 from pipeline.resolve import flatten, merge, resolve
 
+LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])
 PRECISIONS = click.Choice(["auto", "fp32", "bf16", "fp16"])
-Settle = Callable[[], Config]
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 110})
@@ -39,7 +39,7 @@ Settle = Callable[[], Config]
 @click.option("--method", help="Training method.  [default: the recipe's, else smpl]")
 @click.option("--recipe", metavar="NAME|FILE", help="Settings to start from.  [default: found by data set and method]")
 @click.option("--finetune", type=click.Path(path_type=Path), metavar="RUN", help="Fine-tune RUN on its labeled images.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the prepared data set.")
+@click.option("--data-dir", metavar="DIR|URL", help="Folder of the prepared data set, or where it is served.")
 @click.option("--source", type=click.Path(path_type=Path), help="The data set's official files, to prepare it from.")
 @click.option("--checksum", type=click.Choice(["on", "off"]), default="on", help="off: those may be any bytes.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; the same one again resumes.")
@@ -50,6 +50,7 @@ Settle = Callable[[], Config]
 @click.option("--accumulate", type=int, help="Micro-batches a step on each process.")
 @click.option("--seed", type=int, help="Of weights, order, views and dropout.")
 @click.option("--labels", type=LabelNumbers(), help="Labeled images of the prepared data set; 5+1: of each class.")
+@click.option("--loader", type=LOADERS, help="How samples come to the device; auto: resident if they fit.")
 @click.option("--nproc", type=click.IntRange(1), help="Processes on this machine.  [default: one a GPU, or 1]")
 @click.option("--test-only", "mode", flag_value="test", help="Score the newest checkpoint of --out; write nothing.")
 @click.option("--print-model", "mode", flag_value="print", help="Print the networks and their sizes; train nothing.")
@@ -57,11 +58,12 @@ Settle = Callable[[], Config]
 def main(
     recipe: str | None,
     finetune: Path | None,
-    data_dir: Path | None,
+    data_dir: str | None,
     source: Path | None,
     checksum: str,
     out: Path | None,
     labels: int | str | None,
+    loader: str | None,
     nproc: int | None,
     mode: str | None,
     settings: tuple[str, ...],
@@ -71,23 +73,24 @@ def main(
 
     With no argument: SMPL on scikit-learn's digits with 20 labels. Ctrl-C or SIGTERM saves; the same command resumes.
     """
-    flags["data"] = {"labels": labels}
+    flags |= {"data": {"labels": labels}, "loader": {"name": loader}}
     if mode == "test" and not finetune:
         recipe = recipe or own_recipe(out)
     config = read_config(recipe, flags, settings, finetune)
     given = command_line(flags, settings).get("data", {})
-    settle = partial(settle_data, config, given, data_dir, source, checksum == "on")
+    data = DataSet(None if data_dir is None else find_folder(data_dir), given, source, checksum == "on")
     out = out or (finetuned(finetune) if finetune else default_run(config))
-    return MODES[mode](config, settle, data_dir or default_folder(config), out, nproc)
+    return MODES[mode](config, data, out, nproc)
 
 
-def train(config: Config, settle: Settle, folder: Path, out: Path, nproc: int | None) -> int:
+def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
     """Start the run in ``out``, or go on with it."""
+    folder = data.folder(config)
     processes = choose_processes(nproc)
     with ExitStack() as stack:
         if is_main():
             check_machine(config, out, processes)
-            config = settle()
+            config = settle_data(config, data)
             check_start(config, folder, out)
             make_folder(out)
             if not launched():
@@ -100,30 +103,30 @@ def train(config: Config, settle: Settle, folder: Path, out: Path, nproc: int | 
         return run_rank(config, folder, out)
 
 
-def test_only(config: Config, settle: Settle, folder: Path, out: Path, nproc: int | None) -> int:
+def test_only(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
     """Score the newest checkpoint in ``out``; the folder stays as it is."""
     check_test(out, nproc)
     if is_main():
-        config = settle()
+        config = settle_data(config, data, may_prepare=False)
         check_run(config, out)
-    return run_rank(config, folder, out, score_checkpoint)
+    return run_rank(config, data.folder(config), out, score_checkpoint)
 
 
-def print_model(config: Config, settle: Settle, folder: Path, out: Path, nproc: int | None) -> int:  # noqa: ARG001
+def print_model(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:  # noqa: ARG001
     """Show what would be trained."""
     if is_main():
-        config = settle()
-        show_networks(config, folder)
+        config = settle_data(config, data)
+        show_networks(config, data.folder(config))
     return 0
 
 
-MODES: Mapping[str | None, Callable[[Config, Settle, Path, Path, int | None], int]] = {
+MODES: Mapping[str | None, Callable[[Config, DataSet, Path, int | None], int]] = {
     None: train,
     "test": test_only,
     "print": print_model,
 }
-"""What the command does: with a configuration, the function that completes it by the prepared data, the folders of
-data and run, and the number of processes that was asked for."""
+"""What the command does: with a configuration, the prepared set, the folder of the run, and the number of processes
+that was asked for."""
 
 
 def is_main() -> bool:

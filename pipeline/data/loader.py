@@ -1,6 +1,7 @@
-"""Batches of views from resident splits."""
+"""Batches of views: of any split's samples, and those of resident splits."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from pipeline.data.batch import Batch
 from pipeline.data.counter import derive_key
 from pipeline.data.order import Order
 from pipeline.data.resident import ResidentSplit
+from pipeline.data.shuffle import sample_order
 from pipeline.distributed import World
 
 
@@ -22,17 +24,73 @@ class Views:
     strong: View | None
 
 
-class ResidentLoader:
-    """This rank's share of each global batch, augmented on the device a whole batch at a time.
+class Loader(Protocol):
+    """This rank's share of each global batch, as a pure function of the step.
 
-    The global batch of a step has slots, numbered from 0; which sample a slot holds and how it is augmented depend on
-    (seed, step, slot) alone. Rank r has the r-th contiguous range of slots.
+    The global batch of a step has slots, numbered from 0; which sample a slot holds, where it is cropped and how it is
+    augmented depend on (seed, step, slot) alone. Rank r has the r-th contiguous range of slots.
+    """
+
+    def batch(self, step: int) -> Batch:
+        """Return this rank's slice of the global batch of ``step``. Raises DataError on a broken image."""
+
+    def sample_ids(self, step: int) -> dict[str, list[int]]:
+        """Return the source ids of this rank's samples in the batch of ``step``, for a report on a bad one."""
+
+    def close(self) -> None:
+        """End what works ahead; another batch begins it anew."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Samples of this rank's slots, on the device, not augmented yet."""
+
+    slots: Tensor
+    """int64 [B]."""
+    labels: Tensor
+    """int64 [B]."""
+    images: dict[str, Tensor]
+    """[B, C, H, W] for each purpose: ``labeled``, ``weak``, ``strong``."""
+
+    def view(self, view: View | None, seed: int, step: int, purpose: str) -> Tensor:
+        """Return the view of the images of a purpose; no images without one."""
+        if view is None:
+            return next(iter(self.images.values()))[:0]
+        return view(self.images[purpose], derive_key(seed, step, f"{purpose} view"), self.slots)
+
+
+def make_batch(views: Views, seed: int, step: int, labeled: Share, unlabeled: Share | None) -> Batch:
+    """Augment both parts of a batch, on their device."""
+    images = labeled.view(views.labeled, seed, step, "labeled")
+    if unlabeled is None:
+        nothing = labeled.images["labeled"][:0]
+        return Batch(images, labeled.labels, nothing, nothing, labeled.labels[:0], labeled.slots[:0])
+    weak = unlabeled.view(views.weak, seed, step, "weak")
+    strong = unlabeled.view(views.strong, seed, step, "strong")
+    key = derive_key(seed, step, "choice")
+    return Batch(images, labeled.labels, weak, strong, unlabeled.labels, unlabeled.slots, key=key)
+
+
+def draw(order: Order, world: World, step: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return this rank's slots of a global batch of ``size``, and the samples they hold, where the order has them."""
+    share = size // world.size
+    first = world.rank * share
+    slots = torch.arange(first, first + share, device=order.device)
+    return slots, order.at(step * size + first, share)
+
+
+class ResidentLoader:
+    """A :class:`Loader` of splits on the device, augmented a whole batch at a time.
 
     Args:
         labeled: the labeled split.
         unlabeled: the unlabeled split, or None for a method that looks at none.
+        views: the augmentation.
+        world: whose share it is.
         batch_size: labeled images in a global batch.
         mu: unlabeled images for each labeled one.
+        seed: of order and views.
+        block: shards that are shuffled together; 0 for all.
     """
 
     def __init__(
@@ -45,42 +103,33 @@ class ResidentLoader:
         batch_size: int,
         mu: int,
         seed: int,
+        block: int = 0,
     ) -> None:
         self.labeled, self.unlabeled, self.views, self.world, self.seed = labeled, unlabeled, views, world, seed
         self.batch_size, self.mu = batch_size, mu
-        self.labeled_order = Order(seed, "labeled", len(labeled), world.device)
-        self.unlabeled_order = Order(seed, "unlabeled", len(unlabeled), world.device) if unlabeled else None
+        self.labeled_order = self._order("labeled", labeled, block)
+        self.unlabeled_order = self._order("unlabeled", unlabeled, block) if unlabeled else None
 
     def batch(self, step: int) -> Batch:
-        """Return this rank's slice of the global batch of ``step``."""
-        slots, indices = self._draw(self.labeled_order, step, self.batch_size)
-        images = self.labeled.images[indices]
-        labeled = self.views.labeled(images, derive_key(self.seed, step, "labeled view"), slots)
-        labels = self.labeled.labels[indices]
+        slots, indices = draw(self.labeled_order, self.world, step, self.batch_size)
+        labeled = Share(slots, self.labeled.labels[indices], {"labeled": self.labeled.images[indices]})
         if self.unlabeled is None or self.unlabeled_order is None:
-            nothing = images[:0]
-            return Batch(labeled, labels, nothing, nothing, labels[:0], slots[:0])
-        slots, indices = self._draw(self.unlabeled_order, step, self.batch_size * self.mu)
+            return make_batch(self.views, self.seed, step, labeled, None)
+        slots, indices = draw(self.unlabeled_order, self.world, step, self.batch_size * self.mu)
         images = self.unlabeled.images[indices]
-        weak = self._view(self.views.weak, images, step, "weak view", slots)
-        strong = self._view(self.views.strong, images, step, "strong view", slots)
-        key = derive_key(self.seed, step, "choice")
-        return Batch(labeled, labels, weak, strong, self.unlabeled.labels[indices], slots, key=key)
+        unlabeled = Share(slots, self.unlabeled.labels[indices], {"weak": images, "strong": images})
+        return make_batch(self.views, self.seed, step, labeled, unlabeled)
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
-        """Return the source ids of this rank's samples in the batch of ``step``, for a report on a bad one."""
-        ids = {"labeled": self.labeled.ids[self._draw(self.labeled_order, step, self.batch_size)[1]].tolist()}
+        indices = draw(self.labeled_order, self.world, step, self.batch_size)[1]
+        ids = {"labeled": self.labeled.ids[indices].tolist()}
         if self.unlabeled is not None and self.unlabeled_order is not None:
-            indices = self._draw(self.unlabeled_order, step, self.batch_size * self.mu)[1]
+            indices = draw(self.unlabeled_order, self.world, step, self.batch_size * self.mu)[1]
             ids["unlabeled"] = self.unlabeled.ids[indices].tolist()
         return ids
 
-    def _view(self, view: View | None, images: Tensor, step: int, purpose: str, slots: Tensor) -> Tensor:
-        return view(images, derive_key(self.seed, step, purpose), slots) if view else images[:0]
+    def close(self) -> None:
+        """There is nothing to end."""
 
-    def _draw(self, order: Order, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """Return this rank's slots of a global batch of ``size``, and the samples they hold."""
-        share = size // self.world.size
-        first = self.world.rank * share
-        slots = torch.arange(first, first + share, device=self.world.device)
-        return slots, order.at(step * size + first, share)
+    def _order(self, purpose: str, split: ResidentSplit, block: int) -> Order:
+        return sample_order(self.seed, purpose, len(split), self.world.device, split.layout, block)

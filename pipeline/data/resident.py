@@ -3,9 +3,10 @@
 Decoding and per-sample Python are what small images cost: CIFAR-10 decoded is 184 MB, so it lives where it is used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,14 @@ from torch import Tensor
 
 from data_prep.images import CODECS
 from data_prep.manifest import Manifest, Shard
-from data_prep.shards import check_shard, decode_image, read_shard
+from data_prep.remote import local_path
+from data_prep.shards import decode_image, read_shard
+from data_prep.verified import check_shard
+from pipeline.data.shuffle import Layout
 from pipeline.distributed import World
+
+EVALUATED = 512
+"""Images in a batch of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,16 @@ class ResidentSplit:
     """[N, C, H, W]: uint8, or float32 where the samples are points."""
     labels: Tensor
     """int64 [N]; for unlabeled samples the hidden true class, -1 where unknown."""
+    layout: Layout | None = None
+    """How they lie in the shards they came from, for an order that keeps shards together."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this rank's share: images [B, C, H, W] as stored, and labels int64 [B]."""
+        for start in range(world.rank * EVALUATED, len(self), world.size * EVALUATED):
+            yield self.images[start : start + EVALUATED], self.labels[start : start + EVALUATED]
 
 
 def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> ResidentSplit:
@@ -53,20 +67,29 @@ def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> Re
     order = torch.argsort(ids)
     device = world.device
     chosen = images[order].permute(0, 3, 1, 2).contiguous()
-    return ResidentSplit(ids[order].to(device), chosen.to(device), labels[order].to(device))
+    layout = Layout(_written(shards, world.size)[order], tuple(shard.samples for shard in shards))
+    return ResidentSplit(ids[order].to(device), chosen.to(device), labels[order].to(device), layout)
 
 
 def decode_shard(folder: Path, shard: Shard, manifest: Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ids [n], images [n, H, W, C] and labels [n] of a shard whose bytes are those of the manifest."""
     shape, image_format = manifest.shape, manifest.image_format
-    path = folder / shard.name
-    check_shard(path, shard)
+    path = local_path(folder, shard.name)
+    check_shard(folder, shard)
     samples = list(read_shard(path, shard))
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda sample: decode_image(sample.image, shape, image_format), samples, chunksize=256))
     known = (sample.label if sample.label is not None else sample.truth for sample in samples)
     labels = np.array([-1 if label is None else label for label in known], np.int64)
     return np.array([sample.key for sample in samples], np.int64), np.stack(images), labels
+
+
+def _written(shards: Sequence[Shard], ranks: int) -> Tensor:
+    """Return the places in the order of writing of the samples as they are gathered, rank by rank."""
+    starts = list(accumulate((shard.samples for shard in shards), initial=0))
+    spans = [range(*edges) for edges in pairwise(starts)]
+    gathered = [place for rank in range(ranks) for span in spans[rank::ranks] for place in span]
+    return torch.tensor(gathered, dtype=torch.int64)
 
 
 def _join(arrays: Iterable[np.ndarray], empty: np.ndarray) -> np.ndarray:

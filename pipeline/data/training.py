@@ -1,30 +1,50 @@
 """What training may look at: every split but the test split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.manifest import Manifest
-from pipeline.data.resident import ResidentSplit, load_split
+from pipeline.data.loader import Loader, ResidentLoader
+from pipeline.data.resident import load_split
+from pipeline.data.split import Split
+from pipeline.data.stream import StreamOptions, open_stream
+from pipeline.data.stream_loader import StreamLoader
 from pipeline.distributed import World
 from pipeline.task import Task
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    labeled: ResidentSplit
-    unlabeled: ResidentSplit | None
-    val: ResidentSplit
+    labeled: Split
+    unlabeled: Split | None
+    val: Split
     task: Task
     fingerprint: str
     """Of the manifest that the splits were checked against."""
+    loader: Callable[..., Loader] = ResidentLoader
+    """What makes batches of splits that are kept as these are."""
 
 
-def load_training_data(folder: Path, manifest: Manifest, world: World, *, unlabeled: bool) -> TrainingData:
-    """Check, decode and place the splits on the device; without ``unlabeled`` that split is left out."""
+def load_training_data(
+    folder: Path, manifest: Manifest, world: World, *, unlabeled: bool, stream: StreamOptions | None = None
+) -> TrainingData:
+    """Check the splits and place them on the device, or open them to ``stream``.
+
+    Without ``unlabeled`` that split is left out. Raises DataError.
+    """
     return TrainingData(
-        load_split(folder, manifest, "labeled", world),
-        load_split(folder, manifest, "unlabeled", world) if unlabeled else None,
-        load_split(folder, manifest, "val", world),
-        Task.of(manifest),
+        open_split(folder, manifest, "labeled", world, stream),
+        open_split(folder, manifest, "unlabeled", world, stream) if unlabeled else None,
+        open_split(folder, manifest, "val", world, stream),
+        Task.of(manifest, stream.size if stream else None),
         manifest.fingerprint,
+        StreamLoader if stream else ResidentLoader,
     )
+
+
+def open_split(folder: Path, manifest: Manifest, split: str, world: World, stream: StreamOptions | None) -> Split:
+    """Return a split on the device, or one to ``stream``. Raises DataError."""
+    if stream is None:
+        return load_split(folder, manifest, split, world)
+    return open_stream(folder, manifest, split, world, stream)

@@ -1,14 +1,19 @@
 """From a configuration to the parts of a run."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from data_prep.manifest import load_manifest
 from pipeline.config import Config
 from pipeline.data.augment import build_views
+from pipeline.data.choose import RESIDENT, choose_loader
 from pipeline.data.counter import derive_key
-from pipeline.data.loader import ResidentLoader, Views
+from pipeline.data.loader import Loader, Views
+from pipeline.data.prepared import PreparedSet
+from pipeline.data.stream import StreamOptions
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.network import Network
@@ -25,6 +30,21 @@ def build_module(config: Config, network: str, task: Task) -> nn.Module:
     """Return a network on the CPU with the initial weights that the run's seed and its name give."""
     torch.manual_seed(derive_key(config.seed, "weights", network) & 0x7FFFFFFFFFFFFFFF)
     return assemble(MODELS.load(config.model["name"]), config.model_options_of(network), task)
+
+
+def open_data(config: Config, folder: Path, world: World) -> PreparedSet:
+    """Return the prepared set with the loader that the first rank chose for all.
+
+    Raises:
+        DataError: the manifest is missing or damaged.
+        UsageError: the loader cannot serve this set, or is not installed.
+    """
+    manifest, size = load_manifest(folder), config.augment.size
+    choice = world.together(lambda: choose_loader(config.loader.name, manifest, size, world.device))
+    choice = world.gather(choice)[0]
+    options, scale = config.loader, config.augment.scale
+    stream = StreamOptions(choice.name, size, scale, options.workers, options.verify)
+    return PreparedSet(folder, manifest, world, choice, None if choice.name == RESIDENT else stream)
 
 
 def build_networks(config: Config, data: TrainingData, world: World, precision: Precision) -> dict[str, Network]:
@@ -50,11 +70,11 @@ def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
     return method
 
 
-def build_loader(config: Config, data: TrainingData, world: World) -> ResidentLoader:
+def build_loader(config: Config, data: TrainingData, world: World) -> Loader:
     _, height, width = data.task.shape
     weak, strong = build_views(config.augment, height, width)
     wanted = METHODS.load(config.method).views
-    return ResidentLoader(
+    return data.loader(
         data.labeled,
         data.unlabeled,
         Views(
@@ -66,6 +86,7 @@ def build_loader(config: Config, data: TrainingData, world: World) -> ResidentLo
         batch_size=config.batch_size,
         mu=config.mu,
         seed=config.seed,
+        block=config.loader.block,
     )
 
 

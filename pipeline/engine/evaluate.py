@@ -4,15 +4,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.data.resident import ResidentSplit
+from pipeline.data.split import Split
 from pipeline.distributed import World
 from pipeline.engine.precision import Precision
 
-BATCH = 512
-
 
 @torch.no_grad()
-def evaluate(network: nn.Module, split: ResidentSplit, world: World, precision: Precision) -> dict[str, float]:
+def evaluate(network: nn.Module, split: Split, world: World, precision: Precision) -> dict[str, float]:
     """Return ``accuracy`` in percent and the mean cross-entropy ``loss``, of un-augmented images.
 
     Changes nothing: the network is put back into the mode it was in.
@@ -20,8 +18,7 @@ def evaluate(network: nn.Module, split: ResidentSplit, world: World, precision: 
     totals = torch.zeros(2, dtype=torch.float64, device=world.device)
     was_training = network.training
     network.eval()
-    for start in range(world.rank * BATCH, len(split), world.size * BATCH):
-        images, labels = split.images[start : start + BATCH], split.labels[start : start + BATCH]
+    for images, labels in split.batches(world):
         with precision.autocast():
             logits = network(images)
         totals[0] += (logits.argmax(1) == labels).sum()

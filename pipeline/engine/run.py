@@ -13,10 +13,10 @@ from data_prep.durable import write_durably
 from data_prep.errors import UsageError, UserError
 from data_prep.manifest import Manifest, load_manifest
 from pipeline.config import Config
-from pipeline.data.resident import load_split
-from pipeline.data.training import TrainingData, load_training_data
+from pipeline.data.prepared import PreparedSet
+from pipeline.data.training import TrainingData
 from pipeline.distributed import World, join_world, leave_world
-from pipeline.engine.build import build_module
+from pipeline.engine.build import build_module, open_data
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.launch import INTERRUPTED, STOPPED, note_outcome
@@ -42,6 +42,8 @@ def run_rank(config: Config, data: Path, out: Path, job: Job | None = None) -> i
     except UserError as error:
         if world.main:
             raise
+        if not error.shared:
+            click.echo(f"error: rank {world.rank}: {error}", err=True)
         return error.exit_code
     except StoppedError:
         return _end(world, "stopped and saved; the same command resumes", STOPPED)
@@ -54,13 +56,15 @@ def run_rank(config: Config, data: Path, out: Path, job: Job | None = None) -> i
 
 def train(config: Config, data: Path, out: Path, world: World) -> None:
     """Train to the end, then score the test split, once, and write the results."""
-    manifest = load_manifest(data)
-    trainer = Trainer(config, _load(config, data, manifest, world), world, out)
+    prepared = open_data(config, data, world)
+    manifest = prepared.manifest
+    trainer = Trainer(config, _load(config, prepared), world, out)
     damage = trainer.restore()
     if not trainer.step:
         start_networks(trainer)
     if world.main:
         _announce(trainer, damage)
+        click.echo(prepared.choice)
     started = time.perf_counter()
     if trainer.step == config.steps and (done := _finished(trainer, manifest)):
         if world.main:
@@ -69,7 +73,7 @@ def train(config: Config, data: Path, out: Path, world: World) -> None:
     with _unsaved_steps():
         trainer.train()
     seconds = time.perf_counter() - started
-    summary = summarize(trainer, data, manifest) | {"seconds_of_last_session": round(seconds, 1)}
+    summary = summarize(trainer, prepared) | {"seconds_of_last_session": round(seconds, 1)}
     if world.main:
         finish(trainer, manifest, summary)
 
@@ -80,32 +84,31 @@ def score_checkpoint(config: Config, data: Path, out: Path, world: World) -> Non
     Raises:
         UsageError: there is no checkpoint.
     """
-    manifest = load_manifest(data)
-    trainer = Trainer(config, load_training_data(data, manifest, world, unlabeled=False), world, out)
+    prepared = open_data(config, data, world)
+    trainer = Trainer(config, prepared.training_data(unlabeled=False), world, out)
     damage = trainer.restore()
     if not trainer.step:
         raise UsageError(f"{out} holds no checkpoint to test; name the folder of a run with --out")
     if world.main:
         _warn(damage)
         click.echo(f"{config.method} on {config.dataset}, {out}: at step {trainer.step} of {config.steps}")
-    results = score(trainer, data, manifest)
+    results = score(trainer, prepared)
     if world.main:
         click.echo(results_table(results))
 
 
 def show_networks(config: Config, data: Path) -> None:
     """Print the networks that the method needs, as they are built for the prepared data."""
-    task = Task.of(load_manifest(data))
+    task = Task.of(load_manifest(data), config.augment.size)
     for name in METHODS.load(config.method).networks_needed:
         click.echo(describe_network(name, build_module(config, name, task), task.shape))
 
 
-def _load(config: Config, data: Path, manifest: Manifest, world: World) -> TrainingData:
+def _load(config: Config, prepared: PreparedSet) -> TrainingData:
     kind = METHODS.load(config.method)
-    found = load_training_data(data, manifest, world, unlabeled=bool(kind.views))
-    if kind.needs_truth and found.unlabeled is not None and bool((found.unlabeled.labels < 0).any()):
-        raise UsageError(f"method {config.method} needs every image's class; in {data} some are unknown")
-    return found
+    if kind.needs_truth and prepared.manifest.unknown:
+        raise UsageError(f"method {config.method} needs every image's class; in {prepared.folder} some are unknown")
+    return prepared.training_data(unlabeled=bool(kind.views))
 
 
 @contextmanager
@@ -120,10 +123,9 @@ def _unsaved_steps() -> Iterator[None]:
     note_outcome(STOPPED)
 
 
-def score(trainer: Trainer, data: Path, manifest: Manifest) -> dict[str, dict[str, dict[str, float]]]:
+def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[str, float]]]:
     """Score last and best-on-validation weights, averaged and raw; here alone is the test split read."""
-    test = load_split(data, manifest, "test", trainer.world)
-    splits = {"val": trainer.data.val, "test": test}
+    splits = {"val": trainer.data.val, "test": prepared.open("test")}
     return {
         name: {
             split_name: evaluate(network, split, trainer.world, trainer.precision)
@@ -134,22 +136,23 @@ def score(trainer: Trainer, data: Path, manifest: Manifest) -> dict[str, dict[st
     }
 
 
-def summarize(trainer: Trainer, data: Path, manifest: Manifest) -> dict[str, Any]:
+def summarize(trainer: Trainer, prepared: PreparedSet) -> dict[str, Any]:
     """Return what summary.json says: the scores, and what they are the scores of."""
-    config, world = trainer.config, trainer.world
+    config, world, manifest = trainer.config, trainer.world, prepared.manifest
     return {
         "dataset": config.dataset,
         "method": config.method,
         "seed": config.seed,
         "labels": manifest.samples("labeled"),
         "steps": config.steps,
-        "results": score(trainer, data, manifest),
+        "results": score(trainer, prepared),
         "best_step": trainer.best.get("step"),
         "config": config.fingerprint(),
         "data": manifest.fingerprint,
         "processes": world.size,
         "device": world.device.type,
         "precision": trainer.precision.name,
+        "loader": prepared.choice.name,
         "parameters": {name: sum(p.numel() for p in net.parameters) for name, net in trainer.evaluated.items()},
     }
 
@@ -157,9 +160,10 @@ def summarize(trainer: Trainer, data: Path, manifest: Manifest) -> dict[str, Any
 def finish(trainer: Trainer, manifest: Manifest, summary: dict[str, Any]) -> None:
     """Write summary.json and model.safetensors, and print the table."""
     accuracy = summary["results"]["last, averaged"]["test"]["accuracy"]
+    channels, height, width = trainer.data.task.shape
     metadata = {
         "classes": json.dumps(manifest.classes),
-        "shape": json.dumps(manifest.shape),
+        "shape": json.dumps((height, width, channels)),
         "model": json.dumps(_model_of(trainer)),
         "members": json.dumps(list(trainer.evaluated)),
         "method": trainer.config.method,

@@ -9,7 +9,7 @@ from torch import nn
 
 from data_prep.errors import DataError, UsageError
 from pipeline.config import Config
-from pipeline.data.loader import ResidentLoader
+from pipeline.data.loader import Loader
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.build import build_loader, build_method, build_networks
@@ -44,7 +44,7 @@ class Trainer:
     precision: Precision
     networks: dict[str, Network]
     method: Method
-    loader: ResidentLoader
+    loader: Loader
     runner: StepRunner
     averages: dict[str, Average]
     step: int
@@ -83,6 +83,7 @@ class Trainer:
                         self.save()
                         raise StoppedError
         finally:
+            self.loader.close()
             progress.close()
             log.close()
 

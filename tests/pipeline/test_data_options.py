@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from data_prep.errors import UsageError
 from data_prep.prepare import Request, prepare
-from pipeline.preflight import default_folder, settle_data
-from pipeline.recipes import parse_value, parse_yaml
+from pipeline.preflight import DataSet, default_folder, settle_data
+from pipeline.recipes import load_recipe, parse_value, parse_yaml
 from pipeline.resolve import resolve
 from pipeline.train import main
 
@@ -21,8 +21,8 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settle(**data: Any) -> Any:
-    config = resolve({"dataset": "moons", "data": data, "augment": {"pad": 0, "cutout": 0}}, {})
-    return settle_data(config, {}, None, None, True).data
+    config = resolve(load_recipe("moons") | {"data": data}, {})
+    return settle_data(config, DataSet(None, {})).data
 
 
 @pytest.mark.parametrize(("text", "value"), [("6", 6), ("5+1", "5+1"), ("05+1", "5+1"), ("null", None)])
@@ -34,11 +34,21 @@ def test_labels_are_a_number_or_numbers_in_a_recipe(text: str, value: object) ->
     assert resolve({}, {"data": {"labels": parse_value(text)}}) == config
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("flip", True), ("pad", 1), ("ops", 2), ("cutout", 1), ("size", 8), ("policy", "autoaugment-svhn")]
+)
+def test_views_of_pictures_are_refused_for_points(key: str, value: object) -> None:
+    recipe = load_recipe("moons")
+    config = resolve(recipe | {"augment": recipe["augment"] | {key: value}}, {})
+    with pytest.raises(UsageError, match=f"augment.(ops|{key}): {value} is for pictures, moons has points"):
+        settle_data(config, DataSet(None, {}))
+
+
 @pytest.mark.parametrize("value", ["5+", "many", "5.0", 5.0, True, [5, 1]])
 def test_other_labels_are_told_in_one_line_with_their_place(value: object) -> None:
     with pytest.raises(UsageError) as caught:
         resolve({}, {"data": {"labels": value}})
-    problem = "is neither a number of images nor one for each class, such as 5+1"
+    problem = "is neither a number of images, one for each class (5+1), nor a part (10%)"
     assert str(caught.value) == f"command line: data.labels: {value!r} {problem}"
 
 
@@ -54,7 +64,7 @@ def test_a_named_folder_with_other_labels_is_refused() -> None:
     prepare(Request("moons", out=Path("mine"), labels=6), progress=False)
     config = resolve({"dataset": "moons"}, {})
     with pytest.raises(UsageError, match=r"data\.labels: 5\+1 is asked for, mine has 6"):
-        settle_data(config, {"labels": "5+1"}, Path("mine"), None, True)
+        settle_data(config, DataSet(Path("mine"), {"labels": "5+1"}))
 
 
 @pytest.mark.parametrize(

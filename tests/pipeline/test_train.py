@@ -97,7 +97,8 @@ def test_a_named_data_folder_speaks_for_itself() -> None:
     prepare(Request("digits", out=Path("mine"), labels=40, val=50, seed=3, include_labeled=False))
     assert run(*SHORT, "--data-dir", "mine", "--out", "run").exit_code == 0
     data = load_recipe("run/config.yaml")["data"]
-    assert data == {"labels": 40, "val": 50, "seed": 3, "include_labeled": False, "extra": False}
+    options = {"labels": 40, "val": 50, "seed": 3, "include_labeled": False}
+    assert data == options | {"extra": False, "test": None, "resize": None}
 
 
 def test_a_second_run_in_the_same_folder_at_the_same_time_is_refused() -> None:

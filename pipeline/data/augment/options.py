@@ -21,6 +21,15 @@ class AugmentOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    size: int | None = Field(
+        None,
+        ge=8,
+        description="Side in pixels of the views of images of many sizes, 224 if absent; images that all have another "
+        "size are then cropped and resized as well, by a loader that streams.",
+    )
+    scale: float = Field(
+        0.08, gt=0, le=1, description="Random resized crop to `size`: least share of an image's area that it keeps."
+    )
     labeled: Literal["weak", "strong"] = Field("weak", description="View that labeled images are learned from.")
     flip: bool = Field(True, description="Mirror left to right with probability 1/2. Off for digits.")
     pad: int = Field(4, ge=0, description="Padding of the random crop, pixels; at most a quarter of the shorter side.")

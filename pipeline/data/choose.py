@@ -1,0 +1,96 @@
+"""Which loader a run gets, and why."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data_prep.errors import UsageError
+from data_prep.images import CODECS
+from data_prep.manifest import SPLITS, Manifest
+from pipeline.data.dali import has_dali, require_dali
+from pipeline.task import view_side
+
+MEMINFO, LIMIT, USED = (
+    Path(path) for path in ("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
+)
+
+
+RESIDENT = "resident"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A loader and the reason for it."""
+
+    name: str
+    """``resident``, ``webdataset`` or ``dali``."""
+    reason: str
+
+    def __str__(self) -> str:
+        """For the log: ``loader: resident (cifar10 decoded is 184 MB)``."""
+        return f"loader: {self.name} ({self.reason})"
+
+
+def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: torch.device) -> Choice:
+    """Return the loader for ``wanted``, of which ``auto`` takes the quickest that fits.
+
+    Free memory differs between ranks, so one rank must choose for all. Every choice gives the same samples.
+
+    Args:
+        wanted: ``loader.name``.
+        manifest: of the prepared set.
+        size: ``augment.size``.
+        device: that trains.
+
+    Raises:
+        UsageError: images of many sizes cannot be resident, or DALI is not installed.
+    """
+    resized = view_side(manifest, size) is not None
+    if wanted == "auto":
+        return _choose(manifest, device, resized=resized)
+    if wanted == RESIDENT and resized:
+        reason = "its images are cut and resized anew in every step"
+        raise UsageError(f"loader.name: {manifest.dataset} cannot be resident, {reason}; give --loader auto")
+    if wanted == "dali":
+        require_dali()
+    return Choice(wanted, "as asked")
+
+
+def decoded_bytes(manifest: Manifest) -> int:
+    """Return the size of all splits of one image shape, decoded."""
+    samples = sum(manifest.samples(split) for split in SPLITS)
+    return samples * math.prod(manifest.shape) * CODECS[manifest.image_format].dtype.itemsize
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that this process may still take on the device; ranks on one machine share its memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    available = 1024 * int(lines["MemAvailable"].split()[0])
+    return int(min(available, _left_in_container())) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _choose(manifest: Manifest, device: torch.device, *, resized: bool) -> Choice:
+    needed = decoded_bytes(manifest)
+    if not resized and needed <= free_memory(device) // 4:
+        return Choice(RESIDENT, f"{manifest.dataset} decoded is {_megabytes(needed)}")
+    size = f"{_megabytes(needed)} decoded do not fit a quarter of the free memory"
+    reason = "images are cut and resized in every step" if resized else size
+    if device.type == "cuda" and has_dali():
+        return Choice("dali", f"{reason}; it decodes on the GPU")
+    return Choice("webdataset", reason)
+
+
+def _left_in_container() -> float:
+    try:
+        return int(LIMIT.read_text()) - int(USED.read_text())
+    except (OSError, ValueError):  # none, or "max"
+        return math.inf
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -1,0 +1,66 @@
+"""The ways to stream: which files samples are read from, and what decodes them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data_prep.manifest import Manifest
+from data_prep.records import RECORDS, open_records
+from data_prep.store import open_tars
+from data_prep.stored import Store
+from pipeline.data.dali import DaliDecoder
+from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder
+from pipeline.task import view_side
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a decoder is made for."""
+
+    manifest: Manifest
+    size: int | None
+    """``augment.size``."""
+    device: torch.device
+    workers: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    open: Callable[[Path, Manifest, str], Store]
+    decoder: Callable[[Wanted], Decoder]
+
+
+def torch_decoder(wanted: Wanted) -> Decoder:
+    """Return what decodes on the CPU with torchvision and Pillow."""
+    manifest = wanted.manifest
+    side = view_side(manifest, wanted.size)
+    if side is None:
+        return ExactDecoder(manifest.shape, manifest.image_format, wanted.workers)
+    return WindowDecoder(manifest.shape[2], side, wanted.workers)
+
+
+def dali_decoder(wanted: Wanted) -> Decoder:
+    """Return what decodes with DALI, on the device; points, which it cannot read, are left to NumPy.
+
+    Raises:
+        UsageError: DALI is not installed.
+    """
+    height, width, channels = wanted.manifest.shape
+    if wanted.manifest.image_format == "npy":
+        return torch_decoder(wanted)
+    side = view_side(wanted.manifest, wanted.size)
+    shape = (channels, side or height, side or width)
+    return DaliDecoder(shape, wanted.device, resized=side is not None, workers=wanted.workers)
+
+
+def open_records_or_tars(folder: Path, manifest: Manifest, split: str) -> Store:
+    """Open the RecordIO files where the set was converted. Raises DataError."""
+    return (open_records if (folder / RECORDS).exists() else open_tars)(folder, manifest, split)
+
+
+ENGINES: Mapping[str, Engine] = {
+    "webdataset": Engine(open_tars, torch_decoder),
+    "dali": Engine(open_records_or_tars, dali_decoder),
+}

@@ -1,0 +1,32 @@
+"""A prepared set as a run reads it: which splits it opens when, and how they come to the device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.manifest import Manifest
+from pipeline.data.choose import Choice
+from pipeline.data.split import Split
+from pipeline.data.stream import StreamOptions
+from pipeline.data.training import TrainingData, load_training_data, open_split
+from pipeline.distributed import World
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """The files of a set, for all ranks of a world."""
+
+    folder: Path
+    manifest: Manifest
+    world: World
+    choice: Choice
+    """The loader, and why it is that one."""
+    stream: StreamOptions | None
+    """None where splits are resident."""
+
+    def open(self, split: str) -> Split:
+        """Check a split and make it ready; all ranks together. Raises DataError."""
+        return open_split(self.folder, self.manifest, split, self.world, self.stream)
+
+    def training_data(self, *, unlabeled: bool) -> TrainingData:
+        """Open every split but the test split; without ``unlabeled`` not that one either. Raises DataError."""
+        return load_training_data(self.folder, self.manifest, self.world, unlabeled=unlabeled, stream=self.stream)

@@ -1,0 +1,162 @@
+"""A split that stays on the disk: every sample is read and decoded when a batch needs it."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_prep.errors import DataError
+from data_prep.manifest import Manifest
+from data_prep.pool import available_cpus
+from data_prep.stored import Store
+from data_prep.verified import Mode, check_files
+from pipeline.data.crop import center_windows
+from pipeline.data.decode import Decoder
+from pipeline.data.engines import ENGINES, Wanted
+from pipeline.data.lane import Lane
+from pipeline.data.prefetch import Pending, Prefetcher
+from pipeline.data.shuffle import Layout
+from pipeline.distributed import World
+from pipeline.task import view_side
+
+EVALUATED = 128
+"""Images in a batch of an evaluation."""
+EVALUATED_AHEAD = 2
+"""Such batches that are begun before they are asked for."""
+
+SlotCrop = Callable[[Tensor, Tensor], Tensor]
+"""From slots int64 [B] and sizes int64 [B, 2] to windows int64 [B, 4]: see :mod:`pipeline.data.crop`."""
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How splits are streamed."""
+
+    engine: str
+    """``webdataset`` or ``dali``: a name in ``ENGINES``."""
+    size: int | None = None
+    """``augment.size``."""
+    scale: float = 0.08
+    """``augment.scale``."""
+    workers: int | None = None
+    """Threads; None for this rank's share of the CPUs."""
+    verify: Mode = "once"
+    """When the sha256 of shards is checked."""
+
+    @property
+    def threads(self) -> int:
+        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return self.workers or max(1, available_cpus() // ranks_here)
+
+
+class Decoded(NamedTuple):
+    """Samples as they leave the decoder, on its device."""
+
+    views: list[Tensor]
+    """[B, C, H, W] for each crop."""
+    labels: Tensor
+    """int64 [B], -1 where unknown."""
+
+
+@dataclass(frozen=True)
+class StreamSplit:
+    """A split in its files. The sample of index n has the n-th smallest id, as in a resident split."""
+
+    name: str
+    """For errors: the folder and the split."""
+    store: Store
+    shards: tuple[int, ...]
+    """Samples in each shard."""
+    decoder: Decoder
+    lane: Lane
+    resized: bool
+    """Whether images are cut and resized; else crops are not asked."""
+    scale: float
+    """Least share of the area that a random resized crop keeps."""
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(torch.from_numpy(np.argsort(self.store.keys, kind="stable")), self.shards)
+
+    @property
+    def ids(self) -> Tensor:
+        """int64 [N], the samples' places in the source, ascending."""
+        return torch.from_numpy(np.sort(self.store.keys))
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def begin(
+        self, pool: ThreadPoolExecutor, samples: Tensor, slots: Tensor, crops: Sequence[SlotCrop]
+    ) -> Pending[Decoded]:
+        """Submit the decoding of ``samples`` int64 [B] for ``slots`` int64 [B], once for all ``crops``."""
+        shape, count, chunk = self.decoder.shape, len(samples), self.decoder.chunk
+        views = [self.lane.empty((count, *shape), self.decoder.dtype) for _ in crops]
+        labels = torch.empty(count, dtype=torch.int64)
+        places = self.layout.places[samples].tolist()
+
+        def decode(part: slice) -> None:
+            labels[part] = self._decode(places[part], slots[part], crops, [view[part] for view in views])
+
+        parts = (slice(first, first + chunk) for first in range(0, count, chunk))
+        return Pending(Decoded(views, labels), tuple(pool.submit(decode, part) for part in parts))
+
+    def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this rank's share: images [B, C, H, W] on its device, cut in the center if at all, and labels [B]."""
+        starts = range(world.rank * EVALUATED, len(self), world.size * EVALUATED)
+
+        def begin(pool: ThreadPoolExecutor, number: int) -> Pending[Decoded]:
+            samples = torch.arange(starts[number], min(starts[number] + EVALUATED, len(self)))
+            return self.begin(pool, samples, samples, [_centered])
+
+        ahead = Prefetcher(begin, self.decoder.callers, EVALUATED_AHEAD, len(starts))
+        try:
+            for number in range(len(starts)):
+                decoded = ahead.take(number)
+                images, labels = self.lane.deliver([*decoded.views, decoded.labels])
+                yield images, labels
+        finally:
+            ahead.close()
+
+    def _decode(self, places: list[int], slots: Tensor, crops: Sequence[SlotCrop], views: Sequence[Tensor]) -> Tensor:
+        samples = [self.store.read(place) for place in places]
+        try:
+            with self.lane.writing():
+                self.decoder(samples, [partial(crop, slots) for crop in crops], views)
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}; prepare the data set again") from None
+        return torch.tensor([sample.label for sample in samples])
+
+
+def open_stream(folder: Path, manifest: Manifest, split: str, world: World, options: StreamOptions) -> StreamSplit:
+    """Check and open a split; each rank checks its share of the shards.
+
+    Raises:
+        DataError: a file is missing, damaged or not the manifest's.
+        UsageError: the engine is not installed, or a size is asked of points.
+    """
+    shards = manifest.split(split)
+    world.together(lambda: check_files(folder, manifest, shards[world.rank :: world.size], options.verify))
+    engine = ENGINES[options.engine]
+    store = world.together(lambda: engine.open(folder, manifest, split))
+    decoder = engine.decoder(Wanted(manifest, options.size, world.device, options.threads))
+    return StreamSplit(
+        f"{folder}: {split} split",
+        store,
+        tuple(shard.samples for shard in shards),
+        decoder,
+        Lane(world.device, decoder.device),
+        resized=view_side(manifest, options.size) is not None,
+        scale=options.scale,
+    )
+
+
+def _centered(_: Tensor, sizes: Tensor) -> Tensor:
+    return center_windows(sizes)

@@ -1,0 +1,129 @@
+"""Batches of views from splits that stay on the disk, some steps ahead of training."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pipeline.data.batch import Batch
+from pipeline.data.counter import derive_key
+from pipeline.data.crop import random_windows
+from pipeline.data.loader import Share, Views, draw, make_batch
+from pipeline.data.order import Order
+from pipeline.data.prefetch import Pending, Prefetcher
+from pipeline.data.shuffle import sample_order
+from pipeline.data.stream import Decoded, StreamSplit
+from pipeline.distributed import World
+
+CPU = torch.device("cpu")
+AHEAD = 4
+"""Steps that are begun before they are asked for."""
+AHEAD_BYTES = 512 * 2**20
+"""Fewer steps, but at least one, where their images would need more than this."""
+
+
+class Part(NamedTuple):
+    """One side of a batch, labeled or unlabeled, on its way to the device."""
+
+    split: StreamSplit
+    slots: Tensor
+    purposes: Sequence[str]
+    decoded: Decoded
+
+    def share(self) -> Share:
+        """Bring it to the device; one view serves all purposes where images are not cut."""
+        *views, labels, slots = self.split.lane.deliver([*self.decoded.views, self.decoded.labels, self.slots])
+        images = dict(zip(self.purposes, views * len(self.purposes), strict=False))
+        return Share(slots, labels, images)
+
+
+class Side(NamedTuple):
+    """Labeled or unlabeled: where samples come from, how many are in a global batch, and what for."""
+
+    split: StreamSplit
+    order: Order
+    size: int
+    purposes: list[str]
+
+
+class StreamLoader:
+    """A :class:`pipeline.data.loader.Loader` of splits on the disk.
+
+    Threads read and decode the steps that follow the last one asked for. They keep no state: a batch is the same
+    whether it was begun ahead or not, by one thread or by many. Weak and strong view come from one decoded image.
+
+    Args:
+        labeled: the labeled split.
+        unlabeled: the unlabeled split, or None for a method that looks at none.
+        views: the augmentation.
+        world: whose share it is.
+        batch_size: labeled images in a global batch.
+        mu: unlabeled images for each labeled one.
+        seed: of order, crops and views.
+        block: shards that are shuffled together; 0 for all.
+    """
+
+    def __init__(
+        self,
+        labeled: StreamSplit,
+        unlabeled: StreamSplit | None,
+        views: Views,
+        world: World,
+        *,
+        batch_size: int,
+        mu: int,
+        seed: int,
+        block: int = 0,
+    ) -> None:
+        self.views, self.world, self.seed = views, world, seed
+        looked_at = {"weak": views.weak, "strong": views.strong}
+        wanted = [purpose for purpose, view in looked_at.items() if view is not None] or ["weak"]
+        self.sides = {"labeled": Side(labeled, self._order("labeled", labeled, block), batch_size, ["labeled"])}
+        if unlabeled is not None:
+            order = self._order("unlabeled", unlabeled, block)
+            self.sides["unlabeled"] = Side(unlabeled, order, batch_size * mu, wanted)
+        depth = max(1, min(AHEAD, AHEAD_BYTES // (self._bytes() or 1)))
+        self._ahead = Prefetcher(self._begin, labeled.decoder.callers, depth)
+
+    def batch(self, step: int) -> Batch:
+        parts = self._ahead.take(step)
+        shares = {name: part.share() for name, part in parts.items()}
+        return make_batch(self.views, self.seed, step, shares["labeled"], shares.get("unlabeled"))
+
+    def sample_ids(self, step: int) -> dict[str, list[int]]:
+        return {
+            name: side.split.ids[draw(side.order, self.world, step, side.size)[1]].tolist()
+            for name, side in self.sides.items()
+        }
+
+    def close(self) -> None:
+        self._ahead.close()
+
+    def _order(self, purpose: str, split: StreamSplit, block: int) -> Order:
+        return sample_order(self.seed, purpose, len(split), CPU, split.layout, block)
+
+    def _bytes(self) -> int:
+        """Of this rank's decoded images of one step."""
+        return sum(
+            side.size // self.world.size * len(side.purposes) * prod(side.split.decoder.shape)
+            for side in self.sides.values()
+        )
+
+    def _begin(self, pool: ThreadPoolExecutor, step: int) -> Pending[Mapping[str, Part]]:
+        begun = {name: self._begin_side(pool, step, side) for name, side in self.sides.items()}
+        parts = {name: pending.value for name, pending in begun.items()}
+        return Pending(parts, tuple(job for pending in begun.values() for job in pending.jobs))
+
+    def _begin_side(self, pool: ThreadPoolExecutor, step: int, side: Side) -> Pending[Part]:
+        split, purposes = side.split, side.purposes
+        slots, samples = draw(side.order, self.world, step, side.size)
+        crops = [
+            partial(random_windows, derive_key(self.seed, step, f"{purpose} crop"), scale=(split.scale, 1.0))
+            for purpose in (purposes if split.resized else purposes[:1])
+        ]
+        pending = split.begin(pool, samples, slots, crops)
+        return Pending(Part(split, slots, purposes, pending.value), pending.jobs)

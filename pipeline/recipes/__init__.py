@@ -46,7 +46,7 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def find_recipe(dataset: object, method: object) -> str:
-    """Return the name of the built-in recipe for a data set and a method; any of the data set's will serve."""
+    """Return the name of the built-in recipe for a data set and a method, or else of the data set's for SMPL, or any."""
     if dataset is None:
         dataset = parse_yaml(built_in()[DEFAULT], DEFAULT)["dataset"]
     if not isinstance(dataset, str):
@@ -56,8 +56,8 @@ def find_recipe(dataset: object, method: object) -> str:
     if not candidates:
         datasets = sorted({tree["dataset"] for tree in trees.values()})
         raise UsageError(f"no recipe for data set {dataset!r}: {nearest(dataset, datasets)}; or give --recipe FILE")
-    fitting = [name for name in candidates if trees[name]["method"] == (method or "smpl")]
-    return (fitting or candidates)[0]
+    of_method = {trees[name]["method"]: name for name in reversed(candidates)}
+    return of_method.get(method) or of_method.get("smpl") or candidates[0]
 
 
 def parse_yaml(text: str, name: str) -> dict[str, Any]:

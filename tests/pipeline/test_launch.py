@@ -1,12 +1,9 @@
 """Two real processes, really stopped and really killed: the run that follows is the run that was never disturbed."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.engine.launch import first_cause
+from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
 
 STEPS = 160
 ARGUMENTS = ["--steps", str(STEPS), "--batch-size", "8", "--mu", "3", "--set", "log_every=1"]
@@ -29,18 +27,9 @@ def command(out: str) -> list[str]:
     return [sys.executable, "-m", "pipeline.train", "--nproc", "2", "--out", out, *ARGUMENTS]
 
 
-def environment(home: Path) -> dict[str, str]:
-    return os.environ | {"SMPL_DATA": str(home / "data"), "PYTHONPATH": str(Path(__file__).parents[2])}
-
-
 def start(home: Path, out: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     return subprocess.Popen(command(out), cwd=home, env=environment(home), stdout=pipe, stderr=pipe, text=True)
-
-
-def run(home: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    settings = {"cwd": home, "env": environment(home), "capture_output": True, "text": True, "timeout": 120}
-    return subprocess.run(arguments, check=False, **settings)
 
 
 def finish(home: Path, out: str) -> subprocess.CompletedProcess[str]:
@@ -54,41 +43,9 @@ def undisturbed(home: Path) -> dict[str, torch.Tensor]:
     return load_file(home / "undisturbed" / "model.safetensors")
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
-
-
-def steps_logged(home: Path, out: str) -> int:
-    path = home / out / "metrics.jsonl"
-    return path.read_text().count('"group": "train"') if path.exists() else 0
-
-
-def rank_process(launcher: int, rank: int) -> int:
-    """Return the process id of a rank that ``launcher`` started."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except (OSError, IndexError):
-            continue
-        if parent == launcher and f"RANK={rank}".encode() in variables:
-            return int(folder.name)
-    raise LookupError(rank)
-
-
 def test_the_first_cause_explains_the_other_exit_codes() -> None:
     for codes, cause in {(1, -9): -9, (-15, -9): -9, (3, -15): 3, (-15, 3): 3, (2, 1): 2, (-15,): -15}.items():
         assert first_cause(list(codes)) == cause
-
-
-def assert_same_model(home: Path, out: str, expected: dict[str, torch.Tensor]) -> None:
-    found = load_file(home / out / "model.safetensors")
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert json.loads((home / out / "summary.json").read_text())["processes"] == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,70 @@
+"""From a folder of images to a trained model in one command, on two real processes; a killed one changes no bit."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data_prep.convert import convert
+from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
+from tests.pipeline.streams import encode, smooth
+
+STEPS = 30
+ARGUMENTS = ["--dataset", "folder", "--source", "images", "--method", "uda", "--steps", str(STEPS), "--batch-size", "4"]
+SETTINGS = {
+    **{"mu": 3, "log_every": 1, "save_every": 4, "eval_every": 10, "model.name": "small_conv", "model.width": 4},
+    **{"augment.size": 24, "augment.cutout": 8, "loader.block": 1, "data.test": "20%", "optimizer.warmup": 0},
+}
+ARGUMENTS += [f"--set={key}={value}" for key, value in SETTINGS.items()]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 22 photographs, each of a size of its own."""
+    folder = tmp_path_factory.mktemp("home")
+    for number in range(66):
+        path = folder / "images" / "abc"[number % 3] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(smooth(32 + number % 5, 30 + number % 7, number)))
+    return folder
+
+
+def command(out: str, loader: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline.train", "--nproc", "2", "--out", out, "--loader", loader, *ARGUMENTS]
+
+
+@pytest.mark.parametrize("loader", ["webdataset", "dali"])
+def test_a_killed_rank_changes_no_bit_of_a_stream(home: Path, loader: str) -> None:
+    done = run(home, command(loader, loader))
+    assert done.returncode == 0, done.stderr
+    expected: dict[str, torch.Tensor] = load_file(home / loader / "model.safetensors")
+    out, pipe = f"{loader}-killed", subprocess.PIPE
+    words, variables = command(out, loader), environment(home)
+    process = subprocess.Popen(words, cwd=home, env=variables, stdout=pipe, stderr=pipe, text=True)
+    wait_for(lambda: steps_logged(home, out) > 5)
+    os.kill(rank_process(process.pid, 1), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "killed by signal 9; going on from the last checkpoint" in errors
+    assert_same_model(home, out, expected)
+
+
+def test_records_train_what_tars_train(home: Path) -> None:
+    done = run(home, command("tars", "dali"))
+    assert done.returncode == 0, done.stderr
+    convert(home / "data" / "folder-10pct-seed0", progress=False)
+    done = run(home, command("records", "dali"))
+    assert done.returncode == 0, done.stderr
+    assert_same_model(home, "records", load_file(home / "tars" / "model.safetensors"))
+
+
+def test_a_resident_loader_is_refused_in_one_line(home: Path) -> None:
+    done = run(home, command("resident", "resident"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "folder cannot be resident" in done.stderr

@@ -11,6 +11,9 @@ import numpy as np
 from data_prep.images import Shape, Values
 from data_prep.split import Labels
 
+_LEVELS = np.arange(256)
+_SQUARES = _LEVELS**2
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -34,8 +37,7 @@ class Sums:
     @classmethod
     def of_levels(cls, levels: Labels) -> Self:
         """Add up an image of whole values by its histogram, int [C, 256]."""
-        level = np.arange(256)
-        total, squares = levels @ level, levels @ level**2
+        total, squares = levels @ _LEVELS, levels @ _SQUARES
         return cls(int(levels[0].sum()), tuple(map(Fraction, total.tolist())), tuple(map(Fraction, squares.tolist())))
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

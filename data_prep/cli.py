@@ -89,7 +89,6 @@ def prepare(checksum: str, on_error: str, formats: tuple[str, ...], **options: A
 
 
 def _prepare(request: "Request") -> None:
-    from data_prep.finish import REPORT, count_skipped  # noqa: PLC0415
     from data_prep.prepare import prepare as run  # noqa: PLC0415
 
     if request.image_format == "jpeg":
@@ -98,8 +97,14 @@ def _prepare(request: "Request") -> None:
     manifest = run(request)
     rate = sum(map(manifest.samples, SPLITS)) / (time.perf_counter() - started)
     click.echo(f"prepared {request.folder}: {_summary(manifest)}, {rate:.0f} images/s")
-    if skipped := count_skipped(request.folder):
-        click.echo(f"left out {skipped} images that could not be had: {request.folder / REPORT} names each", err=True)
+    _tell_skipped(request.folder)
+
+
+def _tell_skipped(folder: Path) -> None:
+    from data_prep.finish import REPORT, count_skipped  # noqa: PLC0415
+
+    if skipped := count_skipped(folder):
+        click.echo(f"left out {skipped} images that could not be had: {folder / REPORT} names each", err=True)
 
 
 def _prepare_share(request: "Request") -> None:
@@ -124,6 +129,7 @@ def finish(folder: Path) -> None:
     from data_prep.finish import finish as run  # noqa: PLC0415
 
     click.echo(f"finished {folder}: {_summary(run(folder))}")
+    _tell_skipped(folder)
 
 
 @main.command()

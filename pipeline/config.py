@@ -129,14 +129,15 @@ class Config(Options):
 
 MAY_CHANGE = frozenset(
     {
-        *("steps", "accumulate", "eval_every", "save_every", "log_every"),
+        *("steps", "accumulate", "precision", "eval_every", "save_every", "log_every"),
         *("loader.name", "loader.workers", "loader.verify"),
         *("finetune.lr", "finetune.steps"),
     }
 )
 """Keys that a resumed run may have otherwise than the run it continues; the finetune ones speak of another run.
 
-Loaders give the same samples; of JPEGs two decoders make pixels that differ by rounding.
+A checkpoint knows the precision it was made in, which ``auto`` does not. Loaders give the same samples; of JPEGs two
+decoders make pixels that differ by rounding.
 """
 
 

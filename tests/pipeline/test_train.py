@@ -330,3 +330,13 @@ def test_the_table_names_ensembles_and_keeps_its_columns_whatever_the_names() ->
     titles = ["last, averaged, ensemble", *names[2:4], "last, raw, ensemble", names[4]]
     assert [line[:-18].rstrip() for line in lines] == ["weights", *titles]
     assert {len(line) for line in lines} == {len(lines[0])}
+
+
+def test_a_run_of_automatic_precision_goes_on_in_the_precision_it_had() -> None:
+    assert run(*SHORT, "--out", "run").exit_code == 0
+    had = json.loads(Path("run/summary.json").read_text())["precision"]
+    other = {"fp32": "bf16", "bf16": "fp32"}[had]
+    refused = run(*SHORT, "--out", "run", "--steps", "9", "--precision", other)
+    assert refused.exit_code == 2
+    assert f"add --precision {had}" in refused.stderr
+    assert run(*SHORT, "--out", "run", "--steps", "9", "--precision", had).exit_code == 0

@@ -1,0 +1,91 @@
+"""What a bad image does to a prepared set: it ends the preparation, or is left out and named."""
+
+import csv
+
+import pytest
+from click.testing import CliRunner
+
+from data_prep.cli import main
+from data_prep.errors import DataError
+from data_prep.finish import finish
+from data_prep.ledger import Share
+from data_prep.manifest import load_manifest
+from data_prep.prepare import Request, prepare, prepare_share
+from data_prep.verify import find_damage
+from tests.data_prep.fixtures import contents
+from tests.data_prep.trees import names_of, write
+
+BROKEN = ("cat/004.jpg", "cat/011.jpg", "dog/007.jpg")
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = write(tmp_path / "source", names_of("cat", "dog", count=20))
+    for name in BROKEN:
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:200])
+    return folder
+
+
+def request(source, out, **options):
+    options = {"labels": "25%", "val": "10%", "shard_size": 4} | options
+    return Request("folder", source=source, out=out, **options)
+
+
+def test_the_first_bad_image_is_named_and_nothing_looks_finished(source, tmp_path):
+    result = CliRunner().invoke(main, ["prepare", "folder", f"--source={source}", f"--out={tmp_path / 'set'}"])
+    assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
+    assert any(name in result.stderr for name in BROKEN)
+    assert "--on-error skip" in result.stderr
+    assert not (tmp_path / "set" / "manifest.json").exists()
+
+
+def test_left_out_images_are_named_and_the_totals_are_those_of_the_rest(source, tmp_path):
+    manifest = prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    with (tmp_path / "set" / "rejected.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["file"] for row in rows} == set(BROKEN)
+    assert {row["class"] for row in rows} == {"cat", "dog"}
+    assert all(row["reason"] for row in rows)
+    for place, name in enumerate(manifest.classes):
+        left_out = sum(row["class"] == name and row["split"] != "labeled" for row in rows)
+        kept = sum(manifest.counts[split][place] for split in ("unlabeled", "val", "test"))
+        assert kept + left_out == 20
+    assert find_damage(tmp_path / "set") == []
+
+
+def test_a_preparation_that_failed_goes_on_with_skip(source, tmp_path):
+    with pytest.raises(DataError):
+        prepare(request(source, tmp_path / "failed"), progress=False)
+    prepare(request(source, tmp_path / "failed", skip=True), progress=False)
+    prepare(request(source, tmp_path / "whole", skip=True), progress=False)
+    assert contents(tmp_path / "failed") == contents(tmp_path / "whole")
+
+
+def test_shares_leave_out_what_one_process_does(source, tmp_path):
+    prepare(request(source, tmp_path / "whole", skip=True), progress=False)
+    for index in range(3):
+        prepare_share(request(source, tmp_path / "shares", skip=True, share=Share(index, 3)), progress=False)
+    result = CliRunner().invoke(main, ["finish", str(tmp_path / "shares")])
+    assert result.exit_code == 0
+    assert "left out" in result.stderr
+    assert finish(tmp_path / "shares") == load_manifest(tmp_path / "whole")
+    assert contents(tmp_path / "shares") == contents(tmp_path / "whole")
+
+
+def test_a_class_that_loses_every_labeled_image_is_an_error(source, tmp_path):
+    for path in (source / "cat").iterdir():
+        path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DataError, match="every labeled image of class 'cat' was skipped"):
+        prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    assert not (tmp_path / "set" / "manifest.json").exists()
+
+
+def test_another_folder_under_the_same_name_is_refused(source, tmp_path):
+    other = write(tmp_path / "other", names_of("cat", "dog", count=20), start=100)
+    prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    result = CliRunner().invoke(
+        main, ["prepare", "folder", f"--source={other}", f"--out={tmp_path / 'set'}", "--labels=25%", "--shard-size=4"]
+    )
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "was prepared from" in result.stderr

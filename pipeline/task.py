@@ -16,7 +16,7 @@ class Task:
     shape: tuple[int, int, int]
     """(C, H, W)."""
     mean: tuple[float, ...]
-    """Per channel, on the 0..255 scale, over all training images."""
+    """Per channel over all training images, in their own units: 0..255 of pictures."""
     std: tuple[float, ...]
     classes: int
 

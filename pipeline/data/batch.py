@@ -9,7 +9,7 @@ from torch import Tensor
 class Batch:
     """A batch, or a micro-batch: an equal slice of it.
 
-    B labeled and U = mu * B unlabeled images, each uint8 [*, C, H, W] on the 0..255 scale. A method that does not
+    B labeled and U = mu * B unlabeled images, each [*, C, H, W]: pictures uint8, points float32. A method that does not
     ask for a view finds it empty.
     """
 

@@ -12,7 +12,7 @@ from pipeline.methods.phase import Gradient, Phases
 
 
 class Model(Protocol):
-    """A network as methods see it: images [N, C, H, W] on the 0..255 scale to logits [N, classes], at least float32."""
+    """A network as methods see it: images [N, C, H, W] as stored to logits [N, classes], at least float32."""
 
     def __call__(self, images: Tensor) -> Tensor: ...
 

@@ -22,9 +22,9 @@ from pipeline.task import Task
 def load_model(path: Path) -> nn.Module:
     """Return the model of a run's ``model.safetensors``: on the CPU, float32, in evaluation mode.
 
-    It takes images [B, C, H, W] of 0..255, uint8 or floating, of the size and channels that it was trained on, and
-    gives logits [B, classes]; they are normalized inside. A run that evaluates one network gives that network, one that
-    evaluates several an :class:`Ensemble` of them, by name, whose logits are the members' mean.
+    It takes images [B, C, H, W] (pictures of 0..255, uint8 or floating) of the size and channels that it was trained
+    on, and gives logits [B, classes]; they are normalized inside. A run that evaluates one network gives that network,
+    one that evaluates several an :class:`Ensemble` of them, by name, whose logits are the members' mean.
 
     Raises:
         DataError: there is no such file, it is damaged, or it was not exported by ``smpl-train``.
@@ -86,7 +86,7 @@ def read_export(path: Path) -> Export:
 
 
 def assemble(kind: Any, options: BaseModel, task: Task) -> nn.Module:
-    """Return a network of images of 0..255, as it is trained and exported: normalization, then the model."""
+    """Return a network of images as they are stored, as it is trained and exported: normalization, then the model."""
     return nn.Sequential(Normalize(task.mean, task.std), kind(options, task))
 
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """Map images of 0..255 (uint8 or floating, [B, C, H, W]) to zero mean and unit deviation per channel.
+    """Map images [B, C, H, W] as they are stored (pictures: 0..255, uint8 or floating) to zero mean and unit deviation per channel.
 
     Args:
-        mean: per channel, on the 0..255 scale.
+        mean: per channel, in the units of the images.
         std: likewise.
     """
 

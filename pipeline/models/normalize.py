@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """Map images [B, C, H, W] as they are stored (pictures: 0..255, uint8 or floating) to zero mean and unit deviation per channel.
+    """Map images [B, C, H, W] as they are stored to zero mean and unit deviation per channel; pictures are 0..255.
 
     Args:
         mean: per channel, in the units of the images.

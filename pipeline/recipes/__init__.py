@@ -46,7 +46,7 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def find_recipe(dataset: object, method: object) -> str:
-    """Return the name of the built-in recipe for a data set and a method, or else of the data set's for SMPL, or any."""
+    """Return the name of the built-in recipe for a data set and a method, or else of its recipe for SMPL, or any."""
     if dataset is None:
         dataset = parse_yaml(built_in()[DEFAULT], DEFAULT)["dataset"]
     if not isinstance(dataset, str):

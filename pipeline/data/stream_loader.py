@@ -90,7 +90,7 @@ class StreamLoader:
         self._ahead = Prefetcher(self._begin, labeled.decoder.callers, depth)
 
     def batch(self, step: int) -> Batch:
-        parts = self._ahead.take(step)
+        parts = self.world.together(lambda: self._ahead.take(step))
         shares = {name: part.share() for name, part in parts.items()}
         return make_batch(self.views, self.seed, step, shares["labeled"], shares.get("unlabeled"))
 

@@ -1,0 +1,233 @@
+"""A stream gives what a resident split gives: the same samples, bit for bit where images are not cut, at any step."""
+
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_prep.errors import DataError
+from data_prep.manifest import Manifest
+from data_prep.prepare import Request, prepare
+from data_prep.stored import Stored
+from pipeline.data.counter import permutation
+from pipeline.data.prefetch import Pending, Prefetcher
+from pipeline.data.resident import load_split
+from pipeline.data.shuffle import BlockOrder, Layout
+from pipeline.data.stream import StreamOptions, open_stream
+from pipeline.data.stream_loader import StreamLoader
+from tests.pipeline.conftest import ALONE, CPU
+from tests.pipeline.streams import (
+    ENGINES,
+    MemoryStore,
+    photographs,
+    ranks,
+    same,
+    stored_loader,
+    stored_splits,
+    together,
+    varied_loader,
+    varied_split,
+)
+
+SETS = {"digits": ENGINES, "moons": ("webdataset",)}
+CASES = [(name, engine) for name, engines in SETS.items() for engine in engines]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Manifest]]:
+    folders = {name: tmp_path_factory.mktemp(name) / "set" for name in SETS}
+    return {name: (folder, prepare(Request(name, out=folder), progress=False)) for name, folder in folders.items()}
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("data")]
+
+
+@pytest.mark.parametrize("block", [0, 2])
+@pytest.mark.parametrize(("name", "engine"), CASES)
+def test_a_streamed_batch_is_the_resident_batch(
+    prepared: dict[str, tuple[Path, Manifest]], name: str, engine: str, block: int
+) -> None:
+    stream, resident = (stored_loader(*prepared[name], kind, block=block) for kind in (engine, None))
+    for step in (0, 1, 2, 3, 90, 4):
+        assert same(stream.batch(step), resident.batch(step))
+        assert stream.sample_ids(step) == resident.sample_ids(step)
+    stream.close()
+
+
+@pytest.mark.parametrize(("name", "engine"), CASES)
+def test_an_evaluation_sees_the_same_images(prepared: dict[str, tuple[Path, Manifest]], name: str, engine: str) -> None:
+    folder, manifest = prepared[name]
+    streamed = open_stream(folder, manifest, "test", ALONE, StreamOptions(engine))
+    resident = load_split(folder, manifest, "test", ALONE)
+    found = [list(streamed.batches(world)) for world in ranks(3)]
+    images, labels = ([pair[part] for share in found for pair in share] for part in (0, 1))
+    order = [index for rank in range(3) for index in range(len(resident)) if index // 128 % 3 == rank]
+    assert torch.equal(torch.cat(images), resident.images[order])
+    assert torch.equal(torch.cat(labels), resident.labels[order])
+    assert torch.equal(streamed.ids, resident.ids)
+    assert not threads()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_run_that_starts_anywhere_sees_what_an_undisturbed_one_sees(engine: str, block: int) -> None:
+    undisturbed = varied_loader(engine, block=block)
+    batches = [undisturbed.batch(step) for step in range(6)]
+    resumed = varied_loader(engine, block=block)
+    assert all(same(batches[step], resumed.batch(step)) for step in (3, 4, 5, 1, 0))
+    undisturbed.close()
+    resumed.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_do_not_change_a_bit(engine: str) -> None:
+    one, four = (varied_loader(engine, workers=workers) for workers in (1, 4))
+    assert all(same(one.batch(step), four.batch(step)) for step in range(4))
+    one.close()
+    four.close()
+
+
+def test_both_engines_cut_the_same_windows() -> None:
+    ours, dali = (varied_loader(engine) for engine in ENGINES)
+    for left, right in zip(ours.batch(2).tensors()[:3:2], dali.batch(2).tensors()[:3:2], strict=True):
+        assert (left.float() - right.float()).abs().mean() < 2
+    ours.close()
+    dali.close()
+
+
+@pytest.mark.parametrize("block", [0, 1, 2])
+@pytest.mark.parametrize("engine", [None, *ENGINES])
+def test_an_epoch_has_every_sample_once(
+    prepared: dict[str, tuple[Path, Manifest]], engine: str | None, block: int
+) -> None:
+    loader = stored_loader(*prepared["digits"], engine, block=block, batch_size=7, mu=9)
+    ids = [each for step in range(70) for each in loader.sample_ids(step)["unlabeled"]]
+    size = len(stored_splits(*prepared["digits"], None)[1])
+    epochs = [ids[first : first + size] for first in range(0, 3 * size, size)]
+    assert len(epochs[2]) == size
+    assert all(len(set(epoch)) == size for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_block_needs_few_shards_at_a_time() -> None:
+    shards = (5, 9, 1, 7, 8, 2)
+    layout = Layout(permutation(1, 32), shards)
+    owner = torch.repeat_interleave(torch.arange(6), torch.tensor(shards))[layout.places]
+    orders = [owner[BlockOrder(3, "unlabeled", layout, 2, CPU).at(32 * epoch, 32)].tolist() for epoch in range(2)]
+    for order in orders:
+        runs, seen = [], 0
+        while seen < 32:  # a block ends where its two shards are used up
+            pair = list(dict.fromkeys(order[seen:]))[:2]
+            runs.append(pair)
+            seen += sum(shards[shard] for shard in pair)
+        assert sorted(shard for pair in runs for shard in pair) == list(range(6))
+        starts = [sum(shards[shard] for pair in runs[:n] for shard in pair) for n in range(4)]
+        assert all(set(order[a:b]) == set(pair) for (a, b), pair in zip(pairwise(starts), runs, strict=True))
+    assert orders[0] != orders[1]
+
+
+def test_weak_and_strong_are_cut_otherwise_and_belong_to_the_same_image() -> None:
+    loader = varied_loader()
+    parts = loader._ahead.take(0)
+    weak, strong = parts["unlabeled"].decoded.views
+    assert (weak != strong).flatten(1).any(1).all()
+    assert len(parts["labeled"].decoded.views) == 1
+    loader.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_broken_image_is_named_and_the_threads_end(engine: str) -> None:
+    samples = photographs(12)
+    samples[4] = Stored(samples[4].key, "jpg", samples[4].image[:150], 0)
+    split = varied_split(samples, engine)
+    loader = StreamLoader(split, None, varied_loader().views, ALONE, batch_size=12, mu=1, seed=0)
+    with pytest.raises(DataError, match=rf"^folder: sample {samples[4].key:08d}: .*; prepare the data set again$"):
+        loader.batch(0)
+    assert not threads()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_broken_image_concerns_only_the_rank_that_reads_it(engine: str) -> None:
+    samples = photographs(8)
+    broken = Stored(samples[4].key, "jpg", b"", 0)
+    split = varied_split([broken if sample.key == broken.key else sample for sample in samples], engine)
+    views, failed = varied_loader().views, []
+    for world in ranks(4):
+        loader = StreamLoader(split, None, views, world, batch_size=8, mu=1, seed=0)
+        try:
+            loader.batch(0)
+        except DataError:
+            failed.append(loader.sample_ids(0)["labeled"])
+        loader.close()
+    assert len(failed) == 1
+    assert broken.key in failed[0]
+
+
+def test_closing_amid_work_ends_the_threads_and_a_later_batch_begins_them_anew() -> None:
+    loader = varied_loader(batch_size=64)
+    first = loader.batch(0)
+    assert threads()
+    loader.close()
+    assert not threads()
+    assert same(loader.batch(0), first)
+    loader.close()
+
+
+def test_an_evaluation_that_is_left_early_ends_its_threads() -> None:
+    batches = varied_split(photographs(200)).batches(ALONE)
+    next(batches)
+    batches.close()
+    assert not threads()
+
+
+class Failing(MemoryStore):
+    def read(self, index: int) -> Stored:
+        raise DataError("shard is gone")
+
+
+def test_a_fault_in_the_store_comes_to_the_caller_as_it_is() -> None:
+    split = varied_split(photographs(6))
+    object.__setattr__(split, "store", Failing(split.store.samples))
+    with pytest.raises(DataError, match=r"^shard is gone$"):
+        next(split.batches(ALONE))
+    assert not threads()
+
+
+def test_what_is_begun_ahead_is_bounded_and_not_begun_twice() -> None:
+    begun: list[int] = []
+
+    def begin(pool: ThreadPoolExecutor, number: int) -> Pending[int]:
+        begun.append(number)
+        return Pending(number, (pool.submit(time.sleep, 0),))
+
+    ahead = Prefetcher(begin, workers=2, depth=2, stop=6)
+    assert [ahead.take(number) for number in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
+    assert begun == [0, 1, 2, 3, 4, 5]
+    assert ahead.take(9) == 9
+    assert begun[6:] == [9]
+    ahead.close()
+
+
+def test_ranks_see_parts_of_one_batch_from_uneven_shards() -> None:
+    whole = varied_loader()
+    for size in (2, 4, 8):
+        loaders = [varied_loader(world=world) for world in ranks(size)]
+        for step in range(3):
+            parts = together([loader.batch(step) for loader in loaders])
+            assert all(map(torch.equal, parts, whole.batch(step).tensors()))
+        for loader in [*loaders, whole]:
+            loader.close()
+
+
+def test_a_process_that_is_interrupted_before_it_closes_ends_all_the_same() -> None:
+    code = (
+        "from tests.pipeline.streams import varied_loader as make; make(batch_size=256).batch(0); raise SystemExit(7)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 7

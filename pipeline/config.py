@@ -114,6 +114,10 @@ class Config(Options):
         options = {name: value for name, value in self.model.items() if name != "name"}
         return MODELS.load(self.model["name"]).Options(**options | own)
 
+    def without_weights(self) -> Self:
+        """Return the configuration of networks whose weights, of a file or a hub, come from elsewhere by now."""
+        return self.model_copy(update={"model": self.model | dict.fromkeys(self.model.keys() & {"weights"})})
+
     def tree(self) -> dict[str, Any]:
         """Return the resolved configuration as the nested mapping that a recipe would be."""
         tree = self.model_dump(mode="json", exclude={"sections"}, exclude_defaults=False)

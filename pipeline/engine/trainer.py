@@ -53,13 +53,14 @@ class Trainer:
     def __init__(self, config: Config, data: TrainingData, world: World, out: Path) -> None:
         self.config, self.data, self.world, self.out = config, data, world, out
         self.precision = choose_precision(config.precision, world.device)
-        self.networks = build_networks(config, data, world, self.precision)
+        self.checkpoints = CheckpointFolder(out / "checkpoints")
+        begun = bool(self.checkpoints.steps())
+        self.networks = build_networks(config.without_weights() if begun else config, data, world, self.precision)
         self.method = build_method(config, self.networks)
         self.loader = build_loader(config, data, world)
         self.runner = StepRunner(self.networks, world, self.precision, config.seed)
         self.evaluated = {name: self.networks[name] for name in self.method.evaluated}
         self.averages = {name: Average(network.module, config.ema) for name, network in self.evaluated.items()}
-        self.checkpoints = CheckpointFolder(out / "checkpoints")
         self.step = 0
         self.best = {}
         self.meter = Meter()

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 from click.testing import CliRunner, Result
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -340,3 +342,17 @@ def test_a_run_of_automatic_precision_goes_on_in_the_precision_it_had() -> None:
     assert refused.exit_code == 2
     assert f"add --precision {had}" in refused.stderr
     assert run(*SHORT, "--out", "run", "--steps", "9", "--precision", had).exit_code == 0
+
+
+def test_a_run_whose_file_of_weights_is_gone_goes_on_and_is_tested() -> None:
+    torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), "weights.pt")
+    backbone = {"name": "torchvision", "architecture": "shufflenet_v2_x0_5", "weights": "weights.pt"}
+    Path("mine.yaml").write_text(json.dumps({"dataset": "digits", "method": "supervised", "model": backbone}))
+    arguments = ["--recipe", "mine.yaml", *SHORT, "--set", "augment.pad=2", "--set", "augment.cutout=4"]
+    assert run(*arguments, "--out", "run").exit_code == 0
+    Path("weights.pt").unlink()
+    assert run(*arguments, "--out", "run", "--steps", "5").exit_code == 0
+    assert run("--test-only", "--out", "run").exit_code == 0
+    anew = run(*arguments, "--out", "another")
+    assert anew.exit_code in {2, 3}
+    assert "weights.pt" in anew.stderr

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data_prep.command import CommandGroup, Formats, LabelNumbers, ShardRange
-from data_prep.errors import DataError
+from data_prep.command import CommandGroup, Formats, LabelNumbers, LocalFolder, ShardRange
+from data_prep.errors import DataError, UsageError
 from data_prep.images import CODECS
 from data_prep.ledger import WHOLE
 from data_prep.manifest import SPLITS, Manifest, load_manifest
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from data_prep.request import Request
 
 PATH = click.Path(path_type=Path)
-FOLDER = click.argument("folder", metavar="DIR", type=PATH)
+FOLDER = click.argument("folder", metavar="DIR", type=LocalFolder())
 WORKERS = click.option("--workers", type=int, help="Processes; as many as CPUs if left out. Never changes the result.")
 ON_ERROR = click.Choice(["fail", "skip"])
 
@@ -80,6 +80,8 @@ def prepare(checksum: str, on_error: str, formats: tuple[str, ...], **options: A
     if manifest := completed(request):
         click.echo(f"{request.folder} is complete: {_summary(manifest)}")
     elif request.share.count > 1:
+        if formats[1:]:
+            raise UsageError(f"--format {','.join(formats)}: shares are tars; after `finish`, smpl-data convert")
         _prepare_share(request)
         return
     else:

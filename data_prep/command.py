@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -52,6 +53,18 @@ class LabelNumbers(click.ParamType[int | str]):
             return read_labels(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class LocalFolder(click.ParamType[Path]):
+    """The type of a prepared set's folder, which is on this machine."""
+
+    name = "DIR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Read the path. Raises click's BadParameter."""
+        if "://" in str(value):
+            self.fail(f"{value} is a URL, which smpl-train --data-dir opens; name a folder here", param, ctx)
+        return Path(value)
 
 
 class Formats(click.ParamType[tuple[str, ...]]):

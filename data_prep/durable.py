@@ -80,28 +80,28 @@ def fsync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
     """Hold the lock file ``path``, which is freed when its holder dies; a second caller waits. Raises DataError.
 
-    Without ``wait`` the second caller gets a UsageError.
+    Without ``wait`` the second caller gets a UsageError. ``shared`` holders keep out only those who are not.
     """
-    descriptor = _acquire(path, wait)
+    descriptor = _acquire(path, (0 if wait else fcntl.LOCK_NB) | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX))
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
+        if not shared:  # others may hold it as well
+            _remove(path)
         os.close(descriptor)
 
 
-def _acquire(path: Path, wait: bool) -> int:
+def _acquire(path: Path, way: int) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise cannot_write(path, error) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, way)
             # The holder before us removed the file on release: then we hold a lock nobody else can see.
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:

@@ -2,14 +2,18 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from data_prep.durable import locked, write_durably
 from data_prep.errors import DataError, UsageError
 from data_prep.ledger import Ledger
-from data_prep.manifest import MANIFEST, Manifest, load_manifest, save_manifest
+from data_prep.manifest import MANIFEST, Manifest, Shard, load_manifest, save_manifest
 from data_prep.plan import Identity
+from data_prep.pool import available_cpus
 from data_prep.receipt import Receipt, Skipped
 from data_prep.verified import check_shard
 
@@ -23,7 +27,7 @@ def finish(folder: Path) -> Manifest:
     Raises UsageError if a share is missing or of another preparation, DataError if a shard is damaged.
     """
     if (folder / MANIFEST).exists():
-        return load_manifest(folder)
+        return _already(folder)
     if not folder.is_dir():
         raise UsageError(
             f"{folder} does not exist; prepare shares into it first: smpl-data prepare ... --shard-range I/N"
@@ -31,9 +35,9 @@ def finish(folder: Path) -> Manifest:
     with locked(folder / LOCK):
         ledgers = Ledger.all_in(folder)
         identity, receipts = _collect(folder, ledgers)
-        for receipt in receipts.values():
-            if receipt.shard:
-                check_shard(folder, receipt.shard)
+        shards = [receipt.shard for receipt in receipts.values() if receipt.shard]
+        with ThreadPoolExecutor(available_cpus()) as pool:
+            list(pool.map(partial(check_shard, folder), shards))
         manifest = write_manifest(folder, identity, receipts)
         for ledger in ledgers:
             ledger.close()
@@ -44,11 +48,44 @@ def write_manifest(folder: Path, identity: Identity, receipts: Mapping[str, Rece
     """Write ``manifest.json``, and before it the report of what was skipped, and return the manifest."""
     ordered = [receipts[piece] for piece in identity.pieces]
     skipped = [one for receipt in ordered for one in receipt.skipped]
+    (folder / REPORT).unlink(missing_ok=True)
     if skipped:
         write_durably(folder / REPORT, _report(identity, skipped))
     manifest = identity.describe(ordered)
     save_manifest(manifest, folder)
     return manifest
+
+
+def confirmed(folder: Path, shards: Sequence[Shard]) -> set[str]:
+    """The names of the shards that are there with the sha256 they should have."""
+
+    def is_whole(shard: Shard) -> bool:
+        with suppress(DataError):
+            check_shard(folder, shard)
+            return True
+        return False
+
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        return {shard.name for shard, whole in zip(shards, pool.map(is_whole, shards), strict=True) if whole}
+
+
+def stands(folder: Path, shard: Shard) -> bool:
+    """Whether a shard and its index are there, by their sizes."""
+    return size_of(folder / shard.name) == shard.bytes and size_of(folder / shard.index_name) > 0
+
+
+def _already(folder: Path) -> Manifest:
+    manifest = load_manifest(folder)
+    if lost := [shard.name for shard in manifest.shards if not stands(folder, shard)]:
+        raise DataError(f"{folder} has lost {', '.join(lost[:3])}; the command that prepared it mends it")
+    return manifest
+
+
+def size_of(path: Path) -> int:
+    """Bytes; -1 if it is missing or out of reach."""
+    with suppress(OSError):
+        return path.stat().st_size
+    return -1
 
 
 def _collect(folder: Path, ledgers: list[Ledger]) -> tuple[Identity, dict[str, Receipt]]:

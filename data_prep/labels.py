@@ -20,6 +20,8 @@ def read_labels(value: object) -> int | str:
         return value
     if isinstance(value, str) and (value == LISTED or _is_percent(value)):
         return value
+    if isinstance(value, str) and PERCENT.fullmatch(value):
+        raise ValueError(f"{value} is not above 0% and at most 100%")
     if not isinstance(value, str) or NUMBERS.fullmatch(value) is None:
         raise ValueError(f"{value!r:.40} is neither a number of images, one for each class (5+1), nor a part (10%)")
     numbers = [int(part) for part in value.split("+")]

@@ -42,6 +42,10 @@ class Ledger:
         """The ledger of a share of the work in an output folder."""
         return cls(folder / f".progress{share.suffix}.jsonl")
 
+    def same_shares(self, other: "Ledger") -> bool:
+        """Whether both are of one way to share the work."""
+        return self.path.name.partition("-of-")[2] == other.path.name.partition("-of-")[2]
+
     @classmethod
     def all_in(cls, folder: Path) -> list["Ledger"]:
         """Every ledger in the folder."""

@@ -14,7 +14,7 @@ from data_prep.images import CODECS
 
 SCHEMA: int = 2
 MANIFEST = "manifest.json"
-MAX_SIDE = 4096
+MAX_SIDE = 16_384
 
 Split = Literal["labeled", "unlabeled", "val", "test"]
 Option = int | bool | str

@@ -44,14 +44,17 @@ class Identity:
     def describe(self, receipts: Sequence[Receipt]) -> Manifest:
         """The manifest of the written pieces, whose receipts come in the order of ``pieces``.
 
-        Raises DataError if a class has lost every labeled image.
+        Raises DataError if a class has lost every labeled image, or training or test every image.
         """
         counts: dict[str, tuple[int, ...]] = {split: self._count(receipts, split) for split in SPLITS}
-        for name, labeled in zip(self.classes, counts["labeled"], strict=True):
-            if not labeled:
-                raise DataError(
-                    f"every labeled image of class {name!r} was skipped; remove those files and prepare again"
-                )
+        unknown = sum(receipt.unknown for receipt in receipts)
+        lost = [
+            f"labeled image of {name!r}" for name, left in zip(self.classes, counts["labeled"], strict=True) if not left
+        ]
+        lost += [] if sum(counts["unlabeled"]) + unknown else ["unlabeled image"]
+        lost += [] if sum(counts["test"]) else ["test image"]
+        if lost:
+            raise DataError(f"there is no {lost[0]} that could be had; mend or remove such files and use another --out")
         mean, std = self._statistics(receipts)
         return Manifest(
             dataset=self.dataset,
@@ -65,7 +68,7 @@ class Identity:
             std=std,
             options=self.options,
             sources=self.sources,
-            unknown=sum(receipt.unknown for receipt in receipts),
+            unknown=unknown,
         )
 
     def _count(self, receipts: Iterable[Receipt], split: str) -> tuple[int, ...]:

@@ -6,28 +6,26 @@ missing or cut shards in the same way.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from data_prep.durable import locked, make_folder, write_durably
+from data_prep.durable import locked, make_folder
 from data_prep.errors import DataError, UsageError
-from data_prep.finish import finish, write_manifest
+from data_prep.finish import LOCK, confirmed, finish, size_of, stands, write_manifest
 from data_prep.ledger import Ledger
-from data_prep.manifest import MANIFEST, Manifest, Shard, load_manifest
-from data_prep.plan import Piece, Plan
+from data_prep.manifest import MANIFEST, Manifest, Option, load_manifest
+from data_prep.plan import Identity, Piece, Plan
 from data_prep.pool import available_cpus, run_jobs
 from data_prep.receipt import Receipt
 from data_prep.request import Request, check_options, default_out, settle
 from data_prep.sources import Source, check_raw
-from data_prep.verified import check_shard
 from data_prep.writers.webdataset import write_shard
 
-__all__ = ["Request", "completed", "default_out", "finish", "prepare", "prepare_share"]
+__all__ = ["LOCK", "Request", "completed", "default_out", "finish", "prepare", "prepare_share"]
 
-LOCK = ".lock"
-SOURCE = ".source"
-"""Notes where a set of the user's own files came from; no part of the set."""
+BEGINNING = ".begin.lock"
+"""Held while a ledger is begun, so that no two of different preparations are."""
 MEND = "the manifest's own options give other bytes than before: prepare the data set again into an empty folder"
 
 
@@ -44,7 +42,7 @@ def prepare(request: Request, *, progress: bool = True) -> Manifest:
         if manifest := completed(request):
             return manifest
         plan = load_plan(request)
-        if _size(request.folder / MANIFEST) >= 0:
+        if size_of(request.folder / MANIFEST) >= 0:
             return _mend(plan, request, source, progress=progress)
         finished = _write(plan, request, source, plan.pieces, progress=progress)
         manifest = write_manifest(request.folder, plan.identity, finished)
@@ -55,14 +53,14 @@ def prepare(request: Request, *, progress: bool = True) -> Manifest:
 def prepare_share(request: Request, *, progress: bool = True) -> int:
     """Write the pieces of ``request.share`` and return how many these are; :func:`finish` makes the set of all shares.
 
-    Raises as :func:`prepare` does.
+    Shares may be at work at the same time, but nobody else with them. Raises as :func:`prepare` does.
     """
     if completed(request):
         return 0
     source, _ = settle(request)
     make_folder(request.folder)
-    share = request.share
-    with locked(request.folder / f"{LOCK}{share.suffix}"):
+    share, folder = request.share, request.folder
+    with locked(folder / LOCK, shared=True), locked(folder / f"{LOCK}{share.suffix}"):
         plan = load_plan(request)
         pieces = plan.pieces[share.index :: share.count]
         _write(plan, request, source, pieces, progress=progress)
@@ -79,41 +77,30 @@ def load_plan(request: Request) -> Plan:
 
 
 def completed(request: Request) -> Manifest | None:
-    """The manifest if the folder is complete by its shards' sizes; reads neither them nor the source.
+    """The manifest if the folder is complete by its shards' sizes; reads no shard.
 
-    Raises UsageError if the folder was prepared with other options.
+    A source of the user's own files is listed again, if it is named. Raises UsageError if the folder was prepared with
+    other options or from other files.
     """
     source, options = settle(request)
     folder = request.folder
-    if _size(folder / MANIFEST) < 0:
+    if size_of(folder / MANIFEST) < 0:
         return None
     manifest = load_manifest(folder)
-    _refuse_other(folder, {"dataset": source.name, **options}, {"dataset": manifest.dataset, **manifest.options})
-    if not source.downloads:
-        _refuse_other_source(folder, request)
-    return manifest if all(_stands(folder, shard) for shard in manifest.shards) else None
-
-
-def _refuse_other_source(folder: Path, request: Request) -> None:
-    """Refuse a set of other files under the same name: only the user says which these are."""
-    with suppress(OSError):
-        before = (folder / SOURCE).read_text(errors="surrogateescape")
-        if request.source is not None and str(request.source.resolve()) != before:
-            raise UsageError(f"{folder} was prepared from {before}, not from {request.source}; choose another --out")
-
-
-def _stands(folder: Path, shard: Shard) -> bool:
-    return _size(folder / shard.name) == shard.bytes and _size(folder / shard.index_name) > 0
+    wanted = {"dataset": source.name, **options}
+    refuse_other(folder, wanted, {"dataset": manifest.dataset, **manifest.options})
+    if request.source is not None and not source.downloads:
+        refuse_other(folder, load_plan(request).identity.words(), words_of(manifest))
+    return manifest if all(stands(folder, shard) for shard in manifest.shards) else None
 
 
 def _mend(plan: Plan, request: Request, source: Source, *, progress: bool) -> Manifest:
     """Write anew what a complete set has lost; its manifest stays as it is."""
     folder, manifest = request.folder, load_manifest(request.folder)
+    refuse_other(folder, plan.identity.words(), words_of(manifest))
     known = {shard.name: shard for shard in manifest.shards}
-    before = {"dataset": manifest.dataset, **manifest.options}
-    before |= {f"source {name}": digest for name, digest in manifest.sources.items()}
-    _refuse_other(folder, plan.identity.words(), before)
-    lost = [piece for piece in plan.pieces if piece.name in known and not _confirmed(folder, known[piece.name])]
+    whole = confirmed(folder, manifest.shards)
+    lost = [piece for piece in plan.pieces if piece.name in known.keys() - whole]
     for receipt in _run(plan, request, source, lost, progress=progress):
         if receipt.shard != known[receipt.piece]:
             raise DataError(f"{folder}/{receipt.piece}: {MEND}")
@@ -124,10 +111,9 @@ def _write(
     plan: Plan, request: Request, source: Source, pieces: Iterable[Piece], *, progress: bool
 ) -> dict[str, Receipt]:
     """Write the pieces that an earlier call has not finished; return the receipts of all."""
-    if request.source is not None and not source.downloads:
-        write_durably(request.folder / SOURCE, str(request.source.resolve()).encode(errors="surrogateescape"))
     ledger = Ledger.of(request.folder, request.share)
-    finished = _resume(request.folder, ledger, plan)
+    with locked(request.folder / BEGINNING):
+        finished = _resume(request.folder, ledger, plan)
     missing = [piece for piece in pieces if piece.name not in finished]
     for receipt in _run(plan, request, source, missing, progress=progress):
         ledger.add(receipt)
@@ -146,36 +132,31 @@ def _run(plan: Plan, request: Request, source: Source, pieces: list[Piece], *, p
 def _resume(folder: Path, ledger: Ledger, plan: Plan) -> dict[str, Receipt]:
     """The receipts of the pieces that an earlier call finished and that still have their sha256."""
     before, known = ledger.read()
-    if before is not None:
-        _refuse_other(folder, plan.identity.words(), before.words())
-    elif any(folder.glob("*.tar")) and not Ledger.all_in(folder):
+    others = [other for other in Ledger.all_in(folder) if other != ledger]
+    for other, words in [(ledger, before), *((other, other.read()[0]) for other in others)]:
+        if words is not None:
+            refuse_other(folder, plan.identity.words(), words.words())
+        if not other.same_shares(ledger):
+            raise UsageError(f"{folder} is being prepared in other shares; go on with these, or choose another --out")
+    if before is None and not others and any(folder.glob("*.tar")):
         raise UsageError(f"{folder} holds tar files but no prepared data set; choose another --out or empty it")
-    finished = {
-        name: receipt for name, receipt in known.items() if receipt.shard is None or _confirmed(folder, receipt.shard)
-    }
+    whole = confirmed(folder, [receipt.shard for receipt in known.values() if receipt.shard])
+    finished = {name: receipt for name, receipt in known.items() if receipt.shard is None or name in whole}
     ledger.start(plan.identity, finished)
     return finished
 
 
-def _confirmed(folder: Path, shard: Shard) -> bool:
-    with suppress(DataError):
-        check_shard(folder, shard)
-        return True
-    return False
-
-
-def _refuse_other(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+def refuse_other(folder: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    """Refuse a folder that was ``found`` to be of another preparation than is ``wanted``. Raises UsageError."""
     keys = [key for key in sorted(wanted | found) if wanted.get(key) != found.get(key)]
     if keys:
         differ = ", ".join(f"{key} {found.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)
         raise UsageError(f"{folder} was prepared with other options: {differ}; choose another --out or remove it")
 
 
-def _size(path: Path) -> int:
-    """Bytes; -1 if it is missing or out of reach."""
-    with suppress(OSError):
-        return path.stat().st_size
-    return -1
+def words_of(manifest: Manifest) -> dict[str, Option]:
+    """What a finished set was made of, as :meth:`Identity.words` says it."""
+    return Identity(manifest.dataset, manifest.classes, manifest.options, manifest.sources, ()).words()
 
 
 def _with_bar(receipts: Iterable[Receipt], samples: int, *, progress: bool) -> Iterator[Receipt]:

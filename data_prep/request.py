@@ -16,6 +16,7 @@ TREE_OPTIONS: dict[str, Option] = {"resize": 0, "quality": 90, "test": "20%"}
 """What sources of image files read, with what it is if it is left out; a resize of 0 leaves sizes as they are."""
 FILES = ("csv", "unlabeled", "label_list")
 """Options that name a file or a folder."""
+READABLE = ("csv", "label_list")
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,10 @@ def _check_applies(request: Request, source: Source) -> None:
     for name in (*TREE_OPTIONS, *FILES):
         if getattr(request, name) is not None and name not in source.takes:
             raise UsageError(f"--{name.replace('_', '-')}: {source.name} does not read it; leave it out")
+    _check_paths(request, source)
+
+
+def _check_paths(request: Request, source: Source) -> None:
     if request.source is None and not source.downloads:
         raise UsageError(f"--source is missing: name {' or '.join(source.files)}, for {source.name} is not downloaded")
     for name in ("source", *FILES):
@@ -158,12 +163,16 @@ def _check_applies(request: Request, source: Source) -> None:
         if path is not None and not path.exists():
             must = f"; it must hold {' or '.join(source.files)}" if name == "source" else ""
             raise UsageError(f"--{name.replace('_', '-')} {path} does not exist{must}")
+        if path is not None and name in READABLE and not path.is_file():
+            raise UsageError(f"--{name.replace('_', '-')} {path} is not a regular file; name one")
 
 
 def _check_list(request: Request, options: dict[str, Option]) -> None:
     if options["val"] == LISTED:
         raise UsageError(f"--val {LISTED}: a number of images, one for each class (5+1), or a part (10%)")
-    if (options["labels"] == LISTED) != (request.label_list is not None):
+    if options["labels"] == LISTED and request.label_list is None:
+        raise UsageError(f"--labels {LISTED}: give the list with --label-list FILE")
+    if options["labels"] != LISTED and request.label_list is not None:
         raise UsageError(f"--label-list {request.label_list}: says which images are labeled; leave --labels out")
 
 

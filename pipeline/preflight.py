@@ -162,7 +162,11 @@ def _check_views(config: Config, manifest: Manifest) -> None:
 
 def _open(config: Config, data: DataSet, may_prepare: bool) -> Manifest:
     folder = data.folder(config)
-    if (folder / MANIFEST).exists():
+    if data.named and data.source:
+        raise UsageError(
+            f"--source {data.source} and --data-dir {folder}: one is to be prepared, the other is; leave one out"
+        )
+    if (folder / MANIFEST).exists() and not data.source:
         return load_manifest(folder)
     if data.named or not may_prepare:
         command = f"smpl-data prepare {config.dataset} --out {folder}"

@@ -3,17 +3,20 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
+from data_prep.durable import locked
 from data_prep.errors import DataError, UsageError
 from data_prep.finish import finish
 from data_prep.ledger import Share
 from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare, prepare_share
 from tests.data_prep.fixtures import contents
+from tests.data_prep.trees import names_of, write
 
 SMALL_SHARDS = 100
 
@@ -28,6 +31,21 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "set"
     prepare(Request("digits", out=folder, shard_size=SMALL_SHARDS), progress=False)
     return folder
+
+
+def start(dataset, out, *arguments):
+    command = [sys.executable, "-c", "from data_prep.cli import main; main()", "prepare", dataset, f"--out={out}"]
+    return subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
+
+
+def test_shares_of_a_folder_of_files_at_the_same_time(tmp_path):
+    source = write(tmp_path / "source", names_of("cat", "dog", count=20))
+    options = (f"--source={source}", "--shard-size=2", "--workers=1")
+    shares = [start("folder", tmp_path / "set", *options, f"--shard-range={index}/4") for index in range(4)]
+    assert [process.wait(100) for process in shares] == [0, 0, 0, 0]
+    finish(tmp_path / "set")
+    assert start("folder", tmp_path / "whole", *options).wait(100) == 0
+    assert contents(tmp_path / "set") == contents(tmp_path / "whole")
 
 
 def test_processes_at_the_same_time_give_the_bytes_of_one(whole, tmp_path):
@@ -67,9 +85,25 @@ def test_a_share_that_is_missing_is_named(tmp_path):
 
 def test_shares_of_two_preparations_do_not_mix(tmp_path):
     prepare_share(share_of(tmp_path, 0, 2), progress=False)
-    prepare_share(share_of(tmp_path, 1, 2, seed=1), progress=False)
-    with pytest.raises(UsageError, match="is of another preparation than the rest"):
-        finish(tmp_path)
+    with pytest.raises(UsageError, match="seed 0 there and 1 here"):
+        prepare_share(share_of(tmp_path, 1, 2, seed=1), progress=False)
+    with pytest.raises(UsageError, match="is being prepared in other shares"):
+        prepare_share(share_of(tmp_path, 1, 3), progress=False)
+    with pytest.raises(UsageError, match="is being prepared in other shares"):
+        prepare(Request("digits", out=tmp_path, shard_size=SMALL_SHARDS), progress=False)
+    prepare_share(share_of(tmp_path, 1, 2), progress=False)
+    finish(tmp_path)
+
+
+def test_nobody_else_prepares_while_a_share_is_at_work(tmp_path):
+    """A whole preparation waits for the share, and then finds that the folder is not its own."""
+    with locked(tmp_path / ".lock", shared=True):
+        whole = start("digits", tmp_path, "--seed=7")
+        time.sleep(1)
+        assert whole.poll() is None
+        prepare_share(share_of(tmp_path, 0, 2), progress=False)
+    assert whole.wait(100) == 2
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_a_shard_that_was_damaged_meanwhile_is_found(tmp_path):
@@ -91,6 +125,16 @@ def test_a_second_call_of_a_share_or_of_finish_changes_nothing(whole, tmp_path):
         finish(tmp_path)
     assert prepare_share(share_of(tmp_path, 1, 2), progress=False) == 0
     assert contents(tmp_path) == contents(whole)
+    (tmp_path / "val-000000.tar").unlink()
+    with pytest.raises(DataError, match="has lost val-000000"):
+        finish(tmp_path)
+
+
+def test_shares_are_tars_alone(tmp_path):
+    arguments = ["prepare", "digits", f"--out={tmp_path}", "--shard-range=0/2", "--format=webdataset,recordio"]
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "smpl-data convert" in result.stderr
 
 
 @pytest.mark.parametrize(("folder", "said"), [("nothing", "does not exist"), (".", "holds no shares")])

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
-from data_prep.errors import DataError
+from data_prep.errors import DataError, UsageError
 from data_prep.finish import finish
 from data_prep.ledger import Share
 from data_prep.manifest import load_manifest
@@ -76,9 +76,34 @@ def test_shares_leave_out_what_one_process_does(source, tmp_path):
 def test_a_class_that_loses_every_labeled_image_is_an_error(source, tmp_path):
     for path in (source / "cat").iterdir():
         path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DataError, match="every labeled image of class 'cat' was skipped"):
+    with pytest.raises(DataError, match="there is no labeled image of 'cat' that could be had"):
         prepare(request(source, tmp_path / "set", skip=True), progress=False)
     assert not (tmp_path / "set" / "manifest.json").exists()
+
+
+def test_a_test_split_of_bad_images_alone_is_an_error(tmp_path):
+    source = write(tmp_path / "source", names_of("cat", "dog", count=20, prefix="train/"))
+    write(source, names_of("cat", "dog", count=2, prefix="test/"))
+    for path in source.glob("test/*/*"):
+        path.write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(DataError, match="there is no test image that could be had"):
+        prepare(request(source, tmp_path / "set", skip=True), progress=False)
+
+
+def test_images_of_one_great_side(tmp_path):
+    from PIL import Image
+
+    source = write(tmp_path / "source", names_of("cat", "dog", count=20))
+    for path in source.glob("*/*"):
+        Image.new("RGB", (5000, 3)).save(path)
+    assert prepare(request(source, tmp_path / "set"), progress=False).shape == (3, 5000, 3)
+
+
+def test_an_image_that_was_added_is_noticed_where_the_source_is_named(source, tmp_path):
+    prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    write(source, ["cat/new.jpg"], start=99)
+    with pytest.raises(UsageError, match="source listing"):
+        prepare(request(source, tmp_path / "set", skip=True), progress=False)
 
 
 def test_another_folder_under_the_same_name_is_refused(source, tmp_path):
@@ -88,4 +113,4 @@ def test_another_folder_under_the_same_name_is_refused(source, tmp_path):
         main, ["prepare", "folder", f"--source={other}", f"--out={tmp_path / 'set'}", "--labels=25%", "--shard-size=4"]
     )
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "was prepared from" in result.stderr
+    assert "source listing" in result.stderr

@@ -12,6 +12,7 @@ from pipeline.preflight import DataSet, default_folder, settle_data
 from pipeline.recipes import load_recipe, parse_value, parse_yaml
 from pipeline.resolve import resolve
 from pipeline.train import main
+from tests.data_prep.trees import names_of, write
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,8 @@ def test_labels_are_a_number_or_numbers_in_a_recipe(text: str, value: object) ->
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("flip", True), ("pad", 1), ("ops", 2), ("cutout", 1), ("size", 8), ("policy", "autoaugment-svhn")]
+    ("key", "value"),
+    [("flip", True), ("pad", 1), ("ops", 2), ("cutout", 1), ("size", 8), ("policy", "autoaugment-svhn")],
 )
 def test_views_of_pictures_are_refused_for_points(key: str, value: object) -> None:
     recipe = load_recipe("moons")
@@ -82,3 +84,17 @@ def test_a_mistake_on_the_command_line_is_one_line(labels: str, message: str) ->
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not Path("runs").exists()
+
+
+def test_a_source_that_is_named_is_the_one_that_is_trained_on() -> None:
+    config = resolve(load_recipe("folder-smpl"), {})
+    for name, start in {"first": 0, "second": 50}.items():
+        write(Path(name), names_of("cat", "dog", count=20 + start), start)
+    settle_data(config, DataSet(None, {}, Path("first")))
+    settle_data(config, DataSet(None, {}, Path("first")))
+    settle_data(config, DataSet(None, {}))
+    for source in ("second", "nothing"):
+        with pytest.raises(UsageError, match=r"source listing|does not exist"):
+            settle_data(config, DataSet(None, {}, Path(source)))
+    with pytest.raises(UsageError, match="leave one out"):
+        settle_data(config, DataSet(default_folder(config), {}, Path("first")))

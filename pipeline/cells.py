@@ -3,32 +3,29 @@
 import json
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import click
 from tqdm import tqdm
 
-from data_prep.durable import make_folder
+from data_prep.durable import locked, make_folder
+from data_prep.errors import DataError, UsageError
 from data_prep.pool import available_cpus
+from pipeline.rows import Variant
 
 JUDGED = "last, averaged"
 """The weights that a table reports: chosen by nobody, so that nothing is selected on a test or validation split."""
 
 WARM = ["pipeline.train", "torch._dynamo", "tensorboardX", "sklearn.datasets", "scipy.stats"]
 """What takes longer to import than a small run takes to train."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of the table: a method and what it has otherwise."""
-
-    name: str
-    method: str
-    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,13 +103,36 @@ def _train(
 
     from pipeline.train import main  # noqa: PLC0415
 
+    threading.Thread(target=_stop_after_parent, daemon=True).start()
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.clear()
     os.environ.update(environment | {"OMP_NUM_THREADS": str(threads)})
     torch.set_num_threads(threads)
+    _wait_for_others(log.with_name(".lock"))
     try:
         main.main(arguments, prog_name="smpl-train")
     except SystemExit as end:
-        report.send(int(end.code or 0))
+        with suppress(BrokenPipeError):  # of a comparison that was killed
+            report.send(int(end.code or 0))
+
+
+def _stop_after_parent() -> None:
+    """Save and stop, as if asked to, when the comparison is no more: if killed, it cannot ask."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_for_others(lock: Path) -> None:
+    """Return when nobody is at work in the folder of ``lock``, as runs of a killed comparison are for a while."""
+    with suppress(DataError):  # a folder that cannot be written to; the run itself will say so
+        try:
+            with locked(lock, wait=False):
+                return
+        except UsageError:
+            click.echo(f"waiting for another process that is at work in {lock.parent}")
+        with locked(lock):
+            pass

@@ -1,17 +1,16 @@
 """The command ``smpl compare``: methods x seeds on one data set, as one table."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
 from data_prep.command import Command
 from data_prep.durable import make_folder
-from data_prep.errors import UsageError
 from data_prep.pool import available_cpus
-from pipeline.cells import Cell, Variant, run_all
-from pipeline.methods import METHODS
+from pipeline.cells import Cell, run_all
+from pipeline.config import Config
 from pipeline.report.comparison import write_table
+from pipeline.rows import Variant, read_rows, refuse_fixed
 from pipeline.train import read_config
 
 
@@ -21,7 +20,7 @@ from pipeline.train import read_config
     "--methods",
     metavar="ROWS",
     default="supervised,uda,mpl,smpl",
-    help="Rows: METHOD[:KEY=VALUE]..., separated by commas.",
+    help="Rows: METHOD[:KEY=VALUE]..., separated by commas; KEY=[A,B] is one value.",
 )
 @click.option("--ablate-meta", is_flag=True, help="Add a row without the meta term for each method that has one.")
 @click.option("--seeds", default=5, type=click.IntRange(1), help="Runs of each method; every seed has its own labels.")
@@ -45,12 +44,15 @@ def main(
 
     Test accuracy is that of the averaged weights after the last step. A run that fails does not end the others.
     """
-    variants = list(_variants(methods.split(","), ablate_meta))
-    for variant in variants:
+    refuse_fixed(settings, "--set")
+
+    def resolved(variant: Variant) -> Config:
         flags = {"dataset": dataset, "method": variant.method, "steps": steps}
-        read_config(recipe, flags, (*settings, *variant.settings))
+        return read_config(recipe, flags, (*settings, *variant.settings))
+
+    variants = read_rows(methods, ablate_meta, resolved)
     make_folder(out)
-    cells = [Cell(variant, seed, out / variant.name / f"seed{seed}") for variant in variants for seed in range(seeds)]
+    cells = [Cell(variant, seed, out / variant.folder / f"seed{seed}") for variant in variants for seed in range(seeds)]
     shared = [f"--set={setting}" for setting in settings]
     for flag, value in {"--dataset": dataset, "--steps": steps, "--recipe": recipe}.items():
         shared += [flag, str(value)] if value is not None else []
@@ -61,19 +63,6 @@ def main(
     for cell in failed:
         click.echo(f"failed: {cell.variant.name}, seed {cell.seed}; see {cell.folder / 'log.txt'}", err=True)
     return 1 if failed else 0
-
-
-def _variants(methods: Sequence[str], ablate_meta: bool) -> Iterable[Variant]:
-    for text in methods:
-        if "/" in text or methods.count(text) > 1:
-            raise UsageError(
-                f"--methods: row {text!r} {'stands there twice' if '/' not in text else 'has a slash in it'}"
-            )
-        method, *settings = text.split(":")
-        yield Variant(text.replace(":", " "), method, tuple(settings))
-        key = METHODS.load(method).meta_weight
-        if ablate_meta and key:
-            yield Variant(f"{text.replace(':', ' ')} {key}=0", method, (*settings, f"{key}=0.0"))
 
 
 if __name__ == "__main__":

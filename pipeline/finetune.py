@@ -14,8 +14,8 @@ from pipeline.resolve import Tree, resolve
 
 def finetune_config(run: Path, recipe: str | None, flags: Tree) -> Config:
     """Put the command line over the recipe of fine-tuning ``run``. Raises UsageError."""
-    if recipe is not None or "method" in flags:
-        raise UsageError("--finetune takes recipe and method from the run; leave --recipe and --method out")
+    if recipe is not None or flags.keys() & {"method", "start"}:
+        raise UsageError("--finetune takes recipe, method and start from RUN; leave --recipe, --method and start out")
     asked = {key: value for key, value in flags.items() if key == "finetune"}
     return resolve(finetune_recipe(run, asked), flags, f"--finetune {run}")
 
@@ -35,6 +35,7 @@ def finetune_recipe(run: Path, asked: Tree | None = None) -> dict[str, Any]:
         raise UsageError(f"--finetune {run}: no run folder: there is no {CONFIG} in it")
     config = resolve(load_recipe(str(run / CONFIG)), asked or {}, f"{run / CONFIG}")
     network = _choose(METHODS.load(config.method).evaluated, config.finetune.network, run)
+    own = config.without_weights()  # they are the run's: those with which it once began are not asked for again
     optimizer = {"schedule": "constant", "warmup": 0, "lr": config.finetune.lr}
     return config.model_dump(mode="json", exclude={"sections"}) | {
         "method": "supervised",
@@ -43,7 +44,7 @@ def finetune_recipe(run: Path, asked: Tree | None = None) -> dict[str, Any]:
         "augment": config.augment.model_dump(mode="json") | {"labeled": "weak"},
         "optimizer": config.optimizer_of(network).model_dump(mode="json") | optimizer,
         "networks": {},
-        "model": config.model | config.model_options_of(network).model_dump(mode="json") | _no_other_weights(config),
+        "model": own.model | own.model_options_of(network).model_dump(mode="json"),
     }
 
 
@@ -59,8 +60,3 @@ def _choose(evaluated: Sequence[str], network: str | None, run: Path) -> str:
         return fitting[0]
     which = f"{run} has no network {network!r}" if network else f"{run} evaluates several networks"
     raise UsageError(f"--finetune: {which}; choose from {', '.join(evaluated)} by --set finetune.network=NAME")
-
-
-def _no_other_weights(config: Config) -> dict[str, None]:
-    """The weights are the run's: those of a file or a hub, with which it once began, are not asked for again."""
-    return dict.fromkeys(config.model.keys() & {"weights"})

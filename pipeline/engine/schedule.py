@@ -39,7 +39,7 @@ def _one_cycle(step: int, options: OptimizerOptions, wait: int, total: int) -> f
     length = total - wait
     top = (options.warmup or 0.3 * length) - 1
     if step - wait <= top:
-        return _cosine_between(1 / 25, 1, (step - wait) / max(1, top))
+        return _cosine_between(1 / 25, 1, (step - wait) / top if top else 1)
     return _cosine_between(1, 1 / 250_000, (step - wait - top) / max(1, length - 1 - top))
 
 

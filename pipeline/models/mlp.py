@@ -2,7 +2,7 @@
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 
 from pipeline.task import Task
@@ -11,7 +11,7 @@ from pipeline.task import Task
 class MLPOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    hidden: list[int] = Field([8, 8], description="units of each hidden layer; none makes a linear softmax model")
+    hidden: list[PositiveInt] = Field([8, 8], description="units of each hidden layer; none: a linear softmax model")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
 
 

@@ -1,19 +1,14 @@
 """Weights made elsewhere: read from a file, and put into a network whose classifier is its own."""
 
-import pickle
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from data_prep.errors import DataError
-
-DAMAGES = (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, SafetensorError)
-"""What the readers raise on a file that is cut, or is something else."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -25,7 +20,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"model.weights: cannot read {path}: {error.strerror or first_line(error)}") from None
-    except DAMAGES:
+    except Exception:  # of a file that is cut or something else: any reader's own
         raise DataError(f"model.weights: {path} is damaged, or holds other things than weights") from None
     state = _unwrap(content)
     if not state:
@@ -53,7 +48,10 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], classifier: C
         raise DataError(f"model.weights: {source} does not fit: {misfit}")
     # in place, as a state dict carries its layers' versions, without which MNASNet takes none
     state.update({name: tensor for name, tensor in weights.items() if name in state})
-    network.load_state_dict(state)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError:  # of tensors without storage, or of another layout
+        raise DataError(f"model.weights: {source} does not fit: its tensors cannot be copied") from None
 
 
 def belongs(name: str, layers: Collection[str]) -> bool:
@@ -71,7 +69,7 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     named = content.items() if isinstance(content, Mapping) else ()
-    return {name: tensor for name, tensor in named if isinstance(tensor, Tensor)}
+    return {name: tensor for name, tensor in named if isinstance(name, str) and isinstance(tensor, Tensor)}
 
 
 def _misfits(network: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from data_prep.errors import UsageError
 from pipeline.task import Task
 
 
@@ -15,15 +16,22 @@ class SmallConvOptions(BaseModel):
 
 
 class SmallConv(nn.Module):
-    """Two stages of two convolutions, then global average: [B, C, H, W] normalized images to [B, classes] logits."""
+    """Two stages of two convolutions, then global average: [B, C, H, W] normalized images to [B, classes] logits.
+
+    Raises:
+        UsageError: H or W is below 2.
+    """
 
     Options = SmallConvOptions
 
     def __init__(self, options: SmallConvOptions, task: Task) -> None:
         super().__init__()
+        channels, height, width = task.shape
+        if min(height, width) < 2:
+            raise UsageError(f"model small_conv: images of {height}x{width} are too small; it needs 2 pixels a side")
         narrow, wide, momentum = options.width, 2 * options.width, options.bn_momentum
         self.features = nn.Sequential(
-            *_stage(task.shape[0], narrow, momentum),
+            *_stage(channels, narrow, momentum),
             *_stage(narrow, narrow, momentum),
             nn.MaxPool2d(2),
             *_stage(narrow, wide, momentum),

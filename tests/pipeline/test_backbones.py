@@ -20,9 +20,10 @@ from pipeline.engine.trainer import Trainer
 from pipeline.models import MODELS
 from pipeline.models.backbone import Backbone
 from pipeline.models.freeze import frozen_modules
+from pipeline.models.pretrained import read_weights
 from pipeline.models.rehearsal import rehearse
 from pipeline.models.sync_norm import synchronize_norms
-from pipeline.models.timm_model import load_timm
+from pipeline.models.timm_model import TimmModel, load_timm
 from pipeline.resolve import resolve
 from pipeline.task import Task
 from tests.pipeline.conftest import make_config
@@ -231,16 +232,60 @@ def no_weights(path: Path) -> None:
     torch.save({"epoch": 3}, path)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "problem"),
-    [(Path.mkdir, "Is a directory"), (cut, "damaged"), (more_than_weights, "holds other"), (no_weights, "no weights")],
-)
+def named_by_numbers(path: Path) -> None:
+    torch.save({0: torch.zeros(3), 1: torch.zeros(3)}, path)
+
+
+def text(path: Path) -> None:
+    path.write_text("root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n")
+
+
+def short_text(path: Path) -> None:
+    path.write_text("c")
+
+
+def other_bytes(path: Path) -> None:
+    path.write_bytes(bytes(range(256)))
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+SPOILED: list[tuple[Callable[[Path], object], str]] = [
+    (Path.mkdir, "Is a directory"),
+    (cut, "damaged"),
+    (more_than_weights, "holds other"),
+    (no_weights, "no weights"),
+    (named_by_numbers, "no weights"),
+    (text, "holds other"),
+    (short_text, "holds other"),
+    (other_bytes, "holds other"),
+    (empty, "holds other"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "problem"), SPOILED)
 def test_a_file_without_weights_is_refused(spoil: Callable[[Path], object], problem: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     spoil(path)
     line = refusal(lambda: build(weights=str(path)), DataError)
     assert str(path) in line
     assert problem in line
+
+
+@pytest.mark.parametrize("first", range(256))
+def test_no_first_byte_makes_another_file_a_traceback(first: int, tmp_path: Path) -> None:
+    """The reader executes opcodes: each fails in a way of its own."""
+    path = tmp_path / "weights.pt"
+    path.write_bytes(bytes([first]) + b"root:x:0:0\n")
+    assert str(path) in refusal(lambda: read_weights(path), DataError)
+
+
+def test_tensors_that_cannot_be_copied_are_refused(tmp_path: Path) -> None:
+    path = bare({name: tensor.to("meta") for name, tensor in tensors(build()).items()}, tmp_path)
+    line = refusal(lambda: build(weights=str(path)), DataError)
+    assert line == f"model.weights: {path} does not fit: its tensors cannot be copied"
 
 
 @pytest.mark.parametrize("name", ["absent.pt", "absent.safetensors"])
@@ -479,3 +524,32 @@ def test_a_run_trains_a_frozen_backbone_with_dropout_of_a_networks_own(make_trai
     assert moved == {"layer3", "layer4", "fc"}
     averaged = trainer.averages["model"].network[1]
     assert {name.split(".")[0] for name in differing(before, tensors(averaged))} == moved
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_run_that_has_a_checkpoint_asks_for_its_first_weights_no_more(
+    make_trainer: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    path = bare(tensors(build("timm", task(channels=1, size=8, classes=4), architecture="test_resnet")), tmp_path)
+    weights = "default" if published else str(path)
+    monkeypatch.setattr(TimmModel, "published", lambda *_: read_weights(path))
+    options = {"name": "timm", "architecture": "test_resnet", "weights": weights}
+    make_trainer(method="supervised", model=options, steps=2).train()
+    path.unlink()
+    resumed = make_trainer(method="supervised", model=options, steps=4)
+    resumed.restore()
+    assert resumed.step == 2
+    resumed.train()
+    with pytest.raises(DataError, match=r"model\.weights: cannot read|cannot load the published weights"):
+        make_trainer(out="new", method="supervised", model=options)
+
+
+def test_weights_of_a_file_do_not_outlive_the_change_of_a_configuration(
+    make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    """Not to load them is no change of the configuration: another file's run is still refused."""
+    state = tensors(build("timm", task(channels=1, size=8, classes=4), architecture="test_resnet"))
+    options = {"name": "timm", "architecture": "test_resnet", "weights": str(bare(state, tmp_path))}
+    make_trainer(method="supervised", model=options, steps=1).train()
+    with pytest.raises(UsageError, match="another configuration"):
+        make_trainer(method="supervised", model=options | {"weights": "other.pt"}).restore()

@@ -1,10 +1,23 @@
 import csv
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from click.testing import CliRunner, Result
 
+from data_prep.durable import locked
 from pipeline.cli import main
+from pipeline.config import Config
+from pipeline.recipes import built_in
+from pipeline.rows import Variant, read_rows
+from pipeline.train import read_config
 
 TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1", "--set", "model.width=4"]
 
@@ -47,18 +60,137 @@ def test_a_row_for_each_method_and_for_it_without_its_meta_term_then_resumes_and
     assert "another configuration" in Path("table/supervised/seed0/log.txt").read_text()
 
 
+def rows_of(methods: str, *, ablate_meta: bool = False, settings: tuple[str, ...] = ()) -> list[str]:
+    """Return the names of the rows, with the settings that all runs share."""
+
+    def resolved(variant: Variant) -> Config:
+        return read_config(None, {"method": variant.method}, (*settings, *variant.settings))
+
+    return [variant.name for variant in read_rows(methods, ablate_meta, resolved)]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         ("supervised,mlp", "did you mean 'mpl'"),
         ("uda,uda", "twice"),
-        ("uda:../x=1", "slash"),
+        ("uda:../x=1", "unknown key"),
         ("uda:uda.wait=3", "unknown key; did you mean 'weight'"),
         ("supervised:uda.weight=3", "method supervised does not read it"),
+        ("mpl:mpl.weight=0,mpl:mpl.weight=0.0", "rows 'mpl mpl.weight=0' and 'mpl mpl.weight=0.0' are the same run"),
+        ("mpl,mpl:mpl.mode=exact", "are the same run"),
+        ("supervised:method=mpl", "row 'supervised:method=mpl': method is told by --methods here"),
+        ("supervised:dataset=moons", "dataset is told by --dataset"),
+        ("supervised:steps=9", "steps is told by --steps"),
+        ("supervised:seed=3", "seed is told by --seeds"),
+        ("supervised:data.seed=3", "data.seed is told by --seeds"),
+        ("supervised:data={seed: 3}", "data.seed is told by --seeds"),
+        ("uda:augment=[8", "not a value"),
     ],
 )
 def test_a_wrong_row_is_refused_before_anything_runs(rows: str, message: str) -> None:
     result = compare("--methods", rows)
     assert result.exit_code == 2
     assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
     assert not Path("table").exists()
+
+
+@pytest.mark.parametrize("setting", ["method=mpl", "dataset=moons", "steps=9", "seed=3", "data.seed=3"])
+def test_what_a_flag_says_of_all_runs_is_not_said_otherwise_by_set(setting: str) -> None:
+    result = compare("--methods", "supervised", "--set", setting)
+    assert result.exit_code == 2
+    assert f"--set: {setting.partition('=')[0]} is told by --" in result.stderr
+    assert not Path("table").exists()
+
+
+def test_no_run_is_counted_twice_where_the_meta_term_is_off_already() -> None:
+    assert rows_of("mpl,mpl:mpl.weight=0", ablate_meta=True) == ["mpl", "mpl mpl.weight=0"]
+    assert rows_of("mpl:mpl.weight=0.0,mpl", ablate_meta=True) == ["mpl mpl.weight=0.0", "mpl"]
+    assert rows_of("mpl", ablate_meta=True, settings=("mpl.weight=0",)) == ["mpl"]
+    assert rows_of("mpl,mpl:mpl.weight=3", ablate_meta=True) == ["mpl", "mpl mpl.weight=0", "mpl mpl.weight=3"]
+    assert rows_of("mpl,uda", ablate_meta=True) == ["mpl", "mpl mpl.weight=0", "uda"]
+
+
+def test_a_value_may_have_commas_colons_and_slashes_in_it() -> None:
+    rows = "supervised:optimizer.milestones=[1, 2],uda:model={name: mlp, hidden: [4, 4]}:uda.weight=2"
+    names = ["supervised optimizer.milestones=[1, 2]", "uda model={name: mlp, hidden: [4, 4]} uda.weight=2"]
+    assert rows_of(rows) == names
+
+
+def test_a_row_with_a_slash_has_a_folder_of_its_own_and_its_name_in_the_table() -> None:
+    result = compare("--methods", "supervised,supervised:start=some/100%25/../run", "--seeds", "1")
+    folders = {unquote(path.name): path for path in Path("table").iterdir() if path.is_dir()}
+    assert sorted(folders) == ["supervised", "supervised start=some/100%25/../run"]
+    assert "there is no run folder some/100%25/../run" in read(
+        folders["supervised start=some/100%25/../run"] / "seed0/log.txt"
+    )
+    assert "failed: supervised start=some/100%25/../run, seed 0" in result.stderr
+
+
+def test_a_run_waits_for_another_process_that_is_at_work_in_its_folder() -> None:
+    """As runs of a comparison that was killed are, until they have saved."""
+    folder = Path("table/supervised/seed0").absolute()
+    folder.mkdir(parents=True)
+    free, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(folder / ".lock"):
+            free.set()
+            while not (ended.is_set() or "waiting" in read(folder / "log.txt")):
+                time.sleep(0.01)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    free.wait()
+    result = compare("--methods", "supervised", "--seeds", "1")
+    ended.set()
+    holder.join()
+    assert result.exit_code == 0, read(folder / "log.txt")
+
+
+def test_runs_save_and_end_with_a_comparison_that_is_killed_and_the_same_command_ends_the_table() -> None:
+    run = Path("killed/supervised/seed0")
+    command = [sys.executable, "-m", "pipeline.cli", "compare", "--out", "killed", "--methods", "supervised", *TINY]
+    command += ["--steps", "400", "--seeds", "1", "--jobs", "2", "--set", "log_every=1"]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as comparison:
+        while comparison.poll() is None and not read(run / "metrics.jsonl"):
+            time.sleep(0.01)
+        comparison.kill()
+    deadline = time.monotonic() + 60
+    while (left := session(comparison.pid)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left
+    assert "stopped and saved" in read(run / "log.txt")
+    assert not (run / "summary.json").exists()
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert "| supervised |" in read(Path("killed/results.md"))
+    assert "resuming at step" in read(run / "log.txt")
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def session(leader: int) -> list[str]:
+    """Return the names of the living processes that a session leader left."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            name, _, rest = path.read_text().rpartition(")")
+            state, _, _, its_session = rest.split()[:4]
+            if int(its_session) == leader and state != "Z":
+                found.append(name)
+    return found
+
+
+def test_the_recipes_of_the_tables_in_the_readme_expect_what_was_measured() -> None:
+    results = Path(__file__).parents[2] / "benchmarks/results"
+    for recipe, table in {"digits-smpl": "digits-20.csv", "moons": "moons.csv"}.items():
+        with (results / table).open() as file:
+            scores = [float(row["test_accuracy"]) for row in csv.DictReader(file) if row["method"] == "smpl"]
+        told = next(line for line in built_in()[recipe].splitlines() if "expected:" in line)
+        accuracy, seeds, deviation = map(float, re.findall(r"\d+(?:\.\d+)?", told))
+        assert seeds == len(scores)
+        assert accuracy == pytest.approx(statistics.mean(scores), abs=0.051)
+        assert deviation == pytest.approx(statistics.stdev(scores), abs=0.051)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner, Result
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from data_prep.errors import DataError, UsageError
@@ -98,6 +99,12 @@ def test_the_recipe_is_the_run_s_own_but_for_what_fine_tuning_has_otherwise(tmp_
     assert found.augment == config.augment.model_copy(update={"labeled": "weak"})
     same = ("dataset", "seed", "batch_size", "label_smoothing", "ema", "eval_every", "data", "finetune")
     assert all(getattr(found, name) == getattr(config, name) for name in same)
+
+
+def test_weights_with_which_the_run_once_began_are_not_asked_for_again(tmp_path: Path) -> None:
+    config = resolve({}, {"model": {"name": "torchvision", "weights": "gone.pt", "freeze": "layer1"}})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.tree()))
+    assert resolve(finetune_recipe(tmp_path), {}).model == config.model | {"weights": None}
 
 
 def test_flags_beat_the_recipe() -> None:
@@ -214,9 +221,10 @@ def test_two_processes_start_alike() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--finetune", "conv", "--recipe", "digits-smpl"], "leave --recipe and --method out"),
-        (["--finetune", "conv", "--method", "uda"], "leave --recipe and --method out"),
-        (["--finetune", "conv", "--set", "method=uda"], "leave --recipe and --method out"),
+        (["--finetune", "conv", "--recipe", "digits-smpl"], "leave --recipe, --method and start out"),
+        (["--finetune", "conv", "--method", "uda"], "leave --recipe, --method and start out"),
+        (["--finetune", "conv", "--set", "method=uda"], "leave --recipe, --method and start out"),
+        (["--finetune", "conv", "--set", "start=plain"], "leave --recipe, --method and start out"),
         (["--finetune", "conv", "--set", "uda.weight=0.0"], "uda: method supervised does not read it"),
         (["--finetune", "conv", "--set", "finetune.lrr=1"], "finetune.lrr: unknown key; did you mean 'lr'"),
         (["--finetune", "conv", "--set", "finetune.network=first"], "conv has no network 'first'; choose from model"),
@@ -284,6 +292,19 @@ def test_a_loaded_model_asks_for_no_weights_but_its_own(tmp_path: Path) -> None:
     export_model(tmp_path / "model", network, {key: json.dumps(value) for key, value in metadata.items()})
     images = torch.arange(2 * 3 * 32 * 32).view(2, 3, 32, 32) % 256
     assert torch.allclose(load_model(tmp_path / "model")(images), network(images), atol=1e-5)
+
+
+def test_one_model_is_one_file_byte_for_byte(tmp_path: Path) -> None:
+    """The library writes metadata in an order of chance, another one in each process and call."""
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    metadata = {name: f"ä{name}" for name in "abcdefgh"}
+    for number in range(5):
+        export_model(tmp_path / f"{number}.safetensors", network, metadata)
+    first, *others = [path.read_bytes() for path in tmp_path.iterdir()]
+    assert all(other == first for other in others)
+    assert_equal(load_file(tmp_path / "0.safetensors"), dict(network.state_dict()))
+    with safe_open(tmp_path / "0.safetensors", "pt") as file:
+        assert file.metadata() == metadata
 
 
 GOOD = {"classes": '["a"]', "shape": "[8, 8, 1]", "model": '{"name": "mlp"}', "members": '["model"]'}

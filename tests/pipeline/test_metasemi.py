@@ -1,6 +1,7 @@
 """MetaSemi's corrected pseudo-labels against autograd through the inner step, in fp64."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -30,15 +31,18 @@ def labeled_gradient(trainer: Trainer, batch: Batch) -> Tensor:
     return gradient(lambda w: F.cross_entropy(logits(trainer, w, batch.labeled), batch.labels), weights(trainer))
 
 
-def with_rate(make: Callable[..., Trainer], rate: float) -> Trainer:
-    trainer = make(method="metasemi", optimizer={"lr": rate})
+def with_rate(make: Callable[..., Trainer], rate: float, **settings: Any) -> Trainer:
+    trainer = make(method="metasemi", optimizer={"lr": rate}, **settings)
     trainer.networks["model"].schedule(0)
     return trainer
 
 
-def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(make: Callable[..., Trainer]) -> None:
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(
+    make: Callable[..., Trainer], scale: float
+) -> None:
     """algorithms 9.7: autograd through theta' = theta - rate * grad |p - y|^2 (summed over samples) at y = p."""
-    trainer = with_rate(make, 0.05)
+    trainer = with_rate(make, 0.05, metasemi={"correction": scale})
     batch = prepared(trainer, trainer.loader.batch(0))
     theta = weights(trainer).requires_grad_()
     label = logits(trainer, theta, batch.weak).softmax(1).detach().requires_grad_()
@@ -47,7 +51,7 @@ def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(make: Ca
     outcome = F.cross_entropy(logits(trainer, theta - 0.05 * inner, batch.labeled), batch.labels)
     (slope,) = torch.autograd.grad(outcome, label)
     assert slope.norm() > 1e-4
-    torch.testing.assert_close(batch.memo["label"], project(label.detach() - slope), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(batch.memo["label"], project(label.detach() - scale * slope), rtol=1e-4, atol=1e-7)
 
 
 def test_the_finite_difference_errs_by_the_square_of_its_reach(

@@ -7,6 +7,7 @@ from pipeline.config import Config
 from pipeline.engine.build import build_module
 from pipeline.engine.precision import Precision
 from pipeline.models.conv_large import ConvLarge, ConvLargeOptions
+from pipeline.models.small_conv import SmallConv, SmallConvOptions
 from pipeline.models.wide_resnet import WideResNet, WideResNetOptions
 from pipeline.resolve import resolve
 from pipeline.task import Task
@@ -100,3 +101,25 @@ def test_conv_large_drops_whole_channels() -> None:
         assert set(share.unique().tolist()) == {0, 1}
         assert share.mean() == pytest.approx(0.5, abs=0.15)
     assert [share.shape for share in kept] == [(8, 32), (8, 64)]
+
+
+def small_conv(height: int, width: int) -> SmallConv:
+    return SmallConv(SmallConvOptions(width=4), Task((1, height, width), (0.0,), (1.0,), 3))
+
+
+def test_small_conv_takes_images_of_two_pixels_and_more_and_refuses_points() -> None:
+    assert small_conv(2, 2)(torch.randn(2, 1, 2, 2)).shape == (2, 3)
+    with pytest.raises(UsageError, match=r"^model small_conv: images of 1x2 are too small; it needs 2 pixels a side$"):
+        small_conv(1, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (1, 1, 1), (3, 7, 9)])
+def test_a_wide_resnet_takes_images_of_any_size(shape: tuple[int, int, int]) -> None:
+    task = Task(shape, (0.0,) * shape[0], (1.0,) * shape[0], 3)
+    assert WideResNet(WideResNetOptions(depth=10, width=1), task)(torch.randn(2, *shape)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("units", [0, -3])
+def test_a_layer_without_units_is_refused(units: int) -> None:
+    with pytest.raises(UsageError, match=rf"model.hidden.1: should be greater than 0, not {units}$"):
+        resolve({}, {"model": {"name": "mlp", "hidden": [8, units]}})

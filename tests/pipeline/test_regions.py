@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from pipeline.cli import main
 from pipeline.regions import second_class
@@ -12,13 +13,51 @@ from tests.pipeline.test_compare import in_a_folder_of_its_own
 __all__ = ["in_a_folder_of_its_own"]
 
 
-def test_a_panel_for_each_row_of_a_table() -> None:
-    run = ["compare", "--recipe", "moons", "--out", "table", "--seeds", "1", "--steps", "3", "--set", "mu=4"]
+TINY = ["--out", "table", "--seeds", "1", "--steps", "3", "--set", "mu=4"]
+
+
+def regions(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["regions", "table", "--data-dir", "data/moons-6-seed0", *arguments])
+
+
+def refusal(*arguments: str) -> str:
+    """Return the line that a command is refused with."""
+    result = regions(*arguments)
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    return result.stderr
+
+
+def test_a_panel_for_each_row_of_a_table_on_the_data_that_its_runs_saw() -> None:
+    run = ["compare", "--recipe", "moons", *TINY]
     assert CliRunner().invoke(main, [*run, "--methods", "supervised,smpl"]).exit_code == 0
-    result = CliRunner().invoke(main, ["regions", "table", "--data-dir", "data/moons-6-seed0", "--out", "a/b.png"])
+    result = regions("--out", "a/b.png")
     assert result.exit_code == 0, result.output
-    assert "2 rows" in result.stdout
+    assert "2 rows: a/b.png" in result.stdout
     assert Path("a/b.png").stat().st_size > 10_000
+    assert "2 rows: a/c.png" in regions("--out", "a/c").stdout
+    assert Path("a/c.png").stat().st_size > 10_000
+
+    prepare(Request("moons", out=Path("other-labels"), seed=1), progress=False)
+    line = refusal("--data-dir", "other-labels")
+    assert "row 'smpl' was trained on data" in line
+    assert load_manifest(Path("other-labels")).fingerprint[:12] in line
+
+    Path("table/smpl/seed0/summary.json").unlink()
+    assert "table/smpl/seed0 has not finished" in refusal()
+
+
+def test_a_table_of_other_runs_than_of_points_is_told() -> None:
+    prepare(Request("moons", out=Path("data/moons-6-seed0")), progress=False)
+    run = ["compare", "--dataset", "digits", *TINY, "--methods", "supervised", "--set", "batch_size=4"]
+    assert CliRunner().invoke(main, run).exit_code == 0
+    assert "table/supervised/seed0 was not trained on points of the plane" in refusal()
+
+
+def test_a_file_that_cannot_be_drawn_into_is_refused_before_the_work() -> None:
+    assert "--out r.xyz: no picture is written as 'xyz'; choose from" in refusal("--out", "r.xyz")
+    Path("folder.png").mkdir()
+    assert "--out folder.png is a folder; name a file, such as folder.png/regions.png" in refusal("--out", "folder.png")
 
 
 def test_the_field_is_the_model_s_probability_in_the_order_of_the_points() -> None:

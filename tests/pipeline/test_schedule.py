@@ -53,6 +53,15 @@ def test_the_length_of_one_cycle_s_rise_can_be_given() -> None:
     assert max(factors) == 1
 
 
+def test_a_rise_of_one_step_is_at_the_full_rate() -> None:
+    options = OptimizerOptions(schedule="one-cycle", warmup=1)
+    factors = [rate_factor(step, options, wait=3, total=103) for step in range(103)]
+    assert factors[:3] == [0, 0, 0]
+    assert factors[3] == 1
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert factors[-1] == pytest.approx(1 / 250_000)
+
+
 def test_the_step_schedule_falls_at_its_milestones() -> None:
     options = OptimizerOptions(schedule="step", milestones=[300, 350], decay=0.1, warmup=2)
     at = {step: rate_factor(step, options, wait=0, total=400) for step in (0, 2, 299, 300, 349, 350, 399)}

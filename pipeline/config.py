@@ -14,7 +14,7 @@ from pipeline.registry import nearest
 
 
 class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Numbers = Annotated[int | str, BeforeValidator(read_labels)] | None
@@ -92,6 +92,7 @@ class Config(Options):
     networks: dict[str, NetworkOptions] = Field({}, description="options of single networks, by name")
     model: dict[str, Any] = Field({"name": "wide_resnet"}, description="name and options of the network")
     start: str | None = Field(None, description="run folder whose averaged weights training starts from")
+    origin: str | None = Field(None, description="fingerprint of the run at start; noted by itself")
     finetune: FinetuneOptions = FinetuneOptions()
     sections: dict[str, dict[str, Any]] = Field({}, description="options of the method, by section")
 
@@ -128,6 +129,7 @@ class Config(Options):
         apart = MAY_CHANGE | {"data", "finetune", "loader"}
         shaping = {key: value for key, value in self.tree().items() if key not in apart}
         shaping |= {"finetune.network": self.finetune.network, "loader.block": self.loader.block}
+        shaping["start"] = shaping.pop("origin") or self.start
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
@@ -136,9 +138,11 @@ MAY_CHANGE = frozenset(
         *("steps", "accumulate", "precision", "eval_every", "save_every", "log_every"),
         *("loader.name", "loader.workers", "loader.verify"),
         *("finetune.lr", "finetune.steps"),
+        "start",
     }
 )
-"""Keys that a resumed run may have otherwise than the run it continues; the finetune ones speak of another run.
+"""Keys that a resumed run may have otherwise than the run it continues; the finetune ones speak of another run,
+and the run at ``start`` is known by its ``origin``.
 
 A checkpoint knows the precision it was made in, which ``auto`` does not. Loaders give the same samples; of JPEGs two
 decoders make pixels that differ by rounding.

@@ -40,6 +40,7 @@ def finetune_recipe(run: Path, asked: Tree | None = None) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={"sections"}) | {
         "method": "supervised",
         "start": str(run),
+        "origin": None,
         "steps": config.finetune.steps,
         "augment": config.augment.model_dump(mode="json") | {"labeled": "weak"},
         "optimizer": config.optimizer_of(network).model_dump(mode="json") | optimizer,

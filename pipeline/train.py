@@ -16,6 +16,7 @@ from pipeline.config import Config
 from pipeline.engine.launch import choose_processes, launch, launched
 from pipeline.engine.run import run_rank, score_checkpoint, show_networks
 from pipeline.finetune import finetune_config, finetuned
+from pipeline.origin import settle_start
 from pipeline.preflight import (
     CONFIG,
     DataSet,
@@ -80,7 +81,7 @@ def main(
     given = command_line(flags, settings).get("data", {})
     data = DataSet(None if data_dir is None else find_folder(data_dir), given, source, checksum == "on")
     out = out or (finetuned(finetune) if finetune else default_run(config))
-    return MODES[mode](config, data, out, nproc)
+    return MODES[mode](settle_start(config, out), data, out, nproc)
 
 
 def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from data_prep.errors import UsageError
 from data_prep.manifest import load_manifest
 from pipeline.config import Config
 from pipeline.data.augment import build_views
@@ -66,7 +67,13 @@ def build_networks(config: Config, data: TrainingData, world: World, precision: 
 
 
 def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
-    method: Method = METHODS.load(config.method)(networks, config.method_options(), config.label_smoothing)
+    """Return the method. Raises UsageError if it asks for derivatives that a network does not have."""
+    kind, options = METHODS.load(config.method), config.method_options()
+    for name in kind.slopes(options):
+        if any(isinstance(norm, nn.SyncBatchNorm) for norm in networks[name].norms):
+            problem = f"this form of {config.method} differentiates the {name} forward, through BN over several GPUs"
+            raise UsageError(f"{problem}, which torch cannot; take another form, --nproc 1, or a model without BN")
+    method: Method = kind(networks, options, config.label_smoothing)
     return method
 
 

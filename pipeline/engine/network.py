@@ -140,8 +140,12 @@ class Network:
         for parameter, tensor in zip(self.parameters, gradient.tensors, strict=True):
             parameter.grad = tensor.clone()
 
-    def apply(self, rule: str, guard: Guard) -> None:
-        """Unscale, clip and step along the gradients at hand; a non-finite gradient moves nothing."""
+    def apply(self, rule: str, guard: Guard) -> Tensor:
+        """Unscale, clip and step along the gradients at hand; a non-finite gradient moves nothing.
+
+        Returns:
+            Whether the gradient was finite, a boolean scalar on the device.
+        """
         optimizer = self.optimizers[rule]
         self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip or float("inf"))
@@ -151,6 +155,7 @@ class Network:
         self.moved = True
         for parameter in self.parameters:
             parameter.grad = None
+        return torch.isfinite(norm)
 
     def end_step(self) -> None:
         """Adapt the loss scale, once a step, if this network was updated in it."""

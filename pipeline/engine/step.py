@@ -80,7 +80,7 @@ class StepRunner:
         self.world.mean_([mean])
         return mean
 
-    def update(self, phase: Update, batches: list[Batch]) -> None:
+    def update(self, phase: Update, batches: list[Batch]) -> Tensor:
         network = self.networks[phase.network]
         with network.learning(averaged=True):
             for index, batch in self.micro_batches(batches):
@@ -89,7 +89,7 @@ class StepRunner:
                     with self.conditions(noise, index, len(batches)):
                         loss = phase.loss(batch) / len(batches)
                     network.scaler.scale(loss).backward()
-        network.apply(phase.rule, self.guard)
+        return network.apply(phase.rule, self.guard)
 
     def differentiate(self, phase: Differentiate, batches: list[Batch]) -> dict[str, Gradient]:
         network = self.networks[phase.network]
@@ -106,10 +106,10 @@ class StepRunner:
         self.world.mean_(tensor for gradient in total.values() for tensor in gradient.tensors)
         return total
 
-    def apply(self, phase: Apply) -> None:
+    def apply(self, phase: Apply) -> Tensor:
         network = self.networks[phase.network]
         network.load_gradient(phase.gradient)
-        network.apply(phase.rule, self.guard)
+        return network.apply(phase.rule, self.guard)
 
     @contextmanager
     def place(self, at: Shift | None, evaluating: bool) -> Iterator[None]:

@@ -11,7 +11,7 @@ from pipeline.methods.uda import forward_both
 
 
 class FixMatchOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss; the paper's lambda_u")
     threshold: float = Field(0.95, ge=0, le=1, description="least confidence of a label that counts; the paper's tau")

@@ -20,7 +20,7 @@ REACH = 0.01
 
 
 class MetaSemiOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     correction: float = Field(1.0, ge=0, description="scale of the pseudo-labels' correction; 0 switches it off")
     alpha: float = Field(1.0, gt=0, description="mixup's Beta(alpha, alpha)")

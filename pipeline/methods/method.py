@@ -1,6 +1,6 @@
 """What a method is: the networks it needs, the views it needs, and its step as phases."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel
@@ -59,6 +59,11 @@ class Method:
     def inner_rates(cls, options: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG003
         """Return the learning rate of a network's ``"descent"`` rule where it is not the optimizer's own."""
         return {}
+
+    @classmethod
+    def slopes(cls, options: Mapping[str, Any]) -> Iterable[str]:  # noqa: ARG003
+        """Return the names of the networks whose :meth:`Model.slope` the method may ask for."""
+        return ()
 
     def step(self, step: int) -> Phases:
         """Yield the phases of training step number ``step``, counted from 0."""

@@ -1,13 +1,15 @@
 """Meta Pseudo Labels (Pham et al., CVPR 2021): the teacher learns from what its labels do to the student."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batch import Batch
 from pipeline.methods.method import Method
+from pipeline.methods.mpl_credit import CREDITS
 from pipeline.methods.mpl_options import MPLOptions
 from pipeline.methods.phase import Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
 from pipeline.methods.prediction import remember
@@ -34,6 +36,10 @@ class MPL(Method):
     def waits(cls, options: Mapping[str, Any]) -> dict[str, int]:
         return {"student": options["mpl"].student_wait}
 
+    @classmethod
+    def slopes(cls, options: Mapping[str, Any]) -> Iterable[str]:
+        return cls.networks_needed if options["mpl"].mode == "unrolled" and options["mpl"].weight else ()
+
     def roles(self, step: int) -> tuple[str, str]:  # noqa: ARG002
         """Return the networks that are teacher and student in ``step``."""
         return "teacher", "student"
@@ -56,17 +62,20 @@ class MPL(Method):
         if options.mode == "unrolled" and options.weight:
             return (yield from self.unrolled(student))
         before = (yield self.error(student)) if options.weight else None
-        yield Update(student, lambda batch: self.student_loss(student, batch))
+        moved = yield Update(student, lambda batch: self.student_loss(student, batch))
         if before is None:
             return None
-        return (yield from self.reinforced(before, (yield self.error(student))))
+        return (yield from self.reinforced(before, (yield self.error(student)), moved))
 
-    def reinforced(self, before: Tensor, after: Tensor) -> Generator[Phase, Any, Term]:
-        """Return feedback times the teacher's cross-entropy, of the labeled errors around the student's update."""
+    def reinforced(self, before: Tensor, after: Tensor, moved: Tensor) -> Generator[Phase, Any, Term]:
+        """Return feedback times the teacher's cross-entropy, of the labeled errors around the student's update.
+
+        Labels that did not move the student teach nothing.
+        """
         choices, weight = self.options["mpl"].choices, self.options["mpl"].weight
-        feedback = before - after if choices.feedback_sign == "old-new" else after - before
+        feedback = torch.where(moved, before - after if choices.feedback_sign == "old-new" else after - before, 0)
         yield Report({"h": feedback})
-        centered = self.centered(feedback) if choices.baseline else feedback
+        centered = self.centered(feedback, moved) if choices.baseline else feedback
         credit = CREDITS[choices.label_mode]
         return lambda batch, strong: weight * centered * credit(strong, batch.memo["label"])
 
@@ -81,10 +90,14 @@ class MPL(Method):
         inner = yield from self.gradient(student, lambda batch: self.student_loss(student, batch), None)
         after = Shift(student, -rate * inner)
         outer = yield from self.gradient(student, lambda batch: self.labeled_error(student, batch), after)
-        yield Report({"h": rate * inner.dot(outer)})
         yield Measure(f"{student} losses", lambda batch: self.foresee(student, outer, batch), exact=True)
-        yield Update(student, lambda batch: self.student_loss(student, batch))
-        return lambda batch, strong: weight * rate * (strong.softmax(1) * batch.memo["slope"]).sum(1).mean()
+        moved = yield Update(student, lambda batch: self.student_loss(student, batch))
+        yield Report({"h": torch.where(moved, rate * inner.dot(outer), 0)})
+
+        def term(batch: Batch, strong: Tensor) -> Tensor:
+            return weight * rate * (strong.softmax(1) * torch.where(moved, batch.memo["slope"], 0)).sum(1).mean()
+
+        return term
 
     def gradient(
         self, network: str, loss: Callable[[Batch], Tensor], at: Shift | None
@@ -123,27 +136,8 @@ class MPL(Method):
         batch.report(loss=loss)
         return loss
 
-    def centered(self, feedback: Tensor) -> Tensor:
-        """Subtract the baseline m from h, then move it: m <- 0.99 m + 0.01 h."""
+    def centered(self, feedback: Tensor, moved: Tensor) -> Tensor:
+        """Subtract the baseline m from h, then move it: m <- 0.99 m + 0.01 h; neither where the student stood still."""
         mean = self.state.get("baseline", feedback.new_zeros(()))
-        self.state["baseline"] = 0.99 * mean + 0.01 * feedback
-        return feedback - mean
-
-
-def _own_soft(logits: Tensor, _: Tensor) -> Tensor:
-    """CE(q, z) for q = softmax(z) held fixed, written by its gradient, softmax(z) - q: which is exactly zero."""
-    slope = logits.softmax(1) - logits.detach().softmax(1)
-    return (slope.detach() * logits).sum(1).mean()
-
-
-def _own_argmax(logits: Tensor, _: Tensor) -> Tensor:
-    return F.cross_entropy(logits, logits.detach().argmax(1))
-
-
-CREDITS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "argmax": F.cross_entropy,
-    "sample": F.cross_entropy,
-    "soft": _own_soft,
-    "two-argmax": _own_argmax,
-}
-"""The cross-entropy of the teacher's strong logits that the feedback multiplies, by label mode."""
+        self.state["baseline"] = torch.where(moved, 0.99 * mean + 0.01 * feedback, mean)
+        return torch.where(moved, feedback - mean, 0)

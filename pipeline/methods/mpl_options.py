@@ -35,7 +35,7 @@ the student's labeled error through the student's step."""
 
 
 class MPLOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     mode: Literal["exact", "unrolled", "official-soft", "mpl-pytorch"] = Field("exact", description="form of the term")
     weight: float = Field(1.0, ge=0, description="weight of the meta term; 0 switches it off")

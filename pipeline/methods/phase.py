@@ -38,6 +38,8 @@ class Measure:
 class Update:
     """One optimizer step of ``network`` along the gradient of the global mean of ``loss``.
 
+    Answered with whether it moved, a boolean scalar on the device: a gradient that is not finite moves nothing.
+
     Gradients flow into ``network`` only; every other network is evaluated without. ``rule`` names the step:
     ``"optimizer"``, or ``"descent"`` for plain gradient descent at the network's inner rate. Dropout is a function
     of ``noise``, by default of the network and the rule.
@@ -69,7 +71,10 @@ class Differentiate:
 
 @dataclass(frozen=True)
 class Apply:
-    """One step of ``network`` along a gradient that :class:`Differentiate` gave, or a combination of such."""
+    """One step of ``network`` along a gradient that :class:`Differentiate` gave, or a combination of such.
+
+    Answered as :class:`Update` is.
+    """
 
     network: str
     gradient: "Gradient"

@@ -11,7 +11,7 @@ from pipeline.methods.prediction import confident_loss, report_precision
 
 
 class PseudoLabelOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss after its ramp")
     threshold: float = Field(0.95, ge=0, le=1, description="least confidence of a label that counts; 0 is Lee's form")

@@ -15,7 +15,7 @@ from pipeline.methods.uda import UDAOptions, consistency, forward_both
 
 
 class SMPLOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     form: Literal["recompute", "shared-graph"] = Field(
         "recompute", description="whether the second step's gradient is taken at the new or at the old weights"

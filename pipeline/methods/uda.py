@@ -15,7 +15,7 @@ from pipeline.methods.prediction import remember
 
 
 class UDAOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     weight: float = Field(8.0, ge=0, description="weight of the consistency loss after its ramp")
     temperature: float = Field(0.7, gt=0, description="sharpening of the target: softmax(logits / temperature)")

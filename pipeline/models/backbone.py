@@ -24,7 +24,7 @@ PUBLISHED = "default"
 
 
 class BackboneOptions(BaseModel, ABC):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     architecture: str = Field("resnet18", description="the library's name of the network")
     weights: str | None = Field(None, description="default (the published ones) or a file; random if absent")

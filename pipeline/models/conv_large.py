@@ -18,7 +18,7 @@ SMALLEST = 12
 
 
 class ConvLargeOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     width: int = Field(128, ge=1, description="channels of the first stage; the others scale along")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout of whole channels, after the first and second stage")

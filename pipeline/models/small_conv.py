@@ -8,7 +8,7 @@ from pipeline.task import Task
 
 
 class SmallConvOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     width: int = Field(32, ge=1, description="channels of the first stage; the second has twice as many")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")

@@ -15,7 +15,7 @@ from pipeline.task import Task
 
 
 class WideResNetOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     depth: int = Field(28, description="number of convolutions; 6n + 4")
     width: int = Field(2, ge=1, description="channel multiplier k of 16k, 32k, 64k")

@@ -186,6 +186,40 @@ def test_the_same_command_goes_on_and_needs_the_run_no_more() -> None:
     assert run("--recipe", "in-parts/config.yaml", "--out", "in-parts", "--steps", "5").exit_code == 0
 
 
+def test_the_run_to_start_from_is_known_however_its_path_is_spelled_and_after_it_was_renamed() -> None:
+    shutil.copytree("plain", "spelled")
+    command = ["--out", "spelled-out", "--set", "finetune.lr=0.1"]
+    for steps, path in enumerate(["spelled", "./spelled", Path("spelled").absolute(), "conv/../spelled"], 1):
+        result = run("--finetune", str(path), *command, "--steps", str(steps))
+        assert result.exit_code == 0, result.output
+    Path("spelled").rename("renamed")
+    result = run("--finetune", "renamed", *command, "--steps", "5")
+    assert result.exit_code == 0, result.output
+    assert "resuming at step 4 of 5" in result.stdout
+    assert run("--out", "spelled-out", "--test-only").exit_code == 0
+
+
+def test_a_run_that_began_at_a_path_goes_on_when_there_is_nothing_there_any_more() -> None:
+    shutil.copytree("plain", "leaving")
+    command = ["--set", "start=leaving", *PLAIN, *TINY, "--out", "begun", "--method", "supervised"]
+    assert run(*command).exit_code == 0
+    shutil.rmtree("leaving")
+    assert run(*command, "--steps", "4").exit_code == 0
+
+
+def test_another_run_under_the_same_path_is_refused() -> None:
+    shutil.copytree("plain", "place")
+    command = ["--finetune", "place", "--out", "placed", "--steps", "1"]
+    assert run(*command).exit_code == 0
+    assert run("--out", "other", *PLAIN, *TINY, "--seed", "7").exit_code == 0
+    shutil.rmtree("place")
+    shutil.copytree("other", "place")
+    shutil.copy("plain/config.yaml", "place/config.yaml")
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "holds a run with another configuration: origin " in result.stderr
+
+
 def test_a_resumed_fine_tuning_of_another_rate_is_refused() -> None:
     command = ["--finetune", "plain", "--out", "rated", "--steps", "1"]
     assert run(*command).exit_code == 0

@@ -11,6 +11,7 @@ from pipeline.models.small_conv import SmallConv, SmallConvOptions
 from pipeline.models.wide_resnet import WideResNet, WideResNetOptions
 from pipeline.resolve import resolve
 from pipeline.task import Task
+from pipeline.train import read_config
 
 CIFAR = Task((3, 32, 32), (125.0, 123.0, 114.0), (63.0, 62.0, 67.0), 10)
 
@@ -123,3 +124,14 @@ def test_a_wide_resnet_takes_images_of_any_size(shape: tuple[int, int, int]) -> 
 def test_a_layer_without_units_is_refused(units: int) -> None:
     with pytest.raises(UsageError, match=rf"model.hidden.1: should be greater than 0, not {units}$"):
         resolve({}, {"model": {"name": "mlp", "hidden": [8, units]}})
+
+
+NUMBERS = ["optimizer.lr", "optimizer.clip", "networks.model.lr", "model.dropout", "finetune.lr"]
+SECTIONS = [(name, f"{name}.weight") for name in ("uda", "fixmatch", "pseudo_label", "metasemi", "mpl", "smpl")]
+
+
+@pytest.mark.parametrize("number", [".inf", ".nan", "-.inf"])
+@pytest.mark.parametrize(("method", "key"), [("supervised", key) for key in NUMBERS] + SECTIONS)
+def test_a_number_that_is_none_is_refused(method: str, key: str, number: str) -> None:
+    with pytest.raises(UsageError, match=rf"^command line: {key}"):
+        read_config("cifar10-4k-smpl", {"method": method}, (f"{key}={number}",))

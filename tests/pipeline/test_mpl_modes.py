@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from data_prep.errors import UsageError
 from pipeline.engine.trainer import Trainer
 from pipeline.methods.mpl_options import MODES, Choices, MPLOptions
+from pipeline.models.sync_norm import synchronize_norms
 from tests.pipeline.by_hand import fresh, gradient, logits, set_weights, step, weights
 from tests.pipeline.conftest import assert_same, make_config
 
@@ -117,6 +118,18 @@ def test_a_mode_sets_every_choice_and_an_explicit_one_beats_it() -> None:
 def test_the_unrolled_form_refuses_choices_that_mean_nothing_to_it() -> None:
     with pytest.raises(UsageError, match="leave out feedback_sign, baseline"):
         make_config(method="mpl", mpl={"mode": "unrolled", "feedback_sign": "old-new", "baseline": True})
+
+
+@pytest.mark.parametrize("method", ["mpl", "roleplay"])
+def test_the_unrolled_form_is_refused_at_once_where_bn_spans_several_gpus(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("pipeline.engine.build._place", lambda module, _: synchronize_norms(module))
+    with pytest.raises(UsageError, match=r"BN over several GPUs, which torch cannot; take another form, --nproc 1"):
+        make(method=method, model=NORMED, mpl={"mode": "unrolled"})
+    make(method=method, model=NORMED, mpl={"mode": "unrolled", "weight": 0.0})
+    make(method=method, mpl={"mode": "unrolled"})
+    make(method=method, model=NORMED)
 
 
 def test_the_sign_of_the_feedback_is_what_the_choice_says(make: Callable[..., Trainer]) -> None:

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,51 @@ def test_loss_scaling_skips_an_overflow_and_goes_on(
     trainer.step = 3
     trainer.train()
     assert not torch.equal(before[0], student.parameters[0])
+
+
+FORMS: list[dict[str, Any]] = [{"baseline": True}, {"mode": "mpl-pytorch", "baseline": True}, {"mode": "unrolled"}]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, form.values())))
+def test_a_student_s_skipped_step_does_not_reach_the_teacher_nor_the_baseline(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, form: dict[str, Any]
+) -> None:
+    """A batch that did not move the student has no feedback: its teacher is that of a run without the term."""
+    monkeypatch.setattr(precision.Precision, "scaled", property(lambda self: True))
+    trainer = make_trainer(method="mpl", mpl=form | {"weight": 10.0}, steps=4)
+    trainer.train(until=2)
+    baseline, state = dict(trainer.method.state), copy.deepcopy(trainer.state_dict())
+    assert bool(baseline) == ("baseline" in form)
+    assert all(value != 0 for value in baseline.values())
+    metrics, teachers = {}, {}
+    for name, weight, skipped in [("skipped", 10.0, True), ("moved", 10.0, False), ("off", 0.0, True)]:
+        other = make_trainer(out=name, method="mpl", mpl=form | {"weight": weight}, steps=4)
+        restore(other, state)
+        if skipped:
+            poison_update(other, "student")
+        metrics[name] = other.runner.run(2, other.method.step(2), [other.loader.batch(2)])
+        teachers[name] = {key: value.clone() for key, value in other.networks["teacher"].module.state_dict().items()}
+        assert all((other.method.state[key] == baseline[key]) == skipped for key in baseline)
+    assert metrics["skipped"]["h"] == 0 != metrics["moved"]["h"]
+    assert_same(teachers["skipped"], teachers["off"])
+    assert not torch.equal(teachers["moved"]["1.head.weight"], teachers["off"]["1.head.weight"])
+
+
+def restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Put a trainer of another meta weight where ``state`` was taken."""
+    trainer.load_state_dict(copy.deepcopy(state) | {"config": trainer.config.fingerprint()})
+
+
+def poison_update(trainer: Trainer, network: str) -> None:
+    """Make the gradient of the next optimizer step of ``network`` not a number, and no other."""
+    spoiled, unscale = trainer.networks[network].optimizers["optimizer"], trainer.networks[network].scaler.unscale_
+
+    def spoil(optimizer: torch.optim.Optimizer) -> None:
+        if optimizer is spoiled:
+            trainer.networks[network].parameters[0].grad.fill_(float("nan"))  # type: ignore[union-attr]
+        unscale(optimizer)
+
+    trainer.networks[network].scaler.unscale_ = spoil  # type: ignore[method-assign]
 
 
 def test_a_student_that_waits_needs_no_loss_scale(

@@ -19,7 +19,7 @@ PolicyName = Literal["randaugment", "autoaugment-cifar10", "autoaugment-svhn", "
 class AugmentOptions(BaseModel):
     """How views are made. The defaults are CIFAR's, at 32 pixels."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     size: int | None = Field(
         None,

@@ -4,7 +4,6 @@ Split by split; ``records.json`` comes last. A killed conversion goes on with th
 and files that were lost or made from another preparation are written anew.
 """
 
-import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,13 +15,13 @@ from data_prep.errors import DataError, UsageError
 from data_prep.images import CODECS
 from data_prep.manifest import SPLITS, Manifest, Split, load_manifest
 from data_prep.prepare import LOCK
-from data_prep.records import NAMES, RECORDS, RecordFile, Records, load_records, read_records, save_records
+from data_prep.record_files import check_record_files
+from data_prep.records import NAMES, PROGRESS, RECORDS, RecordFile, Records, load_records, read_records, save_records
 from data_prep.store import open_tars
 from data_prep.stored import Stored
 from data_prep.writers.recordio import SUFFIXES, write_records
 
 FORMATS = ("recordio",)
-PROGRESS = ".records.json"
 
 
 def convert(folder: Path, to: str = "recordio", *, progress: bool = True) -> Records:
@@ -36,17 +35,19 @@ def convert(folder: Path, to: str = "recordio", *, progress: bool = True) -> Rec
     if CODECS[manifest.image_format].dtype != np.uint8:
         raise UsageError(f"--to {to}: RecordIO holds pictures, {folder} holds points; train from its tars")
     if records := _converted(folder, manifest):
+        with suppress(OSError):  # of a call that was killed after its last file; the set may be read-only
+            (folder / PROGRESS).unlink()
         return records
     with locked(folder / LOCK):
         return _converted(folder, manifest) or _convert(folder, manifest, progress=progress)
 
 
 def _converted(folder: Path, manifest: Manifest) -> Records | None:
-    """The records if all files stand, by their sizes."""
-    with suppress(DataError, OSError):
+    """The records if all files stand, by their sha256."""
+    with suppress(DataError):
         records = load_records(folder, manifest)
-        if all((folder / file.name).stat().st_size == file.bytes for file in records.files):
-            return records
+        check_record_files(folder, records.files, "always")
+        return records
     return None
 
 
@@ -63,7 +64,7 @@ def _convert(folder: Path, manifest: Manifest, *, progress: bool) -> Records:
             save_records(_records(manifest, files), folder / PROGRESS)
     records = _records(manifest, files)
     save_records(records, folder / RECORDS)
-    (folder / PROGRESS).unlink()
+    (folder / PROGRESS).unlink(missing_ok=True)
     return records
 
 
@@ -85,8 +86,9 @@ def _finished(folder: Path, fingerprint: str) -> dict[str, RecordFile]:
 
 
 def _confirmed(folder: Path, file: RecordFile) -> bool:
-    with suppress(OSError), (folder / file.name).open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
+    with suppress(DataError):
+        check_record_files(folder, [file], "always")
+        return True
     return False
 
 

@@ -22,6 +22,8 @@ ORIGINAL = "original"
 MAX_PIXELS = 1 << 26
 """Of an image: a larger one is taken for a decompression bomb."""
 MODES = {1: "L", 3: "RGB"}
+JPEG_MODES = frozenset({"RGB", "L"})
+PNG_MODES = frozenset({"RGB", "L", "1", "P"})
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Picture(Codec):
     save: dict[str, Any] = field(default_factory=dict)
     gray: bool = True
     modes: frozenset[str] = frozenset({"RGB"})
-    """Of Pillow, that a color image may be stored in."""
+    """Of Pillow, that an image of three channels may be stored in: what :mod:`data_prep.treat` leaves as it is."""
 
     def encode(self, image: Values) -> bytes:
         """Save with Pillow."""
@@ -126,11 +128,11 @@ class Array(Codec):
 
 # WebP method 6 is 25 times slower than 4 and no smaller; exact keeps the pixels under full transparency.
 CODECS: dict[str, Codec] = {
-    "png": Picture("png", ("PNG",)),
+    "png": Picture("png", ("PNG",), modes=PNG_MODES),
     "webp": Picture("webp", ("WEBP",), {"lossless": True, "method": 4, "exact": True}, gray=False),
-    "jpeg": Picture("jpg", ("JPEG",), {"quality": 95}, modes=frozenset({"RGB", "L"})),
+    "jpeg": Picture("jpg", ("JPEG",), {"quality": 95}, modes=JPEG_MODES),
     "npy": Array("npy"),
-    ORIGINAL: Picture("", ("JPEG", "PNG", "WEBP"), modes=frozenset({"RGB", "L", "P", "1"})),
+    ORIGINAL: Picture("", ("JPEG", "PNG", "WEBP"), modes=JPEG_MODES | PNG_MODES),
 }
 EXTENSIONS = frozenset(codec.extension for codec in CODECS.values() if codec.extension)
 

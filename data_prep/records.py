@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.descriptors import Descriptors, open_sized
+from data_prep.descriptors import Descriptors, open_remedy, open_sized
 from data_prep.durable import write_durably
 from data_prep.errors import DataError
 from data_prep.manifest import SHA256, SPLITS, STRICT, Manifest
@@ -19,6 +19,8 @@ from data_prep.writers.index import IMAGE_EXTENSIONS
 from data_prep.writers.recordio import ALIGNMENT, HEADER, MAGIC, PREFIX, SUFFIXES
 
 RECORDS = "records.json"
+PROGRESS = ".records.json"
+"""The same, of the splits that an unfinished conversion has written."""
 SCHEMA = 1
 REMEDY = "run `smpl-data convert {} --to recordio`"
 
@@ -27,7 +29,7 @@ _LINES = {
     suffix: re.compile(line.encode(), re.ASCII | re.MULTILINE)
     for suffix, line in {
         ".idx": _KEY + r"(0|[1-9]\d{0,14})$",
-        ".lst": _KEY + rf"(?:-1|\d{{1,6}})\t(\d{{8,12}})\.({'|'.join(IMAGE_EXTENSIONS)})$",
+        ".lst": _KEY + rf"(-1|\d{{1,6}})\t(\d{{8,12}})\.({'|'.join(IMAGE_EXTENSIONS)})$",
     }.items()
 }
 
@@ -108,7 +110,9 @@ def open_records(folder: Path, manifest: Manifest, split: str) -> "RecordStore":
     """
     records = load_records(folder, manifest)
     if not manifest.samples(split):
-        nothing = RecordIndex(np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint8))
+        nothing = RecordIndex(
+            np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int32)
+        )
         return RecordStore(folder / f"{split}.rec", nothing, len(manifest.classes), hidden=False)
     index = _load_index(folder, records, split)
     return RecordStore(folder / f"{split}.rec", index, len(manifest.classes), hidden=split == "unlabeled")
@@ -124,10 +128,12 @@ class RecordIndex:
     """[N + 1], where records begin, and the end of the last."""
     extensions: NDArray[np.uint8]
     """[N], places in ``IMAGE_EXTENSIONS``."""
+    labels: NDArray[np.int32]
+    """[N], as the list says."""
 
 
 class RecordStore:
-    """A split in RecordIO. It holds 17 bytes a sample.
+    """A split in RecordIO. It holds 21 bytes a sample.
 
     Args:
         path: of the ``.rec``, opened at the first read.
@@ -138,7 +144,7 @@ class RecordStore:
 
     def __init__(self, path: Path, index: RecordIndex, classes: int, *, hidden: bool) -> None:
         self.path, self.keys, self.classes, self.lowest = path, index.keys, classes, -1 if hidden else 0
-        self._edges, self._extensions = index.edges, index.extensions
+        self._edges, self._extensions, self._labels = index.edges, index.extensions, index.labels
         self._files = Descriptors(1, lambda _: open_sized(path, int(index.edges[-1])))
 
     def __len__(self) -> int:
@@ -152,9 +158,10 @@ class RecordStore:
         size = int(self._edges[index + 1]) - start
         try:
             content = self._files.read(0, start, size)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"{error} by its index"
-            raise DataError(f"{self.path}: {reason}; {self._remedy}") from None
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror}; {open_remedy(error, self._remedy)}") from None
+        except ValueError as error:
+            raise DataError(f"{self.path}: {error} by its index; {self._remedy}") from None
         return self._unpack(index, size, content)
 
     def _unpack(self, index: int, size: int, content: bytes) -> Stored:
@@ -167,6 +174,8 @@ class RecordStore:
             raise self._damaged(key, "is not where its index says, or its header is damaged")
         if not (self.lowest <= label < self.classes and label.is_integer()):
             raise self._damaged(key, f"has label {label} of {self.classes} classes")
+        if label != self._labels[index]:
+            raise self._damaged(key, f"has label {int(label)}, {self.path.stem}.lst says {self._labels[index]}")
         extension = IMAGE_EXTENSIONS[self._extensions[index]]
         return Stored(key, extension, content[HEADER.size : stop], int(label))
 
@@ -181,14 +190,14 @@ class RecordStore:
 def _load_index(folder: Path, records: Records, split: str) -> RecordIndex:
     places, names = (_load(folder, records, f"{split}{suffix}") for suffix in (".idx", ".lst"))
     edges = np.append(places[1].astype(np.int64), records.find(f"{split}.rec").bytes)
-    keys, extensions = places[0].astype(np.int64), names[2]
+    keys, labels, extensions = places[0].astype(np.int64), names[1].astype(np.int32), names[3]
     sizes = np.diff(edges)
-    fits = (keys == names[0].astype(np.int64)) & (keys == names[1].astype(np.int64))
+    fits = (keys == names[0].astype(np.int64)) & (keys == names[2].astype(np.int64))
     if edges[0] or not (fits & (sizes > HEADER.size) & (sizes % ALIGNMENT == 0)).all():
         what = f"it does not fit {split}.lst or {split}.rec"
         raise DataError(f"{folder}/{split}.idx: {what}; remove all three and {REMEDY.format(folder)}")
     known = np.array(IMAGE_EXTENSIONS, dtype="S")
-    return RecordIndex(keys, edges, np.searchsorted(known, extensions).astype(np.uint8))
+    return RecordIndex(keys, edges, np.searchsorted(known, extensions).astype(np.uint8), labels)
 
 
 def _load(folder: Path, records: Records, name: str) -> NDArray[np.bytes_]:
@@ -197,7 +206,7 @@ def _load(folder: Path, records: Records, name: str) -> NDArray[np.bytes_]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; {remedy}") from None
+        raise DataError(f"{path}: {error.strerror}; {open_remedy(error, remedy)}") from None
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise DataError(f"{path}: sha256 differs from {RECORDS}; {remedy}")
     rows = _LINES[path.suffix].findall(content)

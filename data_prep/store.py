@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.descriptors import Descriptors, open_sized
+from data_prep.descriptors import Descriptors, open_remedy, open_sized
 from data_prep.errors import DataError
 from data_prep.manifest import Manifest, Shard
 from data_prep.records import open_records
@@ -95,7 +95,8 @@ class TarStore:
         try:
             return self._files.read(shard, offset, size)
         except OSError as error:
-            raise DataError(f"{self.folder / self.shards[shard].name}: {error.strerror}; {AGAIN}") from None
+            path = self.folder / self.shards[shard].name
+            raise DataError(f"{path}: {error.strerror}; {open_remedy(error, AGAIN)}") from None
 
     def _unpack(self, index: int, shard: int, content: bytes) -> Stored:
         key, size, label_size = int(self.keys[index]), int(self._sizes[index]), int(self._label_sizes[index])
@@ -125,7 +126,7 @@ def _load_index(folder: Path, shard: Shard) -> TarIndex:
         content = path.read_bytes()
         index = read_index(content)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; {AGAIN}") from None
+        raise DataError(f"{path}: {error.strerror}; {open_remedy(error, AGAIN)}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}; remove it and {AGAIN}") from None
     fits = len(index) == shard.samples and index.label_extension == LABEL_EXTENSION[shard.split]

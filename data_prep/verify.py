@@ -13,6 +13,7 @@ from data_prep.errors import DataError
 from data_prep.images import Shape, decode_image
 from data_prep.manifest import SPLITS, Manifest, Shard, load_manifest
 from data_prep.pool import available_cpus, run_jobs
+from data_prep.record_files import record_damage
 from data_prep.shards import Fault, Sample, compare_bytes, load_bytes, scan_shard
 
 SAMPLES_PER_WORKER = 10000  # below this a worker costs more to start than it saves
@@ -49,7 +50,7 @@ def find_damage(folder: Path, workers: int | None = None) -> list[str]:
         findings = list(results)
     lines = sorted(str(fault) for finding in findings for fault in finding.faults)
     lines += [line for split in SPLITS for line in _split_damage(manifest, split, _keys(findings, split))]
-    return [*lines, *_overlaps(manifest, findings), *_strangers(folder, manifest)]
+    return [*lines, *_overlaps(manifest, findings), *_strangers(folder, manifest), *record_damage(folder, manifest)]
 
 
 def inspect_shard(job: Inspection) -> Finding:

@@ -72,8 +72,10 @@ def list_classes(root: Root, inner: bytes, names: list[bytes], origin: Origin) -
     """
     if stray := images_in(root.below(inner)):
         raise DataError(f"{root.text(inner + stray[0])}: an image beside the classes; {WANTED}")
-    parts = [_list_class(root, inner, names.index(name), name, origin) for name in sorted(names, key=_as_prefix)]
-    return FilePart.join(parts)
+    numbers = {name: number for number, name in enumerate(names)}
+    return FilePart.join(
+        [_list_class(root, inner, numbers[name], name, origin) for name in sorted(names, key=_as_prefix)]
+    )
 
 
 def _list_class(root: Root, inner: bytes, label: int, name: bytes, origin: Origin) -> FilePart:

@@ -49,26 +49,44 @@ def unlabeled_part(references: References, origin: Origin) -> FilePart:
 def raw_set(tree: Tree, origin: Origin) -> RawSet:
     """Join training images, the source's validation images and those without labels, in this order.
 
-    Where no test images are set apart, they are taken from the training images. Raises UsageError or DataError.
+    Where no test images are set apart, they are taken from the training images that no list labels. Raises UsageError
+    or DataError.
     """
-    divided = tree if tree.test else _take_test(tree, origin.test)
+    listed = read_label_list(origin.label_list, tree.parts(), tree.classes) if origin.label_list else None
+    divided, labeled = (tree, listed) if tree.test else _take_test(tree, origin.test, listed)
     parts = divided.parts()
     test = parts["test"]
     train = FilePart.join([part for name, part in parts.items() if name != "test"])
-    labeled = read_label_list(origin.label_list, parts, tree.classes) if origin.label_list else None
     first = len(divided.train.labels)
     val = None if divided.val is None else np.arange(first, first + len(divided.val.labels), dtype=np.int64)
     return RawSet(tree.classes, train, test, {"listing": listing_digest(tree.parts())}, val, labeled)
 
 
-def _take_test(tree: Tree, wanted: str) -> Tree:
-    """Set test images apart from every class; each keeps one or more to train on."""
+def _take_test(tree: Tree, wanted: str, listed: Labels | None) -> tuple[Tree, Labels | None]:
+    """Set test images apart from every class, none of them listed; each class keeps one or more to train on.
+
+    Returns the listed indices into the images that stay, too.
+    """
     labels = tree.train.labels
     numbers = _test_numbers(wanted, labels, tree.classes)
     everything = np.arange(len(labels), dtype=np.int64)
-    chosen = take(labels, everything, numbers, TEST_SEED, "tree-test")
+    free = everything if listed is None else np.setdiff1d(everything, listed)
+    _check_free(wanted, numbers, labels[free], tree.classes)
+    chosen = take(labels, free, numbers, TEST_SEED, "tree-test")
     rest = np.setdiff1d(everything, chosen)
-    return replace(tree, train=tree.train.select(rest), test=tree.train.select(chosen))
+    divided = replace(tree, train=tree.train.select(rest), test=tree.train.select(chosen))
+    return divided, None if listed is None else np.searchsorted(rest, listed).astype(np.int64)
+
+
+def _check_free(wanted: str, numbers: tuple[int, ...], labels: Labels, classes: tuple[str, ...]) -> None:
+    """Check that of every class enough images are not listed, whose ``labels`` are given. Raises DataError."""
+    available = np.bincount(labels, minlength=len(classes)).tolist()
+    for name, wants, has in zip(classes, numbers, available, strict=True):
+        if wants > has:
+            raise DataError(
+                f"--test {wanted} takes {wants} images of class {name!r}, of which only {has} are not in --label-list; "
+                "list fewer, ask for fewer, or set test images apart in test/"
+            )
 
 
 def _test_numbers(wanted: str, labels: Labels, classes: tuple[str, ...]) -> tuple[int, ...]:

@@ -7,9 +7,11 @@ from pathlib import Path
 import torch
 
 from data_prep.manifest import Manifest
+from data_prep.record_files import check_records
 from data_prep.records import RECORDS, open_records
 from data_prep.store import open_tars
 from data_prep.stored import Store
+from data_prep.verified import Mode, check_files
 from pipeline.data.dali import DaliDecoder
 from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder
 from pipeline.task import view_side
@@ -28,6 +30,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Engine:
+    check: Callable[[Path, Manifest, str, Mode, slice], None]
+    """Compare a share of the files that ``open`` reads with what the set says of them. Raises DataError."""
     open: Callable[[Path, Manifest, str], Store]
     decoder: Callable[[Wanted], Decoder]
 
@@ -60,7 +64,17 @@ def open_records_or_tars(folder: Path, manifest: Manifest, split: str) -> Store:
     return (open_records if (folder / RECORDS).exists() else open_tars)(folder, manifest, split)
 
 
+def check_tars(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice) -> None:
+    """Check a share of the shards. Raises DataError."""
+    check_files(folder, manifest, manifest.split(split)[share], mode)
+
+
+def check_records_or_tars(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice) -> None:
+    """Check a share of the files that :func:`open_records_or_tars` reads. Raises DataError."""
+    (check_records if (folder / RECORDS).exists() else check_tars)(folder, manifest, split, mode, share)
+
+
 ENGINES: Mapping[str, Engine] = {
-    "webdataset": Engine(open_tars, torch_decoder),
-    "dali": Engine(open_records_or_tars, dali_decoder),
+    "webdataset": Engine(check_tars, open_tars, torch_decoder),
+    "dali": Engine(check_records_or_tars, open_records_or_tars, dali_decoder),
 }

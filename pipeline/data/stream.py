@@ -16,7 +16,7 @@ from data_prep.errors import DataError
 from data_prep.manifest import Manifest
 from data_prep.pool import available_cpus
 from data_prep.stored import Store
-from data_prep.verified import Mode, check_files
+from data_prep.verified import Mode
 from pipeline.data.crop import center_windows
 from pipeline.data.decode import Decoder
 from pipeline.data.engines import ENGINES, Wanted
@@ -48,7 +48,7 @@ class StreamOptions:
     workers: int | None = None
     """Threads; None for this rank's share of the CPUs."""
     verify: Mode = "once"
-    """When the sha256 of shards is checked."""
+    """When the sha256 of files is checked."""
 
     @property
     def threads(self) -> int:
@@ -136,15 +136,15 @@ class StreamSplit:
 
 
 def open_stream(folder: Path, manifest: Manifest, split: str, world: World, options: StreamOptions) -> StreamSplit:
-    """Check and open a split; each rank checks its share of the shards.
+    """Check and open a split; each rank checks its share of the files that the engine reads.
 
     Raises:
         DataError: a file is missing, damaged or not the manifest's.
         UsageError: the engine is not installed, or a size is asked of points.
     """
     shards = manifest.split(split)
-    world.together(lambda: check_files(folder, manifest, shards[world.rank :: world.size], options.verify))
-    engine = ENGINES[options.engine]
+    engine, share = ENGINES[options.engine], slice(world.rank, None, world.size)
+    world.together(lambda: engine.check(folder, manifest, split, options.verify, share))
     store = world.together(lambda: engine.open(folder, manifest, split))
     decoder = engine.decoder(Wanted(manifest, options.size, world.device, options.threads))
     return StreamSplit(

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from data_prep.errors import DataError, UsageError, UserError
-from data_prep.sources.folder import SOURCE
+from data_prep.sources.base import Origin
+from data_prep.sources.folder import SOURCE, list_classes
 from data_prep.sources.listing import listing_digest
+from data_prep.sources.references import Root
 from tests.data_prep import trees
 from tests.data_prep.trees import names_in, names_of
 
@@ -413,3 +415,40 @@ def test_label_list_faults(case, divided):
 
 def test_label_list_that_is_missing(divided):
     assert "No such file" in fault(divided, label_list=divided / "none.txt")
+
+
+def test_test_images_are_taken_from_those_that_the_list_leaves(classes):
+    listed = [f"{name}/{number:03d}.jpg" for name in ("cat", "dog") for number in range(8)]
+    raw = load(classes, label_list=label_list(classes, *listed))
+    train, test = names_in(raw.train), names_in(raw.test)
+    assert [train[index][0] for index in raw.labeled_ids] == listed
+    assert [name for name, _ in test] == [f"{name}/{number:03d}.jpg" for name in ("cat", "dog") for number in (8, 9)]
+
+
+def test_a_list_that_leaves_the_drawn_images_alone_changes_none_of_them(classes):
+    drawn = names_in(load(classes).test)
+    free = sorted(set(names_of("cat", "dog", count=10)) - {name for name, _ in drawn})
+    raw = load(classes, label_list=label_list(classes, free[0], free[-1]))
+    assert names_in(raw.test) == drawn
+    assert [names_in(raw.train)[index][0] for index in raw.labeled_ids] == [free[0], free[-1]]
+
+
+def test_a_list_that_leaves_too_few_to_test_on(classes):
+    path = label_list(classes, *names_of("cat", count=9), "dog/000.jpg")
+    said = "--test 20% takes 2 images of class 'cat', of which only 1 are not in --label-list"
+    assert said in fault(classes, label_list=path)
+
+
+class Unsearched(list):
+    """Class names among which nobody may search: that takes the square of their number."""
+
+    def index(self, *_):
+        raise AssertionError("searched")
+
+    __contains__ = index
+
+
+def test_classes_are_numbered_without_searching(classes):
+    root = Root(os.fsencode(classes))
+    part = list_classes(root, b"", Unsearched([b"cat", b"dog"]), Origin(classes, image_format="original"))
+    assert np.bincount(part.labels).tolist() == [10, 10]

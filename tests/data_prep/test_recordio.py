@@ -20,9 +20,11 @@ from data_prep.errors import DataError, UsageError
 from data_prep.images import decode_image
 from data_prep.manifest import SPLITS, load_manifest
 from data_prep.prepare import Request, prepare
+from data_prep.record_files import check_records
 from data_prep.records import RECORDS, load_records, save_records
 from data_prep.store import open_records, open_tars
 from data_prep.stored import Stored
+from data_prep.verify import find_damage
 from data_prep.writers.recordio import pack, write_records
 from tests.data_prep.fixtures import contents
 from tests.data_prep.test_store import members_of, rewrite_indexed
@@ -444,3 +446,140 @@ def test_a_damaged_description(old, new, said, damaged):
     (damaged / RECORDS).write_text(text.replace(old, new, 1))
     with pytest.raises(DataError, match=rf"{RECORDS}.* {said}.*`smpl-data convert \S+ --to recordio`"):
         open_records(damaged, load_manifest(damaged), "val")
+
+
+def change_label(folder, key):
+    """Give a record of the validation split the label of another class; return its index and that label."""
+    store = open_records(folder, load_manifest(folder), "val")
+    index = store.keys.tolist().index(key)
+    start = int((folder / "val.idx").read_text().splitlines()[index].split("\t")[1]) + 12
+    other = (store.read(index).label + 1) % 10
+    content = bytearray((folder / "val.rec").read_bytes())
+    content[start : start + 4] = struct.pack("<f", other)
+    (folder / "val.rec").write_bytes(content)
+    return index, other
+
+
+def test_another_label_than_the_lists_is_refused(damaged):
+    key = int(open_records(damaged, load_manifest(damaged), "val").keys[3])
+    index, other = change_label(damaged, key)
+    with pytest.raises(DataError, match=rf"val\.rec: record {key:08d} has label {other}, val\.lst says \d"):
+        open_records(damaged, load_manifest(damaged), "val").read(index)
+
+
+def test_a_flipped_bit_is_mended_by_the_same_command(damaged):
+    expected = contents(damaged)
+    before = inodes(damaged)
+    flip(damaged / "unlabeled.rec", 5000)
+    convert(damaged, progress=False)
+    assert contents(damaged) == expected
+    others = names("labeled", "val", "test")
+    assert {name: inodes(damaged)[name] for name in others} == {name: before[name] for name in others}
+
+
+def check(folder, mode, share=slice(None)):
+    check_records(folder, load_manifest(folder), "val", mode, share)
+
+
+def flip_unseen(path):
+    """Change a byte but not the size, time or inode."""
+    state = path.stat()
+    with path.open("r+b") as file:
+        file.seek(40)
+        byte = file.read(1)
+        file.seek(40)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def age(folder):
+    """As if written a minute ago: what is younger than the clock's tick is not remembered."""
+    for path in folder.iterdir():
+        os.utime(path, (path.stat().st_atime - 60, path.stat().st_mtime - 60))
+
+
+def test_records_are_hashed_once_always_or_never(damaged):
+    age(damaged)
+    check(damaged, "once")
+    flip_unseen(damaged / "val.rec")
+    check(damaged, "once")
+    check(damaged, "never")
+    with pytest.raises(DataError, match=r"val\.rec: sha256 differs from records\.json; remove it and run `smpl-data"):
+        check(damaged, "always")
+
+
+@pytest.mark.parametrize("mode", ["once", "always"])
+@pytest.mark.parametrize("name", ["val.rec", "val.idx", "val.lst"])
+def test_every_file_is_hashed_before_it_is_used(name, mode, damaged):
+    flip(damaged / name, 20)
+    with pytest.raises(DataError, match=rf"{name}: sha256 differs from records\.json"):
+        check(damaged, mode)
+
+
+@pytest.mark.parametrize("mode", ["once", "always", "never"])
+def test_a_missing_or_cut_file_is_found_in_every_mode(mode, damaged):
+    os.truncate(damaged / "val.rec", 100)
+    with pytest.raises(DataError, match=r"val\.rec: 100 bytes, records\.json says \d+; remove it"):
+        check(damaged, mode)
+    (damaged / "val.rec").unlink()
+    with pytest.raises(DataError, match=r"val\.rec: No such file"):
+        check(damaged, mode)
+
+
+def test_ranks_check_a_share_each(damaged):
+    flip(damaged / "val.rec", 40)
+    failed = []
+    for rank in range(2):
+        try:
+            check(damaged, "always", slice(rank, None, 2))
+        except DataError:
+            failed.append(rank)
+    assert len(failed) == 1
+
+
+def test_verify_lists_damaged_records(converted, damaged):
+    assert find_damage(converted) == []
+    flip(damaged / "val.rec", 40)
+    os.truncate(damaged / "test.idx", 10)
+    (damaged / "labeled.lst").unlink()
+    mends = "`smpl-data convert` writes it anew"
+    size = (converted / "test.idx").stat().st_size
+    assert find_damage(damaged) == [
+        f"labeled.lst: No such file or directory; {mends}",
+        f"val.rec: sha256 differs from records.json; {mends}",
+        f"test.idx: 10 bytes, records.json says {size}; {mends}",
+    ]
+    convert(damaged, progress=False)
+    assert find_damage(damaged) == []
+
+
+def test_verify_changes_nothing(damaged):
+    before = contents(damaged)
+    find_damage(damaged)
+    assert contents(damaged) == before
+
+
+def test_verify_finds_an_unfinished_conversion(damaged):
+    for name in record_files(damaged):
+        (damaged / name).unlink()
+    subprocess.run([sys.executable, "-c", KILLED, str(damaged), "150"], check=False, timeout=60)
+    lines = find_damage(damaged)
+    assert ".records.json: left by a conversion that did not finish; `smpl-data convert` goes on with it" in lines
+    assert "labeled.rec: not in records.json" in lines
+
+
+def test_verify_finds_records_of_another_preparation(damaged):
+    text = (damaged / RECORDS).read_text()
+    (damaged / RECORDS).write_text(text.replace('"samples": 10', '"samples": 11', 1))
+    lines = find_damage(damaged)
+    assert len(lines) == 1
+    assert lines[0].startswith("records.json: the records are of another preparation; run `smpl-data convert")
+
+
+def test_what_a_kill_after_the_last_file_leaves_is_cleared(damaged):
+    expected = contents(damaged)
+    shutil.copy(damaged / RECORDS, damaged / ".records.json")
+    assert len(find_damage(damaged)) == 1
+    convert(damaged, progress=False)
+    assert contents(damaged) == expected
+    assert find_damage(damaged) == []

@@ -1,12 +1,14 @@
 """Any sample by one read: the right one or an error, from any thread, with few files open."""
 
 import dataclasses
+import errno
 import hashlib
 import os
 import random
 import resource
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,13 @@ import pytest
 
 from data_prep import descriptors
 from data_prep.address import Address, save_origin
-from data_prep.descriptors import Descriptors, open_sized
+from data_prep.convert import convert
+from data_prep.descriptors import PART, Descriptors, open_sized
 from data_prep.errors import DataError
 from data_prep.manifest import SPLITS, load_manifest, save_manifest
 from data_prep.prepare import Request, prepare
 from data_prep.shards import read_shard
-from data_prep.store import MIRROR_FILES, open_tars
+from data_prep.store import MIRROR_FILES, open_records, open_tars
 from data_prep.writers.index import Member, tar_index
 from tests.data_prep.fixtures import bomb, contents, tar_of
 
@@ -291,20 +294,60 @@ def open_files(folder):
     return sum(os.path.realpath(link).startswith(f"{folder}/") for link in Path("/proc/self/fd").iterdir())
 
 
-def test_many_files_with_few_open(tmp_path):
-    paths = [tmp_path / str(number) for number in range(300)]
-    for path in paths:
-        path.write_bytes(path.name.encode())
+@contextmanager
+def allowed_files(number):
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
     try:
-        files = Descriptors(300, lambda number: open_sized(paths[number], len(paths[number].name)))
-        found = [files.read(number, 0, 10) for _ in range(2) for number in range(300)]
-        opened = open_files(tmp_path)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert found == [path.name.encode() for path in paths] * 2
-    assert opened == 64
+
+
+def numbered_files(folder, count):
+    paths = [folder / str(number) for number in range(count)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    return paths
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_many_files_with_few_open_in_all_splits_together(splits, tmp_path):
+    paths = numbered_files(tmp_path, 1200)
+    opener = lambda number: open_sized(paths[number], len(paths[number].name))  # noqa: E731
+    with allowed_files(256):
+        files = [Descriptors(1200, opener) for _ in range(splits)]
+        found = [each.read(number, 0, 10) for _ in range(2) for number in range(1200) for each in files]
+        opened = open_files(tmp_path)
+    assert found == [path.name.encode() for path in paths for _ in files] * 2
+    assert opened == 256 // PART
+
+
+def test_a_split_that_is_gone_leaves_the_room_to_others(tmp_path):
+    paths = numbered_files(tmp_path, 100)
+    opener = lambda number: open_sized(paths[number], len(paths[number].name))  # noqa: E731
+    with allowed_files(256):
+        for _ in range(5):
+            files = Descriptors(100, opener)
+            assert [files.read(number, 0, 10) for number in range(100)] == [path.name.encode() for path in paths]
+            assert open_files(tmp_path) == 256 // PART
+            del files
+            assert open_files(tmp_path) == 0
+
+
+@pytest.mark.parametrize("kind", ["tars", "records"])
+def test_too_many_open_files_are_no_reason_to_prepare_again(kind, copied, monkeypatch):
+    convert(copied, progress=False)
+    store = {"tars": open_tars, "records": open_records}[kind](copied, load_manifest(copied), "val")
+
+    def full(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(DataError, match=r"val\S*: Too many open files; .*`ulimit -n 4096`") as caught:
+        store.read(0)
+    assert "prepare" not in str(caught.value)
+    assert "convert" not in str(caught.value)
 
 
 def test_files_are_closed_with_their_store(digits):

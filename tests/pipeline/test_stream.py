@@ -1,5 +1,6 @@
 """A stream gives what a resident split gives: the same samples, bit for bit where images are not cut, at any step."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_prep.convert import convert
 from data_prep.errors import DataError
 from data_prep.manifest import Manifest
 from data_prep.prepare import Request, prepare
 from data_prep.stored import Stored
+from data_prep.verified import Mode
 from pipeline.data.counter import permutation
 from pipeline.data.prefetch import Pending, Prefetcher
 from pipeline.data.resident import load_split
@@ -231,3 +234,28 @@ def test_a_process_that_is_interrupted_before_it_closes_ends_all_the_same() -> N
         "from tests.pipeline.streams import varied_loader as make; make(batch_size=256).batch(0); raise SystemExit(7)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 7
+
+
+@pytest.mark.parametrize("mode", ["once", "always"])
+def test_records_are_checked_where_they_are_read(
+    prepared: dict[str, tuple[Path, Manifest]], tmp_path: Path, mode: Mode
+) -> None:
+    folder, manifest = shutil.copytree(prepared["digits"][0], tmp_path / "set"), prepared["digits"][1]
+    convert(folder, progress=False)
+    content = bytearray((folder / "val.rec").read_bytes())
+    content[60] ^= 1
+    (folder / "val.rec").write_bytes(content)
+    with pytest.raises(DataError, match=r"val\.rec: sha256 differs from records\.json; remove it and run"):
+        open_stream(folder, manifest, "val", ALONE, StreamOptions("dali", verify=mode))
+    open_stream(folder, manifest, "val", ALONE, StreamOptions("webdataset", verify=mode))
+
+
+def test_tars_are_not_checked_where_records_are_read(
+    prepared: dict[str, tuple[Path, Manifest]], tmp_path: Path
+) -> None:
+    folder, manifest = shutil.copytree(prepared["digits"][0], tmp_path / "set"), prepared["digits"][1]
+    convert(folder, progress=False)
+    (folder / "val-000000.tar").write_bytes(b"")
+    assert len(open_stream(folder, manifest, "val", ALONE, StreamOptions("dali", verify="always"))) == 100
+    with pytest.raises(DataError, match=r"val-000000\.tar: 0 bytes"):
+        open_stream(folder, manifest, "val", ALONE, StreamOptions("webdataset"))

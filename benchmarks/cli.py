@@ -2,7 +2,9 @@
 
 import click
 
+from benchmarks.data import main as data
 from benchmarks.memory import main as memory
+from benchmarks.prepare import main as prepare
 from benchmarks.step import main as step
 from data_prep.command import CommandGroup
 
@@ -14,3 +16,5 @@ def main() -> None:
 
 main.add_command(step, "step")
 main.add_command(memory, "memory")
+main.add_command(data, "data")
+main.add_command(prepare, "prepare")

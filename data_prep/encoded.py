@@ -21,8 +21,8 @@ class Sums:
 
     count: int = 0
     """Pixels."""
-    total: tuple[Fraction, ...] = ()
-    squares: tuple[Fraction, ...] = ()
+    total: tuple[int | Fraction, ...] = ()
+    squares: tuple[int | Fraction, ...] = ()
 
     @classmethod
     def of_image(cls, image: Values) -> Self:
@@ -38,12 +38,12 @@ class Sums:
     def of_levels(cls, levels: Labels) -> Self:
         """Add up an image of whole values by its histogram, int [C, 256]."""
         total, squares = levels @ _LEVELS, levels @ _SQUARES
-        return cls(int(levels[0].sum()), tuple(map(Fraction, total.tolist())), tuple(map(Fraction, squares.tolist())))
+        return cls(int(levels[0].sum()), tuple(total.tolist()), tuple(squares.tolist()))
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and population standard deviation per channel, in the values' own units."""
-        mean = [value / self.count for value in self.total]
-        variance = [value / self.count - center**2 for value, center in zip(self.squares, mean, strict=True)]
+        mean = [Fraction(value) / self.count for value in self.total]
+        variance = [Fraction(value) / self.count - center**2 for value, center in zip(self.squares, mean, strict=True)]
         return tuple(map(float, mean)), tuple(map(math.sqrt, variance))
 
     def __add__(self, other: "Sums") -> "Sums":

@@ -4,11 +4,11 @@ A shard goes to the disk image by image, so memory does not grow with it, and it
 """
 
 import hashlib
-import io
 import tarfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,9 +18,7 @@ from data_prep.errors import DataError
 from data_prep.manifest import Shard
 from data_prep.receipt import Receipt, Skipped
 from data_prep.shards import LABEL_EXTENSION
-from data_prep.writers.index import Member, tar_index
-
-HEADER_BYTES = 512
+from data_prep.writers.index import BLOCK, Member, padded, tar_index
 
 
 @dataclass(frozen=True)
@@ -117,35 +115,46 @@ class _Tally:
         )
 
 
-class _Hashing(io.RawIOBase):
+class _Hashing:
     """A file that is written once from its beginning, and its sha256."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest, self.position = file, hashlib.sha256(), 0
 
-    def write(self, data: bytes) -> int:  # type: ignore[override] # tarfile gives bytes alone
+    def write(self, data: bytes) -> None:
         self.digest.update(data)
         self.position += len(data)
-        return self.file.write(data)
-
-    def tell(self) -> int:
-        return self.position
+        self.file.write(data)
 
 
 def _pack(tally: _Tally, file: _Hashing) -> None:
-    """Write ``{key:08d}.{png|webp|jpg|npy}`` and ``{key:08d}.{cls|truth}`` for every sample."""
+    """Write ``{key:08d}.{png|webp|jpg|npy}`` and ``{key:08d}.{cls|truth}`` for every sample, then the tar's end."""
     label_extension = LABEL_EXTENSION[tally.job.split]
-    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for key, label, image in tally.images():
-            tally.members += [
-                _add(archive, key, image.extension, image.content),
-                _add(archive, key, label_extension, b"%d" % label),
-            ]
+    for key, label, image in tally.images():
+        blocks, start = [], file.position
+        for extension, payload in ((image.extension, image.content), (label_extension, b"%d" % label)):
+            name = f"{key:08d}.{extension}"
+            tally.members.append(Member(name, start + BLOCK, len(payload)))
+            blocks += [ustar_header(name, len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
+            start += BLOCK + padded(len(payload))
+        file.write(b"".join(blocks))
+    file.write(bytes(2 * BLOCK))
+    file.write(bytes(-file.position % tarfile.RECORDSIZE))
 
 
-def _add(archive: tarfile.TarFile, key: int, extension: str, payload: bytes) -> Member:
-    info = tarfile.TarInfo(f"{key:08d}.{extension}")  # mtime, uid and gid are 0 and the names empty by default
-    info.size = len(payload)
-    start = archive.offset + HEADER_BYTES
-    archive.addfile(info, io.BytesIO(payload))
-    return Member(info.name, start, len(payload))
+def ustar_header(name: str, size: int) -> bytes:
+    """The header of a plain file that is nobody's and of no time; the bytes are tarfile's, in a tenth of its time.
+
+    ``name`` is ASCII of at most 100 characters, ``size`` in bytes and below 8 GiB.
+    """
+    block = bytearray(_blank_header())
+    block[: len(name)] = name.encode()
+    block[124:135] = b"%011o" % size
+    block[148:156] = b" " * 8
+    block[148:155] = b"%06o\0" % sum(block)
+    return bytes(block)
+
+
+@cache
+def _blank_header() -> bytes:
+    return tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)

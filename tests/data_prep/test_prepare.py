@@ -1,8 +1,10 @@
 """The same request gives the same bytes, whatever happens on the way."""
 
+import io
 import json
 import math
 import os
+import tarfile
 import threading
 import time
 
@@ -19,6 +21,7 @@ from data_prep.plan import Identity
 from data_prep.prepare import Request, completed, default_out, prepare
 from data_prep.shards import decode_image, read_shard
 from data_prep.sources import SOURCES, Origin
+from data_prep.writers.webdataset import ustar_header
 from tests.data_prep.fixtures import contents, random_images
 
 
@@ -267,3 +270,23 @@ def ends_at_zero(seconds):
     if not seconds:
         os._exit(1)
     time.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("00000001.jpg", 0), ("00012345.truth", 511), ("123456789012.png", 8**11 - 1)]
+)
+def test_headers_are_those_that_tarfile_makes(name, size):
+    member = tarfile.TarInfo(name)
+    member.size = size
+    assert ustar_header(name, size) == member.tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_a_shard_is_the_tar_that_tarfile_makes_of_its_members(digits):
+    path = digits / "val-000000.tar"
+    buffer = io.BytesIO()
+    with tarfile.open(path) as source, tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as made:
+        for member in source:
+            copy = tarfile.TarInfo(member.name)
+            copy.size = member.size
+            made.addfile(copy, source.extractfile(member))
+    assert buffer.getvalue() == path.read_bytes()

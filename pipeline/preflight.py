@@ -71,7 +71,7 @@ def check_start(config: Config, data: Path, out: Path) -> None:
         known, here = f"data {start.data[:12]}", f"{data} is {manifest.fingerprint[:12]}"
         raise UsageError(f"start: {config.start} was trained on {known}, {here}; name its own with --data-dir")
     for name in METHODS.load(config.method).networks_needed:
-        start.load_into(build_module(config, name, Task.of(manifest, config.augment.size)), name)
+        start.load_into(build_module(config.without_weights(), name, Task.of(manifest, config.augment.size)), name)
 
 
 def own_recipe(out: Path | None) -> str | None:

@@ -1,18 +1,17 @@
 """Whether the RecordIO files of a set are those that ``records.json`` describes."""
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from os import fstat, stat_result
+from os import stat_result
 from pathlib import Path
 
 from data_prep.errors import DataError
 from data_prep.manifest import Manifest
 from data_prep.pool import available_cpus
 from data_prep.records import NAMES, PROGRESS, RECORDS, REMEDY, RecordFile, load_records
-from data_prep.verified import FRESH_NS, MAX_THREADS, Mode, Record, recall, record, remember
+from data_prep.verified import FRESH_NS, MAX_THREADS, Mode, Record, hash_file, recall, record, remember
 from data_prep.writers.recordio import SUFFIXES
 
 
@@ -80,14 +79,9 @@ def _check_size(folder: Path, file: RecordFile) -> stat_result:
 def _check_content(folder: Path, file: RecordFile) -> stat_result:
     path = folder / file.name
     try:
-        with path.open("rb") as opened:
-            before = fstat(opened.fileno())
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        after = path.stat()
-    except OSError as error:
+        after, digest = hash_file(path)
+    except FileNotFoundError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    if record(before, "") != record(after, ""):
-        raise DataError(f"{path} changed while it was read; wait until its writer is done")
     if digest != file.sha256:
         raise DataError(f"{path}: sha256 differs from {RECORDS}")
     return after

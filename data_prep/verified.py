@@ -132,20 +132,34 @@ def _check_content(folder: Path, file: Expected) -> stat_result | None:
     """Hash one file; None if a mirror has dropped it by now."""
     path = folder / file.name
     try:
-        with path.open("rb") as opened:
-            before = fstat(opened.fileno())
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        after = path.stat()
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and is_mirror(folder):
+        after, digest = hash_file(path)
+    except FileNotFoundError as error:
+        if is_mirror(folder):
             return None
         raise DataError(f"{path}: {error.strerror}") from None
-    if record(before, "") != record(after, ""):
-        raise DataError(f"{path} changed while it was read; wait until its writer is done")
     if digest != file.sha256:
         stale = "stale index, its " if file.size is None else ""
         raise DataError(f"{path}: {stale}sha256 differs from the manifest")
     return after
+
+
+def hash_file(path: Path) -> tuple[stat_result, str]:
+    """The state of a file and its sha256, read in chunks.
+
+    Raises FileNotFoundError if there is none, DataError if it cannot be read or changes meanwhile.
+    """
+    try:
+        with path.open("rb") as opened:
+            before = fstat(opened.fileno())
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        after = path.stat()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    if record(before, "") != record(after, ""):
+        raise DataError(f"{path} changed while it was read; wait until its writer is done")
+    return after, digest
 
 
 def _remedy(folder: Path, manifest: Manifest) -> str:

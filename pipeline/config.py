@@ -36,9 +36,11 @@ class LoaderOptions(Options):
     name: Literal["auto", "resident", "webdataset", "dali"] = Field(
         "auto", description="resident: decoded once, kept on the device; the others stream; auto: what fits"
     )
-    workers: int | None = Field(None, ge=1, description="decoding threads of a process; its CPUs if absent")
+    workers: int | None = Field(None, ge=1, description="streams: decoding threads of a process; its CPUs if absent")
     block: int = Field(0, ge=0, description="shards shuffled together, for a cache that holds no more; 0 is all")
-    verify: Literal["always", "once", "never"] = Field("once", description="when the sha256 of shards is checked")
+    verify: Literal["always", "once", "never"] = Field(
+        "once", description="streams: when sha256 are checked; resident reads all and always does"
+    )
 
 
 class OptimizerOptions(Options):

@@ -31,6 +31,7 @@ from pipeline.preflight import (
 from pipeline.recipes import find_recipe, load_recipe, parse_value
 from pipeline.resolve import flatten, merge, resolve
 
+VERIFY = click.Choice(["always", "once", "never"])
 LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])
 PRECISIONS = click.Choice(["auto", "fp32", "bf16", "fp16"])
 
@@ -52,6 +53,7 @@ PRECISIONS = click.Choice(["auto", "fp32", "bf16", "fp16"])
 @click.option("--seed", type=int, help="Of weights, order, views and dropout.")
 @click.option("--labels", type=LabelNumbers(), help="Labeled images of the prepared data set; 5+1: of each class.")
 @click.option("--loader", type=LOADERS, help="How samples come to the device; auto: resident if they fit.")
+@click.option("--verify", type=VERIFY, help="When a stream checks the sha256 of its shards.  [default: once]")
 @click.option("--nproc", type=click.IntRange(1), help="Processes on this machine.  [default: one a GPU, or 1]")
 @click.option("--test-only", "mode", flag_value="test", help="Score the newest checkpoint of --out; write nothing.")
 @click.option("--print-model", "mode", flag_value="print", help="Print the networks and their sizes; train nothing.")
@@ -65,6 +67,7 @@ def main(
     out: Path | None,
     labels: int | str | None,
     loader: str | None,
+    verify: str | None,
     nproc: int | None,
     mode: str | None,
     settings: tuple[str, ...],
@@ -74,7 +77,7 @@ def main(
 
     With no argument: SMPL on scikit-learn's digits with 20 labels. Ctrl-C or SIGTERM saves; the same command resumes.
     """
-    flags |= {"data": {"labels": labels}, "loader": {"name": loader}}
+    flags |= {"data": {"labels": labels}, "loader": {"name": loader, "verify": verify}}
     if mode == "test" and not finetune:
         recipe = recipe or own_recipe(out)
     config = read_config(recipe, flags, settings, finetune)

@@ -1,5 +1,6 @@
 """Numbers of labels per class, from a recipe or the command line to the run folder."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,17 @@ def test_a_source_that_is_named_is_the_one_that_is_trained_on() -> None:
             settle_data(config, DataSet(None, {}, Path(source)))
     with pytest.raises(UsageError, match="leave one out"):
         settle_data(config, DataSet(default_folder(config), {}, Path("first")))
+
+
+def test_a_stream_checks_its_shards_when_it_is_told_to() -> None:
+    arguments = ["--recipe", "digits-smpl", "--method", "supervised", "--steps", "1", "--loader", "webdataset"]
+    whole = CliRunner().invoke(main, [*arguments, "--out", "whole"])
+    assert whole.exit_code == 0, whole.output
+    shard = next(Path("data/digits-20-seed0").glob("test-*.tar"))
+    state, content = shard.stat(), shard.read_bytes()
+    shard.write_bytes(content[:-1] + b"x")  # in the padding: no reader minds
+    os.utime(shard, ns=(state.st_atime_ns, state.st_mtime_ns))
+    for verify, code in {"always": 3, "once": 0, "never": 0}.items():
+        result = CliRunner().invoke(main, [*arguments, "--out", verify, "--verify", verify])
+        assert result.exit_code == code, result.output
+        assert ("sha256" in result.stderr) == (code == 3)

@@ -12,7 +12,7 @@ from data_prep.ledger import WHOLE, Share
 from data_prep.manifest import Option
 from data_prep.sources import Origin, Source, find_source
 
-TREE_OPTIONS: dict[str, Option] = {"resize": 0, "quality": 90, "test": "20%"}
+TREE_OPTIONS: dict[str, Option] = {"resize": 0, "quality": 90}
 """What sources of image files read, with what it is if it is left out; a resize of 0 leaves sizes as they are."""
 FILES = ("csv", "unlabeled", "label_list")
 """Options that name a file or a folder."""
@@ -65,7 +65,7 @@ class Request:
             csv=self.csv,
             unlabeled=self.unlabeled,
             label_list=self.label_list,
-            test=str(options.get("test", TREE_OPTIONS["test"])),
+            test=self.test,
         )
 
 
@@ -149,7 +149,9 @@ def _check_applies(request: Request, source: Source) -> None:
     if not source.files and (request.source is not None or not request.checksum):
         option = "--source" if request.source is not None else "--checksum off"
         raise UsageError(f"{option}: {source.name} is embedded and reads no files; leave it out")
-    for name in (*TREE_OPTIONS, *FILES):
+    if not request.checksum and not source.downloads and "checksum" not in source.takes:
+        raise UsageError(f"--checksum off: {source.name} has no published checksums; leave it out")
+    for name in (*TREE_OPTIONS, *FILES, "test"):
         if getattr(request, name) is not None and name not in source.takes:
             raise UsageError(f"--{name.replace('_', '-')}: {source.name} does not read it; leave it out")
     _check_paths(request, source)
@@ -183,6 +185,8 @@ def _tree_options(request: Request, source: Source) -> dict[str, Option]:
         if name in source.takes:
             given = getattr(request, name)
             options[name] = default if given is None else given
+    if request.test is not None:
+        options["test"] = request.test
     for name in FILES:
         path: Path | None = getattr(request, name)
         if path is not None:

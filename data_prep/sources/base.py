@@ -37,8 +37,8 @@ class Origin:
     """A folder of images without labels."""
     label_list: Path | None = None
     """A list of the training images that are labeled."""
-    test: str = "20%"
-    """Test images where the source sets none apart: a percentage of every class, or a number in all."""
+    test: str | None = None
+    """Test images where the source sets none apart: a percentage of every class (20% if absent), or a number in all."""
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ SOURCE = Source(
     load=load,
     files=("train/ and val/", f"{TRAIN}, {VAL} and the labels of the latter"),
     image_format="original",
-    takes=frozenset({"label_list", "resize", "quality"}),
+    takes=frozenset({"checksum", "label_list", "resize", "quality"}),
     samples_per_worker=200,
     downloads=False,
 )

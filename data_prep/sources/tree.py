@@ -14,6 +14,7 @@ from data_prep.sources.references import References
 from data_prep.split import Labels, take
 from data_prep.treat import Treatment
 
+USUAL_TEST = "20%"
 TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on the same images
 
 
@@ -53,7 +54,9 @@ def raw_set(tree: Tree, origin: Origin) -> RawSet:
     or DataError.
     """
     listed = read_label_list(origin.label_list, tree.parts(), tree.classes) if origin.label_list else None
-    divided, labeled = (tree, listed) if tree.test else _take_test(tree, origin.test, listed)
+    if tree.test and origin.test is not None:
+        raise UsageError(f"--test {origin.test}: {origin.path} has test images of its own; leave it out")
+    divided, labeled = (tree, listed) if tree.test else _take_test(tree, origin.test or USUAL_TEST, listed)
     parts = divided.parts()
     test = parts["test"]
     train = FilePart.join([part for name, part in parts.items() if name != "test"])

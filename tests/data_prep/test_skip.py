@@ -114,3 +114,14 @@ def test_another_folder_under_the_same_name_is_refused(source, tmp_path):
     )
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "source listing" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("--test=10%", "has test images of its own"), ("--checksum=off", "no published checksums")]
+)
+def test_an_option_that_would_do_nothing_is_refused(option, said, tmp_path):
+    source = write(tmp_path / "source", names_of("cat", "dog", count=20, prefix="train/"))
+    write(source, names_of("cat", "dog", count=2, prefix="test/"))
+    result = CliRunner().invoke(main, ["prepare", "folder", f"--source={source}", f"--out={tmp_path / 'set'}", option])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert said in result.stderr

@@ -346,7 +346,12 @@ def test_a_run_of_automatic_precision_goes_on_in_the_precision_it_had() -> None:
 
 def test_a_run_whose_file_of_weights_is_gone_goes_on_and_is_tested() -> None:
     torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), "weights.pt")
-    backbone = {"name": "torchvision", "architecture": "shufflenet_v2_x0_5", "weights": "weights.pt"}
+    backbone = {
+        "name": "torchvision",
+        "architecture": "shufflenet_v2_x0_5",
+        "weights": "weights.pt",
+        "freeze": "backbone",
+    }
     Path("mine.yaml").write_text(json.dumps({"dataset": "digits", "method": "supervised", "model": backbone}))
     arguments = ["--recipe", "mine.yaml", *SHORT, "--set", "augment.pad=2", "--set", "augment.cutout=4"]
     assert run(*arguments, "--out", "run").exit_code == 0

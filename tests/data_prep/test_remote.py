@@ -29,7 +29,8 @@ from tests.data_prep.serving import answer, cut, refuse, replace, serving, stall
 TEST = "test-000000.tar"
 OTHER = "test-000001.tar"
 CHILD = "import sys; from pathlib import Path; from data_prep.remote import *; "
-FETCH = f"{CHILD}local_path(Path(sys.argv[1]), sys.argv[2])"
+HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a job in the background ignores it
+FETCH = f"{HEED}{CHILD}local_path(Path(sys.argv[1]), sys.argv[2])"
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import click
 
 from benchmarks.data import main as data
+from benchmarks.image import main as image
 from benchmarks.memory import main as memory
 from benchmarks.prepare import main as prepare
 from benchmarks.step import main as step
@@ -18,3 +19,4 @@ main.add_command(step, "step")
 main.add_command(memory, "memory")
 main.add_command(data, "data")
 main.add_command(prepare, "prepare")
+main.add_command(image, "image")

@@ -1,0 +1,56 @@
+# The image of the commands: docker run smpl-train --dataset svhn. Why it is as it is: docs/decisions/0010-the-image.md
+ARG BASE_IMAGE=docker.io/library/debian:bookworm-20261005-slim@sha256:7c7b2c966bc9ee8cedfeef67e0e279108992c77681fa595db4a9d65c06ccc587
+
+FROM ${BASE_IMAGE} AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONPATH=/opt/build
+RUN rm -f /etc/apt/apt.conf.d/docker-clean
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip
+COPY docker/requirements/build.lock /locks/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps --require-hashes --target /opt/build -r /locks/build.lock
+ARG VARIANT=cuda
+COPY docker/requirements/torch-${VARIANT}.lock /locks/torch.lock
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps --target /opt/torch -r /locks/torch.lock \
+    && find /opt/torch -name '*.a' -delete
+COPY docker/requirements/libraries.lock /locks/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps --require-hashes --target /opt/libraries -r /locks/libraries.lock
+
+FROM builder AS application
+COPY . /source
+RUN python3 -m pip install --no-deps --no-build-isolation --target /opt/smpl /source
+
+FROM ${BASE_IMAGE} AS runtime
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    rm -f /etc/apt/apt.conf.d/docker-clean \
+    && apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
+    && install -d -m 1777 /data /out
+COPY --from=builder /opt/torch /opt/torch
+COPY --from=builder /opt/libraries /opt/libraries
+COPY docker/entrypoint /usr/local/bin/smpl-entrypoint
+COPY --from=application /opt/smpl /opt/smpl
+
+# Whoever runs it, whatever is read-only: prepared sets in /data, runs in /out, caches in /tmp.
+ENV PATH=/opt/smpl/bin:/opt/libraries/bin:/opt/torch/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/opt/smpl:/opt/libraries:/opt/torch PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    HOME=/tmp USER=smpl MPLCONFIGDIR=/tmp/matplotlib TORCHINDUCTOR_CACHE_DIR=/tmp/inductor TRITON_CACHE_DIR=/tmp/triton \
+    SMPL_DATA=/data SMPL_RUNS=/out SMPL_CACHE=/data/.cache \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+VOLUME ["/data", "/out"]
+WORKDIR /out
+USER 65532:65532
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/bin/tini", "-g", "--", "/usr/local/bin/smpl-entrypoint"]
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="smpl-train" \
+      org.opencontainers.image.description="Distributed training with few labels: SMPL, MPL, MetaSemi and their baselines" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="docker.io/library/debian:bookworm-20261005-slim"

@@ -1,0 +1,71 @@
+"""The image: what each layer weighs, and how long a change of the source takes to build."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.record import save_record
+from data_prep.command import Command
+from data_prep.errors import UsageError
+
+SOURCE = Path(__file__).parents[1]
+
+
+@click.command(cls=Command)
+@click.option("--engine", default="docker", show_default=True, help="docker or podman.")
+@click.option("--image", default="smpl-train", show_default=True, help="The image as it was built from this tree.")
+@click.option("--build-arg", "build_arguments", multiple=True, metavar="NAME=VALUE", help="As in its own build.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the result there as JSON.")
+def main(engine: str, image: str, build_arguments: tuple[str, ...], out: Path | None) -> None:
+    """Weigh the image's layers; change a line of the source and build it again."""
+    rows = layers(engine, image)
+    for row in rows:
+        click.echo(f"{row['megabytes']:9.1f} MB  {row['layer']}")
+    click.echo(f"{sum(row['megabytes'] for row in rows):9.1f} MB  in all")
+    seconds = rebuild(engine, image, build_arguments)
+    click.echo(f"{seconds:9.1f} s   to build it again after a change of the source")
+    if out:
+        save_record(out, [*rows, {"rebuild_seconds": round(seconds, 1)}])
+
+
+def layers(engine: str, image: str) -> list[dict[str, Any]]:
+    """Return ``layer`` and ``megabytes`` (1e6 bytes, unpacked) of each layer that has files, from the base up."""
+    table = _run(engine, "history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", image)
+    rows = [line.split("\t", 1) for line in reversed(table.splitlines())]
+    return [{"layer": _name(text), "megabytes": round(int(size) / 1e6, 1)} for size, text in rows if int(size) > 1000]
+
+
+def rebuild(engine: str, image: str, build_arguments: tuple[str, ...]) -> float:
+    """Return the seconds that a build takes after a change of one line of ``pipeline``; caches are as they are."""
+    arguments = [word for argument in build_arguments for word in ("--build-arg", argument)]
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / "source"
+        shutil.copytree(SOURCE, changed, ignore=shutil.ignore_patterns(".git", ".venv", "data", "runs", ".*_cache"))
+        with (changed / "pipeline" / "cli.py").open("a") as file:
+            file.write(f"\n# changed at {time.time()}\n")
+        started = time.perf_counter()
+        _run(engine, "build", *arguments, "--tag", f"{image}-changed", str(changed))
+        seconds = time.perf_counter() - started
+    _run(engine, "rmi", f"{image}-changed")
+    return seconds
+
+
+def _name(text: str) -> str:
+    """Return what made a layer, without the words of the builder around it."""
+    words = text.rsplit("#(nop)", maxsplit=1)[-1].replace("/bin/sh -c", "").split()
+    return " ".join(word for word in words if "sha256:" not in word and not word.startswith("|"))[:80]
+
+
+def _run(engine: str, *arguments: str) -> str:
+    if not shutil.which(engine):
+        raise UsageError(f"--engine {engine}: there is no such program; name docker or podman")
+    done = subprocess.run([engine, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise UsageError(f"{engine} {arguments[0]}: {' '.join(last) or 'failed'}")
+    return done.stdout

@@ -1,5 +1,6 @@
 """One round's draw: which op each sample got, and how much of it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,17 @@ class Draw:
             sign=torch.where(sign < 0.5, -1.0, 1.0),
             grade=grade * top if random_magnitude else torch.full_like(grade, top),
         )
+
+    def rows_of(self, names: Collection[str]) -> Tensor:
+        """Return int64 [N]: the samples that drew one of ``names``."""
+        chosen = torch.tensor([name in names for name in self.pool], device=self.op.device)
+        return chosen[self.op].nonzero()[:, 0]
+
+    def of_rows(self, rows: Tensor, names: Collection[str]) -> "Draw":
+        """Return the draw of ``rows``, int64 [N], all of which drew one of ``names``."""
+        place = torch.tensor([sorted(names).index(name) if name in names else 0 for name in self.pool])
+        pool = {name: self.pool[name] for name in sorted(names)}
+        return Draw(pool, place[self.op[rows]], self.sign[rows], self.grade[rows])
 
     def amount(self, name: str) -> Tensor:
         """Return float32 [B]: the strength of op ``name``, zero for samples that drew another.

@@ -8,6 +8,7 @@ import torch
 from pipeline.data.augment import CIFAR, AugmentOptions, Chain, Cutout, WeakView, build_views
 from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.options import PolicyName
+from pipeline.data.augment.stages import Stages
 from pipeline.data.counter import derive_key, uniform
 from tests.pipeline.augment.batches import every_view, noise, smooth
 
@@ -120,3 +121,13 @@ def test_weak_and_strong_share_the_source_image():
         assert torch.equal(views.flatten(1).amax(1), images[:, 0, 0, 0])
         assert ((views == 0) | (views == images)).all()
     assert (strong == 0).sum() > (weak == 0).sum()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("images", [noise, smooth])
+def test_sorted_by_op_is_the_batch_at_once(view, images, channels, monkeypatch):
+    """A CPU's way to make views, and a GPU's."""
+    batch = images(64, channels)
+    by_op = view(batch, KEY, SAMPLES)
+    monkeypatch.setattr(Stages, "__call__", Stages.at_once)
+    assert torch.equal(view(batch, KEY, SAMPLES), by_op)

@@ -1,13 +1,19 @@
-"""The views hold no branch on data, no shape from data and no read-back: one graph, on any device."""
+"""As a GPU makes them, the views hold no branch on data, no shape from data and no read-back: one graph."""
 
 import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from pipeline.data.augment.stages import Stages
 from tests.pipeline.augment.batches import every_view, noise
 
 VIEWS = every_view()
 SAMPLES = torch.arange(8)
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(Stages, "__call__", Stages.at_once)
 
 
 @pytest.mark.parametrize("name", VIEWS)

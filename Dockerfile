@@ -1,40 +1,41 @@
 # The image of the commands: docker run smpl-train --dataset svhn. Why it is as it is: docs/decisions/0010-the-image.md
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20261005-slim@sha256:7c7b2c966bc9ee8cedfeef67e0e279108992c77681fa595db4a9d65c06ccc587
 
-FROM ${BASE_IMAGE} AS builder
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONPATH=/opt/build
-RUN rm -f /etc/apt/apt.conf.d/docker-clean
-RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
-    apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip
-COPY docker/requirements/build.lock /locks/
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip install --no-deps --require-hashes --target /opt/build -r /locks/build.lock
-ARG VARIANT=cuda
-COPY docker/requirements/torch-${VARIANT}.lock /locks/torch.lock
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip install --no-deps --target /opt/torch -r /locks/torch.lock \
-    && find /opt/torch -name '*.a' -delete
-COPY docker/requirements/libraries.lock /locks/
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip install --no-deps --require-hashes --target /opt/libraries -r /locks/libraries.lock
-
-FROM builder AS application
-COPY . /source
-RUN python3 -m pip install --no-deps --no-build-isolation --target /opt/smpl /source
-
-FROM ${BASE_IMAGE} AS runtime
+FROM ${BASE_IMAGE} AS system
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
     rm -f /etc/apt/apt.conf.d/docker-clean \
     && apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
     && install -d -m 1777 /data /out
-COPY --from=builder /opt/torch /opt/torch
-COPY --from=builder /opt/libraries /opt/libraries
+
+# What builds, and stays behind: the stage below sees /opt/build while it installs, and the finished package.
+FROM system AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONPATH=/opt/build
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+    apt-get update && apt-get install --yes --no-install-recommends python3-pip
+COPY docker/requirements/build.lock /opt/locks/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps --require-hashes --target /opt/build -r /opt/locks/build.lock
+
+FROM builder AS package
+COPY . /source
+RUN python3 -m pip install --no-deps --no-build-isolation --target /opt/smpl /source
+
+FROM system AS runtime
+ENV PYTHONPATH=/opt/smpl:/opt/libraries:/opt/torch
+ARG VARIANT=cuda
+COPY docker/requirements/torch-${VARIANT}.lock /opt/locks/torch.lock
+RUN --mount=type=bind,from=builder,source=/opt/build,target=/opt/build --mount=type=cache,target=/root/.cache/pip \
+    PYTHONPATH=/opt/build python3 -m pip install --no-deps --target /opt/torch -r /opt/locks/torch.lock \
+    && find /opt/torch -name '*.a' -delete
+COPY docker/requirements/libraries.lock /opt/locks/
+RUN --mount=type=bind,from=builder,source=/opt/build,target=/opt/build --mount=type=cache,target=/root/.cache/pip \
+    PYTHONPATH=/opt/build python3 -m pip install --no-deps --require-hashes --target /opt/libraries -r /opt/locks/libraries.lock
 COPY docker/entrypoint /usr/local/bin/smpl-entrypoint
-COPY --from=application /opt/smpl /opt/smpl
+COPY --from=package /opt/smpl /opt/smpl
 
 # Whoever runs it, whatever is read-only: prepared sets in /data, runs in /out, caches in /tmp.
 ENV PATH=/opt/smpl/bin:/opt/libraries/bin:/opt/torch/bin:/usr/local/bin:/usr/bin:/bin \
-    PYTHONPATH=/opt/smpl:/opt/libraries:/opt/torch PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HOME=/tmp USER=smpl MPLCONFIGDIR=/tmp/matplotlib TORCHINDUCTOR_CACHE_DIR=/tmp/inductor TRITON_CACHE_DIR=/tmp/triton \
     SMPL_DATA=/data SMPL_RUNS=/out SMPL_CACHE=/data/.cache \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -5,6 +5,7 @@ import click
 from benchmarks.data import main as data
 from benchmarks.image import main as image
 from benchmarks.memory import main as memory
+from benchmarks.peer import main as peer
 from benchmarks.prepare import main as prepare
 from benchmarks.step import main as step
 from data_prep.command import CommandGroup
@@ -20,3 +21,4 @@ main.add_command(memory, "memory")
 main.add_command(data, "data")
 main.add_command(prepare, "prepare")
 main.add_command(image, "image")
+main.add_command(peer, "peer")

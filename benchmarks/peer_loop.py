@@ -84,7 +84,8 @@ class Silence:
 def main(checkout: Path, batch_size: int, mu: int, steps: int, workers: int) -> None:
     """Time STEPS steps after one that is not timed."""
     sys.path.insert(0, str(checkout))
-    loop, data, models, losses = (importlib.import_module(name) for name in ("main", "data", "models", "utils"))
+    modules: list[Any] = [importlib.import_module(name) for name in ("main", "data", "models", "utils")]
+    loop, data, models, losses = modules
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scale = {"batch_size": batch_size, "mu": mu, "workers": workers, "total_steps": 1000, "eval_step": 1000}
     args = Namespace(**SETTINGS, **scale, device=device, amp=device.type == "cuda", writer=Silence(steps + 1))

@@ -2,7 +2,7 @@
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20261005-slim@sha256:7c7b2c966bc9ee8cedfeef67e0e279108992c77681fa595db4a9d65c06ccc587
 
 FROM ${BASE_IMAGE} AS system
-RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/apt --mount=type=cache,target=/var/lib/apt \
     rm -f /etc/apt/apt.conf.d/docker-clean \
     && apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
     && install -d -m 1777 /data /out
@@ -10,7 +10,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,t
 # What builds, and stays behind: the stage below sees /opt/build while it installs, and the finished package.
 FROM system AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONPATH=/opt/build
-RUN --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt,sharing=locked \
+RUN --mount=type=cache,target=/var/cache/apt --mount=type=cache,target=/var/lib/apt \
     apt-get update && apt-get install --yes --no-install-recommends python3-pip
 COPY docker/requirements/build.lock /opt/locks/
 RUN --mount=type=cache,target=/root/.cache/pip \
@@ -29,7 +29,8 @@ RUN --mount=type=bind,from=builder,source=/opt/build,target=/opt/build --mount=t
     && find /opt/torch -name '*.a' -delete
 COPY docker/requirements/libraries.lock /opt/locks/
 RUN --mount=type=bind,from=builder,source=/opt/build,target=/opt/build --mount=type=cache,target=/root/.cache/pip \
-    PYTHONPATH=/opt/build python3 -m pip install --no-deps --require-hashes --target /opt/libraries -r /opt/locks/libraries.lock
+    PYTHONPATH=/opt/build python3 -m pip install --no-deps --require-hashes --target /opt/libraries -r /opt/locks/libraries.lock \
+    && find /opt/libraries -type d -name tests -prune -exec rm -r {} +
 COPY docker/entrypoint /usr/local/bin/smpl-entrypoint
 COPY --from=package /opt/smpl /opt/smpl
 

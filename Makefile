@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint types format bench lock clean
+.PHONY: train test lint types format bench manifests image image-test lock clean
 
 # One process for each GPU; without any, two.
 PROCESSES ?= $(if $(shell command -v nvidia-smi),,--nproc 2)
@@ -16,6 +16,8 @@ test: environment
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck .ci/run docker/entrypoint docker/base scripts/*
 
 types: environment
 	$(BIN)/mypy
@@ -30,6 +32,17 @@ bench: environment
 .PHONY: environment
 environment:
 	@PYTHON=$(PYTHON) scripts/environment
+
+# The files of k8s/ from what they are rendered from; needs kubectl.
+manifests:
+	scripts/manifests
+
+image:
+	docker build --build-arg REVISION=$$(git rev-parse HEAD) --tag smpl-train .
+
+# Build the image and run it as a stranger would, with podman or docker.
+image-test: environment
+	scripts/image-test
 
 lock: environment
 	scripts/lock

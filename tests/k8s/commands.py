@@ -1,0 +1,125 @@
+"""What containers run, read by the real commands without running anything."""
+
+import re
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep import cli, prepare
+from data_prep.request import Request, settle
+from pipeline import train
+from pipeline.cli import main as smpl
+from pipeline.config import Config
+from pipeline.preflight import DataSet
+from tests.k8s.objects import Object, Workload
+from tests.k8s.resources import quantity
+from tests.k8s.wiring import REFERENCE, VARIABLE
+
+OF_THE_IMAGE = {"SMPL_DATA": "/data", "SMPL_RUNS": "/out", "SMPL_CACHE": "/data/.cache", "HOME": "/tmp"}
+PROGRAMS = {"python", "sh", "tensorboard", "smpl-data", "smpl-train", "smpl"}
+"""Words that docker/entrypoint takes for programs; a first word that is none of them is a command of smpl."""
+IN_SCRIPT = re.compile(r"\bsmpl (data finish \S+?)[;\n]")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A call of smpl-train."""
+
+    config: Config
+    folder: Path
+    """Of the prepared set."""
+    out: Path
+
+    @classmethod
+    def of(cls, config: Config, data: DataSet, out: Path, nproc: int | None) -> "Training":
+        """What smpl-train would begin with; no call says how many processes there are."""
+        assert nproc is None
+        return cls(config, data.folder(config), out)
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """A call of smpl data prepare."""
+
+    request: Request
+    folder: Path
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, request: Request) -> "Preparing":
+        """What it would prepare; the source is not there, any folder takes its place."""
+        here = replace(request, source=request.source and Path.cwd())
+        return cls(request, request.folder, settle(here)[1])
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """A call of smpl data finish."""
+
+    folder: Path
+
+
+class Reader:
+    """Reads command lines, with the variables of the image and of the container in the environment.
+
+    Args:
+        patch: to hold back what the commands would do.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
+        self.seen: list[Any] = []
+        patch.setattr(train, "MODES", {None: lambda *given: self.seen.append(Training.of(*given))})
+        patch.setattr(prepare, "completed", self._prepare)
+        patch.setattr(cli.finish, "callback", lambda folder: self.seen.append(Finishing(folder)))
+
+    def read(self, work: Workload, part: Object, index: int = 0) -> list[Any]:
+        """What a container would run in the pod of an index: Training, Preparing, Finishing, or a program's words."""
+        self.seen.clear()
+        env = OF_THE_IMAGE | environment(work, part, index)
+        with self.patch.context() as patch:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            self._run([REFERENCE.sub(lambda found: env[found[1]], word) for word in part["args"]], env)
+        return list(self.seen)
+
+    def _run(self, words: list[str], env: dict[str, str]) -> None:
+        if words[0] == "sh":
+            for line in IN_SCRIPT.findall(words[2]):
+                self._run([VARIABLE.sub(lambda found: env[found[1]], word) for word in shlex.split(line)], env)
+        elif words[0] in PROGRAMS:
+            self.seen.append(words)
+        else:
+            command = train.main if words[0].startswith("-") else smpl
+            with suppress(_HeldBackError):
+                command.main(words, standalone_mode=False)
+
+    def _prepare(self, request: Request) -> None:
+        self.seen.append(Preparing.of(request))
+        raise _HeldBackError
+
+
+class _HeldBackError(Exception):
+    """Ends a command where its work would begin."""
+
+
+def environment(work: Workload, part: Object, index: int) -> dict[str, str]:
+    """The variables of a container in the pod of an index."""
+    found = {name: _value(variable, part, index) for name, variable in work.env(part).items()}
+    added = {"JOB_COMPLETION_INDEX": str(index)} if work.spec.get("completionMode") == "Indexed" else {}
+    return added | found
+
+
+def _value(variable: Object, part: Object, index: int) -> str:
+    if "value" in variable:
+        return str(variable["value"])
+    source = variable["valueFrom"]
+    if "resourceFieldRef" in source:
+        _, _, name = source["resourceFieldRef"]["resource"].partition(".")
+        return str(ceil(quantity(part["resources"]["limits"][name])))
+    return {"status.podIP": "10.0.0.7"}.get(source["fieldRef"]["fieldPath"], str(index))

@@ -3,6 +3,7 @@
 Processes, not threads: encoding a 32x32 image is mostly Python, and two threads gain nothing over one (measured).
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from data_prep.cgroup import cpu_quota
 from data_prep.errors import UserError
 
 Job = TypeVar("Job")
@@ -19,8 +21,9 @@ Result = TypeVar("Result")
 
 
 def available_cpus() -> int:
-    """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """The CPUs that this process may use: those it may run on, and no more than its container's quota."""
+    allowed, quota = len(os.sched_getaffinity(0)), cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
 def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import torch
 
+from data_prep import cgroup
 from data_prep.errors import UsageError
 from data_prep.images import CODECS
 from data_prep.manifest import SPLITS, Manifest
 from pipeline.data.dali import has_dali, require_dali
 from pipeline.task import view_side
 
-MEMINFO, LIMIT, USED = (
-    Path(path) for path in ("/proc/meminfo", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
-)
-
-
+MEMINFO = Path("/proc/meminfo")
 RESIDENT = "resident"
 
 
@@ -86,10 +83,8 @@ def _choose(manifest: Manifest, device: torch.device, *, resized: bool) -> Choic
 
 
 def _left_in_container() -> float:
-    try:
-        return int(LIMIT.read_text()) - int(USED.read_text())
-    except (OSError, ValueError):  # none, or "max"
-        return math.inf
+    group = cgroup.memory()
+    return group.limit - group.used if group else math.inf
 
 
 def _megabytes(count: int) -> str:

@@ -1,0 +1,1 @@
+"""What would make a run fail on this machine, found before it does."""

@@ -1,0 +1,45 @@
+"""Two processes that reduce a number together, as the ranks of a run do."""
+
+import os
+import socket
+from contextlib import closing
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import start_processes
+
+from pipeline.distributed import World, join_world, leave_world
+
+
+def main() -> None:
+    """Start both; forked ones need not import torch again. No GPU may be touched before that."""
+    start_processes(add_up, (_free_port(),), nprocs=2, start_method="fork")
+
+
+def add_up(rank: int, port: int) -> None:
+    """Add up the numbers of both, 1 and 2; the first prints by what. Raises RuntimeError if it comes out otherwise."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    if torch.cuda.device_count() > 1:
+        world = join_world()
+    else:  # ranks never share a GPU
+        dist.init_process_group("gloo")
+        world = World(rank, 2, torch.device("cpu"))
+    total = world.sum(torch.tensor([rank + 1.0], device=world.device)).item()
+    agreed = world.any(rank == 1)
+    leave_world()
+    if (total, agreed) != (3.0, True):
+        raise RuntimeError(f"the sum of 1 and 2 came out as {total}")
+    if world.main:
+        print("NCCL, with gloo beside it" if world.device.type == "cuda" else "gloo")  # noqa: T201
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("localhost", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""The command ``smpl evaluate``: a trained model on a prepared set."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data_prep.command import Command
+from data_prep.durable import make_folder, write_durably
+from data_prep.errors import UsageError
+from data_prep.manifest import MANIFEST, SPLITS, Manifest, load_manifest
+from data_prep.prepare import default_out
+from data_prep.verified import hash_file
+from pipeline.config import Config
+from pipeline.data.choose import RESIDENT
+from pipeline.data.dali import has_dali
+from pipeline.distributed import World, this_device
+from pipeline.engine.build import open_data
+from pipeline.engine.precision import Precision, choose_precision
+from pipeline.models.ensemble import Ensemble, together
+from pipeline.models.load import Export, read_export
+from pipeline.preflight import CONFIG, find_folder
+from pipeline.recipes import load_recipe
+from pipeline.report.evaluation import Evaluation, Score, tables
+from pipeline.report.summary import MODEL, SUMMARY
+from pipeline.resolve import resolve
+from pipeline.task import Task, view_side
+
+Samples = tuple[Tensor, Tensor]
+"""Images [B, C, H, W] and labels int64 [B]."""
+
+SPOILS = "note: whoever chooses by the test split spoils it; choose by --split val"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is evaluated."""
+
+    path: Path
+    sha256: str
+    export: Export
+    config: Config | None
+    """Of its run, where that is known."""
+    trained_on: str | None
+    """Fingerprint of the prepared set that it learned from, where that is known."""
+
+
+@click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 110})
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data-dir", metavar="DIR|URL", help="The prepared data set.  [default: where the run's is prepared]")
+@click.option("--split", type=click.Choice(SPLITS), default="test", help="Which images.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images at a time.  [default: as in training's evaluation]")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="[default: the run's, or auto]")
+@click.option("--json", "to", type=click.Path(path_type=Path), metavar="FILE", help="Write it all as JSON.")
+def main(
+    model: Path, data_dir: str | None, split: str, batch_size: int | None, precision: str | None, to: Path | None
+) -> None:
+    """Score MODEL, a finished run's folder or its model.safetensors, on a split of a prepared data set.
+
+    Prints accuracy, loss, the worst classes and the most confused pairs; of an ensemble, each member's score too.
+    """
+    if to is not None:
+        _check_target(to)
+    found = find_model(model)
+    folder = find_folder(data_dir) if data_dir else usual_folder(found, model)
+    manifest = load_manifest(folder)
+    config = fitted(found, manifest, folder)
+    if not manifest.samples(split):
+        there = ", ".join(name for name in SPLITS if manifest.samples(name))
+        raise UsageError(f"--split {split}: {folder} has no {split} images; it has {there}")
+    world = World(0, 1, this_device())
+    numbers = choose_precision(precision or config.precision, world.device)
+    prepared = open_data(config, folder, world)
+    click.echo(f"{found.path} on {world.device.type}, {numbers.name}; {prepared.choice}")
+    network = together({name: found.export.build(name) for name in found.export.metadata.members}).eval()
+    batches = regroup(prepared.open(split).batches(world), batch_size)
+    evaluation = evaluate(network.to(world.device), batches, manifest.classes, numbers)
+    click.echo(f"{split} split of {folder}: {evaluation.images:,} images of {len(manifest.classes)} classes")
+    for line in (*tables(evaluation), *remarks(found, manifest, split, evaluation)):
+        click.echo(line)
+    if to is not None:
+        about = describe(found, manifest, folder, split) | {"loader": prepared.choice.name}
+        about |= {"device": world.device.type, "precision": numbers.name}
+        write_durably(to, json.dumps(about | evaluation.tree()).encode() + b"\n")
+
+
+def find_model(given: Path) -> Model:
+    """Open a run folder or an exported file; a file in its run folder is known by what stands beside it.
+
+    Raises:
+        UsageError: there is no such run, it has not finished, or its configuration cannot be read.
+        DataError: the exported model is damaged.
+    """
+    if not given.exists():
+        raise UsageError(f"{given}: there is no such run folder or model file")
+    path = given / MODEL if given.is_dir() else given
+    run = path.parent
+    if not path.exists():
+        if not (run / CONFIG).exists():
+            raise UsageError(f"{run} is no run folder: it holds neither {MODEL} nor {CONFIG}")
+        other = f"smpl-train --test-only --out {run} scores its checkpoint"
+        raise UsageError(f"{run} has not finished: there is no {MODEL} in it; let it run to its end, or {other}")
+    config = resolve(load_recipe(str(run / CONFIG)), {}, str(run / CONFIG)) if (run / CONFIG).exists() else None
+    return Model(path, hash_file(path)[1], read_export(path), config, _trained_on(run))
+
+
+def usual_folder(model: Model, given: Path) -> Path:
+    """Return where the set that the model was trained on is prepared if nobody says otherwise. Raises UsageError."""
+    config = model.config
+    if config is None:
+        raise UsageError(f"{given}: there is no {CONFIG} beside it to tell its data set; name one with --data-dir")
+    folder = default_out(config.dataset, config.data.labels, config.data.seed, config.data.extra)
+    if not (folder / MANIFEST).exists():
+        raise UsageError(f"{folder} holds no prepared data set; name the run's with --data-dir")
+    return folder
+
+
+def fitted(model: Model, manifest: Manifest, folder: Path) -> Config:
+    """Return how the set is to be read for the model: its run's way, with images of the model's size.
+
+    Raises:
+        UsageError: the set has other classes, or images that cannot be brought to the model's shape.
+    """
+    classes, (height, width, channels) = tuple(model.export.metadata.classes), model.export.metadata.shape
+    if classes != manifest.classes:
+        raise UsageError(f"{folder} does not fit {model.path}: {_difference(manifest.classes, classes)}")
+    config = model.config or Config()
+    size = height if height == width and manifest.image_format != "npy" else None
+    shape = Task.of(manifest, size).shape
+    if shape != (channels, height, width):
+        here, there = ("x".join(map(str, sizes)) for sizes in (shape, (channels, height, width)))
+        raise UsageError(f"{folder} does not fit {model.path}: its images are {here} (C x H x W), the model's {there}")
+    resized = view_side(manifest, size) is not None
+    other = (config.loader.name == RESIDENT and resized) or (config.loader.name == "dali" and not has_dali())
+    loader = config.loader.model_copy(update={"name": "auto"} if other else {})
+    return config.model_copy(update={"loader": loader, "augment": config.augment.model_copy(update={"size": size})})
+
+
+def regroup(batches: Iterable[Samples], size: int | None) -> Iterator[Samples]:
+    """Yield the samples of ``batches`` in batches of ``size``, the last one smaller; as they come if that is None."""
+    held: list[Samples] = []
+    for images, labels in batches:
+        start, count = 0, sum(len(labels) for _, labels in held)
+        while size and count + len(labels) - start >= size:
+            stop = start + size - count
+            yield _joined([*held, (images[start:stop], labels[start:stop])])
+            held, start, count = [], stop, 0
+        if size is None:
+            yield images, labels
+        elif start < len(labels):
+            held.append((images[start:], labels[start:]))
+    if held:
+        yield _joined(held)
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module, batches: Iterable[Samples], classes: Sequence[str], precision: Precision
+) -> Evaluation:
+    """Score a network in evaluation mode; images without a known class (-1) are counted apart.
+
+    The sums are those of :func:`pipeline.engine.evaluate.evaluate`, and so are their last bits.
+    """
+    device, count, members = precision.device, len(classes), _members(network)
+    totals = torch.zeros(1 + len(members), 2, dtype=torch.float64, device=device)
+    confusion, unknown = torch.zeros(count * count, dtype=torch.int64, device=device), 0
+    for images, labels in batches:
+        with precision.autocast():
+            outputs = _outputs(network, images)
+        for row, logits in zip(totals, outputs, strict=True):
+            row[0] += (logits.argmax(1) == labels).sum()
+            row[1] += F.cross_entropy(logits.float(), labels, reduction="sum", ignore_index=-1)
+        known = labels >= 0
+        places = labels[known] * count + outputs[0].argmax(1)[known]
+        confusion += torch.bincount(places, minlength=count * count)
+        unknown += int((~known).sum())
+    means = (totals / max(1, int(confusion.sum()))).tolist()
+    score, *alone = (Score(100 * right, loss) for right, loss in means)
+    matrix = confusion.view(count, count).cpu().numpy()
+    return Evaluation(classes, score, dict(zip(members, alone, strict=True)), matrix, unknown)
+
+
+def remarks(model: Model, manifest: Manifest, split: str, evaluation: Evaluation) -> Iterator[str]:
+    """Yield what one should know of these numbers."""
+    if evaluation.unknown:
+        yield f"note: {evaluation.unknown:,} images without a known class are not scored"
+    if split == "test":
+        yield SPOILS
+    if model.trained_on not in {None, manifest.fingerprint}:
+        yield "note: the model learned from another prepared set, whose training images may be among these"
+
+
+def describe(model: Model, manifest: Manifest, folder: Path, split: str) -> dict[str, Any]:
+    """Return what was evaluated on what, with fingerprints."""
+    return {
+        "model": {"path": str(model.path), "sha256": model.sha256, "trained_on": model.trained_on},
+        "data": {"folder": str(folder), "dataset": manifest.dataset, "fingerprint": manifest.fingerprint},
+        "split": split,
+    }
+
+
+def _members(network: nn.Module) -> list[str]:
+    return list(network) if isinstance(network, Ensemble) else []
+
+
+def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return the network's logits [B, classes] and, of an ensemble, then each member's; no member runs twice."""
+    if not isinstance(network, Ensemble):
+        return [network(images)]
+    members = [member(images) for member in network.values()]
+    return [torch.stack(members).mean(0), *members]
+
+
+def _joined(parts: Sequence[Samples]) -> Samples:
+    return torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts])
+
+
+def _difference(here: Sequence[str], there: Sequence[str]) -> str:
+    if len(here) != len(there):
+        return f"it has {len(here)} classes, the model {len(there)}"
+    place = next(place for place, name in enumerate(here) if name != there[place])
+    return f"its class {place} is {here[place]!r}, the model's {there[place]!r}"
+
+
+def _trained_on(run: Path) -> str | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((run / SUMMARY).read_text())["data"])
+    return None
+
+
+def _check_target(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"--json {path} is a folder; name a file")
+    make_folder(path.parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ train: environment
 	$(BIN)/smpl-train $(PROCESSES)
 
 test: environment
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: environment
 	$(BIN)/ruff check .

@@ -4,32 +4,30 @@ ARG BASE_IMAGE=docker.io/library/debian:bookworm-20261005-slim@sha256:7c7b2c966b
 FROM ${BASE_IMAGE} AS system
 RUN --mount=type=cache,target=/var/cache/apt --mount=type=cache,target=/var/lib/apt \
     rm -f /etc/apt/apt.conf.d/docker-clean \
-    && apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
+    && apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip-whl tini \
+    && ln -s /usr/share/python-wheels/pip-*.whl /opt/pip.whl \
     && install -d -m 1777 /data /out
 
-# What builds, and stays behind: the stage below sees /opt/build while it installs, and the finished package.
-FROM system AS builder
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONPATH=/opt/build
-RUN --mount=type=cache,target=/var/cache/apt --mount=type=cache,target=/var/lib/apt \
-    apt-get update && apt-get install --yes --no-install-recommends python3-pip
+# Our own package, built where it leaves nothing behind.
+FROM system AS package
+ENV PIP_ROOT_USER_ACTION=ignore PYTHONPATH=/opt/pip.whl:/opt/build
 COPY docker/requirements/build.lock /opt/locks/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip install --no-deps --require-hashes --target /opt/build -r /opt/locks/build.lock
-
-FROM builder AS package
 COPY . /source
 RUN python3 -m pip install --no-deps --no-build-isolation --target /opt/smpl /source
 
+# A layer for what seldom changes, one for what changes sometimes, and above them one for what always does.
 FROM system AS runtime
 ENV PYTHONPATH=/opt/smpl:/opt/libraries:/opt/torch
 ARG VARIANT=cuda
 COPY docker/requirements/torch-${VARIANT}.lock /opt/locks/torch.lock
-RUN --mount=type=bind,from=builder,source=/opt/build,target=/opt/build --mount=type=cache,target=/root/.cache/pip \
-    PYTHONPATH=/opt/build python3 -m pip install --no-deps --target /opt/torch -r /opt/locks/torch.lock \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 /opt/pip.whl/pip install --no-deps --target /opt/torch -r /opt/locks/torch.lock \
     && find /opt/torch -name '*.a' -delete
 COPY docker/requirements/libraries.lock /opt/locks/
-RUN --mount=type=bind,from=builder,source=/opt/build,target=/opt/build --mount=type=cache,target=/root/.cache/pip \
-    PYTHONPATH=/opt/build python3 -m pip install --no-deps --require-hashes --target /opt/libraries -r /opt/locks/libraries.lock \
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 /opt/pip.whl/pip install --no-deps --require-hashes --target /opt/libraries -r /opt/locks/libraries.lock \
     && find /opt/libraries -type d -name tests -prune -exec rm -r {} +
 COPY docker/entrypoint /usr/local/bin/smpl-entrypoint
 COPY --from=package /opt/smpl /opt/smpl

@@ -1,5 +1,6 @@
 """The image: what each layer weighs, and how long a change of the source takes to build."""
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,8 @@ from benchmarks.record import save_record
 from data_prep.command import Command
 from data_prep.errors import UsageError
 
+BUILDERS = ("--mount", "file:", "dir:", "VARIANT=", "|")
+UNITS = {"": 1e-6, "k": 1e-3, "M": 1.0, "G": 1e3}
 SOURCE = Path(__file__).parents[1]
 
 
@@ -35,9 +38,10 @@ def main(engine: str, image: str, build_arguments: tuple[str, ...], out: Path | 
 
 def layers(engine: str, image: str) -> list[dict[str, Any]]:
     """Return ``layer`` and ``megabytes`` (1e6 bytes, unpacked) of each layer that has files, from the base up."""
-    table = _run(engine, "history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", image)
+    table = _run(engine, "history", "--no-trunc", "--format", "{{.Size}}\t{{.CreatedBy}}", image)
     rows = [line.split("\t", 1) for line in reversed(table.splitlines())]
-    return [{"layer": _name(text), "megabytes": round(int(size) / 1e6, 1)} for size, text in rows if int(size) > 1000]
+    weighed = [{"layer": _name(text), "megabytes": _megabytes(size)} for size, text in rows]
+    return [row for row in weighed if row["megabytes"]]
 
 
 def rebuild(engine: str, image: str, build_arguments: tuple[str, ...]) -> float:
@@ -55,10 +59,16 @@ def rebuild(engine: str, image: str, build_arguments: tuple[str, ...]) -> float:
     return seconds
 
 
+def _megabytes(size: str) -> float:
+    """Read a size as docker and podman write it: ``5.97GB``, ``3.6 kB``."""
+    number, unit = re.fullmatch(r"([\d.]+) ?([kMG]?)B", size).groups()  # type: ignore[union-attr]
+    return round(float(number) * UNITS[unit], 1)
+
+
 def _name(text: str) -> str:
     """Return what made a layer, without the words of the builder around it."""
     words = text.rsplit("#(nop)", maxsplit=1)[-1].replace("/bin/sh -c", "").split()
-    return " ".join(word for word in words if "sha256:" not in word and not word.startswith("|"))[:80]
+    return " ".join(word for word in words if not word.startswith(BUILDERS))[:100]
 
 
 def _run(engine: str, *arguments: str) -> str:

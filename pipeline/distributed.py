@@ -1,10 +1,11 @@
 """The world: this process's rank, its device, and the reductions that make local values global."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -125,6 +126,18 @@ def join_world() -> World:
 def leave_world() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def lost_contact(error: RuntimeError) -> bool:
+    """Return whether an error says that another process is gone, or cannot be reached."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)  # of gloo they have no type of their own
+
+
+def abandon_world(code: int) -> NoReturn:
+    """End this process at once: a group whose members are gone may wait for them when it is taken down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _variable(name: str, default: int) -> int:

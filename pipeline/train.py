@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -14,7 +15,8 @@ from data_prep.durable import locked, make_folder, write_durably
 from data_prep.errors import UsageError
 from pipeline.config import Config
 from pipeline.engine.launch import choose_processes, launch, launched
-from pipeline.engine.run import run_rank, score_checkpoint, show_networks
+from pipeline.engine.nodes import find_nodes
+from pipeline.engine.run import run_rank, score_checkpoint, show_networks, tell_result
 from pipeline.finetune import finetune_config, finetuned
 from pipeline.origin import settle_start
 from pipeline.preflight import (
@@ -44,7 +46,11 @@ PRECISIONS = click.Choice(["auto", "fp32", "bf16", "fp16"])
 @click.option("--data-dir", metavar="DIR|URL", help="Folder of the prepared data set, or where it is served.")
 @click.option("--source", type=click.Path(path_type=Path), help="The data set's official files, to prepare it from.")
 @click.option("--checksum", type=click.Choice(["on", "off"]), default="on", help="off: those may be any bytes.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder; the same one again resumes.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder; the same one again resumes.  [default: in $SMPL_RUNS or runs]",
+)
 @click.option("--steps", type=int, help="Training steps.")
 @click.option("--batch-size", type=int, help="Labeled images a step, over all processes.")
 @click.option("--mu", type=int, help="Unlabeled images for each labeled one.")
@@ -88,23 +94,34 @@ def main(
 
 
 def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
-    """Start the run in ``out``, or go on with it."""
-    folder = data.folder(config)
-    processes = choose_processes(nproc)
+    """Start the run in ``out``, or go on with it; of several nodes, only the first one writes there."""
+    folder, nodes = data.folder(config), find_nodes()
+    processes = choose_processes(nproc, nodes)
     with ExitStack() as stack:
+        home = out
         if is_main():
-            check_machine(config, out, processes)
-            config = settle_data(config, data)
-            check_start(config, folder, out)
-            make_folder(out)
-            if not launched():
-                stack.enter_context(locked(out / ".lock", wait=False))
-            check_run(config, out)
-            write_durably(out / CONFIG, yaml.safe_dump(config.tree(), sort_keys=False).encode())
-        if "RANK" not in os.environ and processes > 1:
-            own = ["--recipe", str(out / CONFIG), "--data-dir", str(folder), "--out", str(out)]
-            return launch("pipeline.train", own, processes)
+            check_machine(config, out, nodes.count * processes)
+            config = settle_data(config, data, may_prepare=nodes.count == 1)
+            if nodes.count > 1 and tell_result(config, folder, out):
+                return 0
+            if nodes.rank:
+                home = Path(stack.enter_context(TemporaryDirectory()))
+            else:
+                _claim(config, folder, out, stack)
+            write_durably(home / CONFIG, yaml.safe_dump(config.tree(), sort_keys=False).encode())
+        if "RANK" not in os.environ and nodes.count * processes > 1:
+            own = ["--recipe", str(home / CONFIG), "--data-dir", str(folder), "--out", str(out)]
+            return launch("pipeline.train", own, processes, nodes)
         return run_rank(config, folder, out)
+
+
+def _claim(config: Config, data: Path, out: Path, stack: ExitStack) -> None:
+    """Make the run folder this command's own, until the stack unwinds. Raises UserError."""
+    check_start(config, data, out)
+    make_folder(out)
+    if not launched():
+        stack.enter_context(locked(out / ".lock", wait=False))
+    check_run(config, out)
 
 
 def test_only(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
@@ -139,7 +156,7 @@ def is_main() -> bool:
 
 
 def default_run(config: Config) -> Path:
-    return Path("runs") / f"{config.dataset}-{config.method}-seed{config.seed}"
+    return Path(os.environ.get("SMPL_RUNS", "runs")) / f"{config.dataset}-{config.method}-seed{config.seed}"
 
 
 def read_config(

@@ -1,6 +1,7 @@
 """A run on this rank, from its data to its results."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,15 +16,16 @@ from data_prep.manifest import Manifest, load_manifest
 from pipeline.config import Config
 from pipeline.data.prepared import PreparedSet
 from pipeline.data.training import TrainingData
-from pipeline.distributed import World, join_world, leave_world
+from pipeline.distributed import World, abandon_world, join_world, leave_world, lost_contact
 from pipeline.engine.build import build_module, open_data
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
-from pipeline.engine.launch import INTERRUPTED, STOPPED, note_outcome
+from pipeline.engine.launch import INTERRUPTED, LOST, STOPPED, note_outcome
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.methods import METHODS
 from pipeline.report.summary import MODEL, SUMMARY, describe_network, export_model, results_table
+from pipeline.resolve import flatten
 from pipeline.task import Task
 
 Job = Callable[[Config, Path, Path, World], None]
@@ -36,22 +38,59 @@ def run_rank(config: Config, data: Path, out: Path, job: Job | None = None) -> i
     Raises:
         UserError: the prepared data set or every checkpoint is damaged, or the folder cannot be written to.
     """
-    world = join_world()
     try:
-        (job or train)(config, data, out, world)
+        return _run(job or train, config, data, out, join_world())
+    except RuntimeError as error:
+        if not lost_contact(error):
+            raise
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        click.echo(f"rank {os.environ.get('RANK')}: another process is gone: {reason}", err=True)
+        abandon_world(LOST)
+    finally:
+        leave_world()
+
+
+def _run(job: Job, config: Config, data: Path, out: Path, world: World) -> int:
+    """Do a job in a world; return this rank's exit code."""
+    try:
+        check_agreement(config, data, world)
+        job(config, data, out, world)
     except UserError as error:
         if world.main:
             raise
         if not error.shared:
             click.echo(f"error: rank {world.rank}: {error}", err=True)
+        elif _speaks():
+            click.echo(f"error: {error}", err=True)
         return error.exit_code
     except StoppedError:
-        return _end(world, "stopped and saved; the same command resumes", STOPPED)
+        return _end("stopped and saved; the same command resumes", STOPPED)
     except NonFiniteError as error:
-        return _end(world, f"error: {error}; {out} keeps the last good checkpoint; lower optimizer.lr or clip", 1)
-    finally:
-        leave_world()
+        return _end(f"error: {error}; {out} keeps the last good checkpoint; lower optimizer.lr or clip", 1)
     return 0
+
+
+def check_agreement(config: Config, data: Path, world: World) -> None:
+    """Refuse ranks of several nodes that were told different things.
+
+    Raises:
+        UsageError: a key of the configuration, or the prepared data, differ.
+        DataError: the manifest is missing or damaged.
+    """
+    manifest = world.together(lambda: load_manifest(data))
+    told = world.gather({**flatten(config.tree()), "data": manifest.fingerprint[:12]})
+    for rank, other in enumerate(told):
+        for key in told[0].keys() | other.keys():
+            first, here = told[0].get(key), other.get(key)
+            if first != here:
+                problem = f"{key} is {first} on rank 0, {here} on rank {rank}"
+                raise _shared(UsageError(f"{problem}; start every node with the same command and the same data"))
+
+
+def _shared(error: UserError) -> UserError:
+    """Return an error that every rank raises at the same time."""
+    error.shared = True
+    return error
 
 
 def train(config: Config, data: Path, out: Path, world: World) -> None:
@@ -60,13 +99,14 @@ def train(config: Config, data: Path, out: Path, world: World) -> None:
     manifest = prepared.manifest
     trainer = Trainer(config, _load(config, prepared), world, out)
     damage = trainer.restore()
+    _check_steps(trainer)
     if not trainer.step:
         start_networks(trainer)
     if world.main:
         _announce(trainer, damage)
         click.echo(prepared.choice)
     started = time.perf_counter()
-    if trainer.step == config.steps and (done := _finished(trainer, manifest)):
+    if trainer.step == config.steps and (done := _finished(config, manifest, out)):
         if world.main:
             _print_results(done, out)
         return
@@ -109,6 +149,22 @@ def _load(config: Config, prepared: PreparedSet) -> TrainingData:
     if kind.needs_truth and prepared.manifest.unknown:
         raise UsageError(f"method {config.method} needs every image's class; in {prepared.folder} some are unknown")
     return prepared.training_data(unlabeled=bool(kind.views))
+
+
+def _check_steps(trainer: Trainer) -> None:
+    """Refuse to go on from different checkpoints. Raises UserError."""
+    steps = trainer.world.gather(trainer.step)
+    if len(set(steps)) > 1:
+        found = ", ".join(f"{step} on rank {rank}" for rank, step in enumerate(steps))
+        raise _shared(UserError(f"{trainer.out}: its newest step is {found}; all nodes must share one folder"))
+
+
+def tell_result(config: Config, data: Path, out: Path) -> bool:
+    """Print the results of this very run if it ended before; return whether it did. Raises DataError."""
+    done = _finished(config, load_manifest(data), out)
+    if done:
+        _print_results(done, out)
+    return bool(done)
 
 
 @contextmanager
@@ -181,14 +237,14 @@ def _model_of(trainer: Trainer) -> dict[str, Any]:
     return {"name": trainer.config.model["name"]} | options.model_dump(mode="json")
 
 
-def _finished(trainer: Trainer, manifest: Manifest) -> dict[str, Any] | None:
+def _finished(config: Config, manifest: Manifest, out: Path) -> dict[str, Any] | None:
     """Return the summary of this very run if it ended before: the test split is not read a second time."""
-    path = trainer.out / SUMMARY
+    path = out / SUMMARY
     try:
         summary: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    wanted = (trainer.config.fingerprint(), manifest.fingerprint, trainer.config.steps)
+    wanted = (config.fingerprint(), manifest.fingerprint, config.steps)
     return summary if (summary.get("config"), summary.get("data"), summary.get("steps")) == wanted else None
 
 
@@ -214,7 +270,12 @@ def _warn(damage: list[str]) -> None:
         click.echo(f"warning: {line}; using the one before")
 
 
-def _end(world: World, line: str, code: int) -> int:
-    if world.main:
+def _end(line: str, code: int) -> int:
+    if _speaks():
         click.echo(line, err=True)
     return code
+
+
+def _speaks() -> bool:
+    """Return whether this rank tells its node's log what all ranks know."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"

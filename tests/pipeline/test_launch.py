@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.engine.launch import first_cause
+from pipeline.engine.launch import LOST, first_cause
+from pipeline.train import default_run
+from tests.pipeline.conftest import make_config
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
 
 STEPS = 160
@@ -44,8 +46,17 @@ def undisturbed(home: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_first_cause_explains_the_other_exit_codes() -> None:
-    for codes, cause in {(1, -9): -9, (-15, -9): -9, (3, -15): 3, (-15, 3): 3, (2, 1): 2, (-15,): -15}.items():
+    causes = {(1, -9): -9, (-15, -9): -9, (3, -15): 3, (-15, 3): 3, (2, 1): 2, (-15,): -15}
+    causes |= {(LOST, -9): -9, (LOST, 2): 2, (LOST, -15): LOST}
+    for codes, cause in causes.items():
         assert first_cause(list(codes)) == cause
+
+
+def test_runs_are_in_the_folder_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SMPL_RUNS", raising=False)
+    assert default_run(make_config()) == Path("runs/digits-smpl-seed0")
+    monkeypatch.setenv("SMPL_RUNS", "/out")
+    assert default_run(make_config()) == Path("/out/digits-smpl-seed0")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

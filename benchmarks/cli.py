@@ -2,6 +2,7 @@
 
 import click
 
+from benchmarks.augment import main as augment
 from benchmarks.data import main as data
 from benchmarks.image import main as image
 from benchmarks.memory import main as memory
@@ -21,4 +22,5 @@ main.add_command(memory, "memory")
 main.add_command(data, "data")
 main.add_command(prepare, "prepare")
 main.add_command(image, "image")
+main.add_command(augment, "augment")
 main.add_command(peer, "peer")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from data_prep.errors import UserError
+from pipeline.allocator import keep_memory
 
 T = TypeVar("T")
 
@@ -117,6 +118,8 @@ def join_world() -> World:
     device = this_device(local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    else:
+        keep_memory()
     if size > 1:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(minutes=30))

@@ -50,7 +50,7 @@ class Stages:
         for names, stage in self.sorted:
             rows = draw.rows_of(names)
             if len(rows):
-                result[rows] = stage(images[rows], draw.of_rows(rows, names))
+                result.index_copy_(0, rows, stage(images.index_select(0, rows), draw.of_rows(rows, names)))
         return result
 
     def _needed(self, stages: Sequence[tuple[frozenset[str], Stage]]) -> list[tuple[frozenset[str], Stage]]:

@@ -1,0 +1,134 @@
+"""``smpl bench augment``: strong views a second, ours beside what others make of the same pictures, in turns.
+
+All take a batch of uint8 pictures of 32 x 32 in memory and give uint8: mirror, crop from a border of 4 pixels, two
+rounds of RandAugment at full magnitude. Every contender has the same threads; torchvision's per-sample transforms on
+Pillow's images, which use one, get as many processes.
+"""
+
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.record import save_record
+from data_prep.command import Command
+from data_prep.pool import available_cpus
+from pipeline.data.augment import AugmentOptions, build_views
+from pipeline.distributed import this_device
+
+OPTIONS = AugmentOptions(cutout=0, random_magnitude=False)
+MAGNITUDE = 30  # torchvision's and DALI's bin for it
+Contender = Callable[[Tensor, int], Iterator[Callable[[int], object]]]
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.option("--batch-size", default=448, type=click.IntRange(2), help="Pictures at a time.")
+@click.option("--threads", type=click.IntRange(1), help="Threads or processes of each.  [default: as many as CPUs]")
+@click.option("--repeats", default=5, type=click.IntRange(1), help="Turns.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the result there as JSON.")
+def main(batch_size: int, threads: int | None, repeats: int, out: Path | None) -> None:
+    """Time strong views of a batch: ours, torchvision's and DALI's."""
+    count = threads or available_cpus()
+    torch.set_num_threads(count)
+    images = torch.randint(0, 256, (batch_size, 3, 32, 32), dtype=torch.uint8)
+    rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for turn in range(repeats):
+        for name, contender in CONTENDERS.items():
+            with contextmanager(contender)(images, count) as batch:
+                batch(0)
+                rates[name].append(batch_size / _seconds(partial(batch, turn + 1)))
+    slowest = statistics.median(rates[PIL])
+    rows = [_row(name, statistics.median(values), slowest) for name, values in rates.items()]
+    for row in rows:
+        click.echo(f"{row['contender']:<44} {row['images_per_s']:>9,} images/s  x {row['speed']}")
+    if out:
+        save_record(out, rows)
+
+
+def ours(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
+    _, strong = build_views(OPTIONS, 32, 32)
+    device = this_device()
+    there, samples = images.to(device), torch.arange(len(images), device=device)
+    yield lambda key: strong(there, key, samples)
+
+
+def batched(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
+    """One op for the whole batch: quick, and not RandAugment."""
+    from torchvision.transforms import v2  # noqa: PLC0415
+
+    there = images.to(this_device())
+    crop = v2.RandomCrop(32, 4, fill=128)
+    whole = v2.Compose([v2.RandomHorizontalFlip(), crop, v2.RandAugment(2, MAGNITUDE, num_magnitude_bins=31, fill=128)])
+    yield lambda _: whole(there)
+
+
+def one_by_one(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
+    """torchvision's transforms on Pillow's images, a slice of the batch on each process."""
+    slices = np.array_split(images.permute(0, 2, 3, 1).numpy(), threads)
+    with multiprocessing.get_context("spawn").Pool(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield lambda _: pool.map(_transform, slices, chunksize=1)
+
+
+def dali(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
+    """Build a CPU pipeline of DALI's own RandAugment."""
+    from nvidia.dali import fn, pipeline_def  # noqa: PLC0415
+    from nvidia.dali.auto_aug import rand_augment  # noqa: PLC0415
+
+    stored = list(images.permute(0, 2, 3, 1).contiguous().numpy())
+
+    @pipeline_def(  # type: ignore[untyped-decorator]
+        batch_size=len(stored), num_threads=threads, device_id=None, enable_conditionals=True
+    )
+    def pipe() -> Any:
+        pictures = fn.external_source(source=lambda: stored, batch=True, layout="HWC")
+        pictures = fn.flip(pictures, horizontal=fn.random.coin_flip())
+        padded = fn.pad(
+            fn.slice(pictures, (-4, -4), (40, 40), axes=(0, 1), out_of_bounds_policy="pad", fill_values=128)
+        )
+        corner = {f"crop_pos_{axis}": fn.random.uniform(range=(0.0, 1.0)) for axis in "xy"}
+        cropped = fn.crop(padded, crop=(32, 32), **corner)
+        return rand_augment.rand_augment(cropped, n=2, m=MAGNITUDE, fill_value=128)
+
+    built = pipe()
+    built.build()
+    yield lambda _: built.run()
+
+
+PIL = "torchvision, Pillow, one by one"
+CONTENDERS: Mapping[str, Contender] = {
+    "smpl": ours,
+    PIL: one_by_one,
+    "torchvision v2, one op for the whole batch": batched,
+    "DALI on the CPU": dali,
+}
+
+
+def _transform(pictures: np.ndarray[Any, Any]) -> int:
+    from PIL import Image  # noqa: PLC0415
+    from torchvision import transforms  # noqa: PLC0415
+
+    steps = [transforms.RandomHorizontalFlip(), transforms.RandomCrop(32, 4, fill=128)]
+    steps += [transforms.RandAugment(2, MAGNITUDE, num_magnitude_bins=31, fill=128), transforms.PILToTensor()]
+    transform = transforms.Compose(steps)
+    return len(torch.stack([transform(Image.fromarray(picture)) for picture in pictures]))
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _row(name: str, rate: float, slowest: float) -> dict[str, Any]:
+    return {"contender": name, "images_per_s": round(rate), "speed": round(rate / slowest, 1)}

@@ -7,20 +7,17 @@ again. A view of a batch, a layer's activations and every gradient are such bloc
 import ctypes
 from contextlib import suppress
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Parameters of ``mallopt`` (malloc.h of the GNU C library)."""
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+"""Parameters of ``mallopt``, of malloc.h of the GNU C library."""
 GIGABYTE = 1 << 30
-GREATEST = 32 << 20
-"""What older versions of the library take at most for blocks of their own."""
 
 
 def keep_memory() -> None:
-    """Let this process keep up to a gigabyte at the end of its heap, and put blocks up to that size there.
+    """Let this process take every block from its heap, and keep up to a gigabyte that is free at the end of it.
 
     Another C library than GNU's is left as it is.
     """
     with suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
+        mallopt(MMAP_MAX, 0)
         mallopt(TRIM_THRESHOLD, GIGABYTE)
-        if not mallopt(MMAP_THRESHOLD, GIGABYTE):
-            mallopt(MMAP_THRESHOLD, GREATEST)

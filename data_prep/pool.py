@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from data_prep.allocator import keep_memory
 from data_prep.cgroup import cpu_quota
 from data_prep.errors import UserError
 
@@ -55,9 +56,11 @@ def _results(
 def _follow_parent() -> None:
     """Leave Ctrl-C to the parent, and never outlive it: a killed parent cannot say goodbye.
 
-    SIGTERM keeps its effect: the pool ends its other workers with it when one is lost.
+    SIGTERM keeps its effect: the pool ends its other workers with it when one is lost. One image after another needs
+    the same memory.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_memory()
     threading.Thread(target=_exit_after_parent, daemon=True).start()
 
 

@@ -12,8 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
+from data_prep.allocator import keep_memory
 from data_prep.errors import UserError
-from pipeline.allocator import keep_memory
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
-"""Keep freed memory in the process: a training step on a CPU asks for the same blocks again and again.
+"""Keep freed memory in the process: one image, or one training step on a CPU, needs the same blocks as the next.
 
 The C library gives great blocks back to the kernel at once, and the kernel clears each page before it hands it out
-again. A view of a batch, a layer's activations and every gradient are such blocks.
+again. A decoded picture is such a block, and so are a layer's activations and every gradient.
 """
 
 import ctypes

@@ -6,6 +6,7 @@ from benchmarks.augment import main as augment
 from benchmarks.data import main as data
 from benchmarks.image import main as image
 from benchmarks.memory import main as memory
+from benchmarks.page import main as page
 from benchmarks.peer import main as peer
 from benchmarks.prepare import main as prepare
 from benchmarks.step import main as step
@@ -24,3 +25,4 @@ main.add_command(prepare, "prepare")
 main.add_command(image, "image")
 main.add_command(augment, "augment")
 main.add_command(peer, "peer")
+main.add_command(page, "page")

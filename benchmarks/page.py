@@ -1,0 +1,75 @@
+"""``smpl bench page``: docs/performance.md, made of the results that are kept, so that no figure is typed by hand."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.step import CASES
+from data_prep.command import Command
+from data_prep.durable import write_durably
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path("docs/performance.md")
+HEAD = """# What was measured
+
+Made by `smpl bench page` from [benchmarks/results](../benchmarks/results): change those, not this page. Each table
+stands under the command that made it, with its machine and its commit (`+`: files differed from it). **Nothing here was
+measured on a GPU.**
+
+## The passes that a step needs
+
+Images of each kind of pass, for B labeled and U = mu B unlabeled ones. Weak views never need a graph: they give targets.
+UDA, MPL and SMPL send labeled images and strong views through the network in one batch, so that batch normalization
+sees both; the targets come from a pass of their own. A backward pass costs about two forward ones.
+
+"""
+COUNTED = ((32, 224, "B = 32, mu = 7"), (128, 896, "B = 128, mu = 7"))
+
+
+@click.command(cls=Command)
+@click.option("--out", type=click.Path(path_type=Path), default=PAGE, show_default=True, help="The page.")
+def main(out: Path) -> None:
+    """Write the page of all results."""
+    write_durably(out, page().encode())
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    records = {path: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    return HEAD + table(list(_passes())) + "".join(_section(path, record) for path, record in records.items())
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as a Markdown table; a column for each key that some row has."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [keys, ["---"] * len(keys), *([_cell(row.get(key)) for key in keys] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _passes() -> list[dict[str, Any]]:
+    rows = []
+    for name, (_, needs) in CASES.items():
+        for labeled, unlabeled, title in COUNTED:
+            passes = needs(labeled, unlabeled)
+            backward = sum(passes.backward) + 2 * sum(passes.twice)
+            forward = sum(passes.forward) + sum(passes.backward) + sum(passes.twice)
+            counts = {"forward": forward, "of these without a graph": sum(passes.forward), "backward": backward}
+            rows.append({"method": name, "batch": title} | counts | {"forward + 2 backward": forward + 2 * backward})
+    return rows
+
+
+def _section(path: Path, record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    where = ", ".join(f"{name} {machine[name]}" for name in ("cpus", "cpu", "gpu", "torch") if machine.get(name))
+    return f"\n## {path.stem}\n\n`{record['command']}`\n\n{where}; commit {record['commit']}\n\n{table(record['rows'])}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -34,7 +34,7 @@ COPY --from=package /opt/smpl /opt/smpl
 
 # Whoever runs it, whatever is read-only: prepared sets in /data, runs in /out, caches in /tmp.
 ENV PATH=/opt/smpl/bin:/opt/libraries/bin:/opt/torch/bin:/usr/local/bin:/usr/bin:/bin \
-    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TORCH_CPP_LOG_LEVEL=ERROR \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 TORCH_CPP_LOG_LEVEL=ERROR \
     HOME=/tmp USER=smpl MPLCONFIGDIR=/tmp/matplotlib TORCHINDUCTOR_CACHE_DIR=/tmp/inductor TRITON_CACHE_DIR=/tmp/triton \
     SMPL_DATA=/data SMPL_RUNS=/out SMPL_CACHE=/data/.cache \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -15,7 +15,7 @@ from data_prep.command import Command
 from data_prep.errors import UsageError
 
 BUILDERS = ("--mount", "file:", "dir:", "VARIANT=", "|")
-UNITS = {"": 1e-6, "k": 1e-3, "M": 1.0, "G": 1e3}
+UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "TB": 1e6}
 SOURCE = Path(__file__).parents[1]
 
 
@@ -49,7 +49,7 @@ def rebuild(engine: str, image: str, build_arguments: tuple[str, ...]) -> float:
     arguments = [word for argument in build_arguments for word in ("--build-arg", argument)]
     with tempfile.TemporaryDirectory() as folder:
         changed = Path(folder) / "source"
-        shutil.copytree(SOURCE, changed, ignore=shutil.ignore_patterns(".git", ".venv", "data", "runs", ".*_cache"))
+        _run("git", "-C", str(SOURCE), "checkout-index", "--all", f"--prefix={changed}/")
         with (changed / "pipeline" / "cli.py").open("a") as file:
             file.write(f"\n# changed at {time.time()}\n")
         started = time.perf_counter()
@@ -61,7 +61,7 @@ def rebuild(engine: str, image: str, build_arguments: tuple[str, ...]) -> float:
 
 def _megabytes(size: str) -> float:
     """Read a size as docker and podman write it: ``5.97GB``, ``3.6 kB``."""
-    number, unit = re.fullmatch(r"([\d.]+) ?([kMG]?)B", size).groups()  # type: ignore[union-attr]
+    number, unit = re.findall(r"[\d.]+|[kMGT]?B", size)
     return round(float(number) * UNITS[unit], 1)
 
 

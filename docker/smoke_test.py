@@ -137,6 +137,13 @@ def test_nothing_but_the_volumes_and_tmp_can_be_written(home: Path) -> None:
     assert run(home, "sh", "-c", probe).stdout.split() == ["/data", "/out", "/tmp"]
 
 
+def test_nobodys_code_on_a_volume_is_run(home: Path) -> None:
+    (home / "out" / "yaml.py").write_text("raise SystemExit(9)")
+    done = run(home, "--nproc", "2", "--steps", "2", "--set=model.width=1", "--out", "/out/safe")
+    (home / "out" / "yaml.py").unlink()
+    assert done.returncode == 0, done.stderr
+
+
 def test_there_is_no_compiler_and_no_installer(home: Path) -> None:
     assert run(home, "sh", "-c", "command -v cc gcc pip pip3").stdout == ""
 

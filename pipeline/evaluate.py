@@ -1,6 +1,7 @@
 """The command ``smpl evaluate``: a trained model on a prepared set."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_prep.command import Command
-from data_prep.durable import make_folder, write_durably
 from data_prep.errors import UsageError
 from data_prep.manifest import MANIFEST, SPLITS, Manifest, load_manifest
 from data_prep.prepare import default_out
@@ -29,6 +29,7 @@ from pipeline.models.load import Export, read_export
 from pipeline.preflight import CONFIG, find_folder
 from pipeline.recipes import load_recipe
 from pipeline.report.evaluation import Evaluation, Score, tables
+from pipeline.report.json_file import JsonFile, give_json, printed
 from pipeline.report.summary import MODEL, SUMMARY
 from pipeline.resolve import resolve
 from pipeline.task import Task, view_side
@@ -58,7 +59,7 @@ class Model:
 @click.option("--split", type=click.Choice(SPLITS), default="test", help="Which images.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images at a time.  [default: as in training's evaluation]")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), help="[default: the run's, or auto]")
-@click.option("--json", "to", type=click.Path(path_type=Path), metavar="FILE", help="Write it all as JSON.")
+@click.option("--json", "to", type=JsonFile(), help="Write it all as JSON; - prints it instead of the tables.")
 def main(
     model: Path, data_dir: str | None, split: str, batch_size: int | None, precision: str | None, to: Path | None
 ) -> None:
@@ -66,10 +67,10 @@ def main(
 
     Prints accuracy, loss, the worst classes and the most confused pairs; of an ensemble, each member's score too.
     """
-    if to is not None:
-        _check_target(to)
     found = find_model(model)
     folder = find_folder(data_dir) if data_dir else usual_folder(found, model)
+    if not (folder / MANIFEST).exists():
+        raise UsageError(f"--data-dir {folder} holds no prepared data set; make one: smpl-data prepare")
     manifest = load_manifest(folder)
     config = fitted(found, manifest, folder)
     if not manifest.samples(split):
@@ -78,17 +79,17 @@ def main(
     world = World(0, 1, this_device())
     numbers = choose_precision(precision or config.precision, world.device)
     prepared = open_data(config, folder, world)
-    click.echo(f"{found.path} on {world.device.type}, {numbers.name}; {prepared.choice}")
+    say = (lambda _: None) if printed(to) else click.echo
+    say(f"{found.path} on {world.device.type}, {numbers.name}; {prepared.choice}")
     network = together({name: found.export.build(name) for name in found.export.metadata.members}).eval()
     batches = regroup(prepared.open(split).batches(world), batch_size)
     evaluation = evaluate(network.to(world.device), batches, manifest.classes, numbers)
-    click.echo(f"{split} split of {folder}: {evaluation.images:,} images of {len(manifest.classes)} classes")
+    say(f"{split} split of {folder}: {evaluation.images:,} images of {len(manifest.classes)} classes")
     for line in (*tables(evaluation), *remarks(found, manifest, split, evaluation)):
-        click.echo(line)
-    if to is not None:
-        about = describe(found, manifest, folder, split) | {"loader": prepared.choice.name}
-        about |= {"device": world.device.type, "precision": numbers.name}
-        write_durably(to, json.dumps(about | evaluation.tree()).encode() + b"\n")
+        say(line)
+    about = describe(found, manifest, folder, split) | {"loader": prepared.choice.name}
+    about |= {"device": world.device.type, "precision": numbers.name}
+    give_json(to, about | evaluation.tree())
 
 
 def find_model(given: Path) -> Model:
@@ -191,6 +192,8 @@ def remarks(model: Model, manifest: Manifest, split: str, evaluation: Evaluation
     """Yield what one should know of these numbers."""
     if evaluation.unknown:
         yield f"note: {evaluation.unknown:,} images without a known class are not scored"
+    if not math.isfinite(evaluation.score.loss):
+        yield "note: its outputs are not finite: the model has diverged"
     if split == "test":
         yield SPOILS
     if model.trained_on not in {None, manifest.fingerprint}:
@@ -233,12 +236,6 @@ def _trained_on(run: Path) -> str | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads((run / SUMMARY).read_text())["data"])
     return None
-
-
-def _check_target(path: Path) -> None:
-    if path.is_dir():
-        raise UsageError(f"--json {path} is a folder; name a file")
-    make_folder(path.parent)
 
 
 if __name__ == "__main__":

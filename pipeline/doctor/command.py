@@ -1,6 +1,5 @@
 """The command ``smpl doctor``."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 import click
 
 from data_prep.command import Command, LocalFolder
-from data_prep.durable import make_folder, write_durably
 from pipeline.doctor import folders, images, machine, network, prepared, processes
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine
+from pipeline.report.json_file import JsonFile, give_json, printed
 
 CHECKS: tuple[Check, ...] = (
     *(machine.python, machine.cpus, machine.memory, machine.shared_memory, machine.open_files),
@@ -24,8 +23,8 @@ CHECKS: tuple[Check, ...] = (
 @click.command(cls=Command, context_settings={"max_content_width": 110})
 @click.option("--data-dir", type=LocalFolder(), help="A prepared data set that is to be trained on.")
 @click.option("--out", type=click.Path(path_type=Path), help="The run folder to be.  [default: $SMPL_RUNS, or runs]")
-@click.option("--json", "to", metavar="FILE|-", help="Write the findings as JSON; - prints them instead of the table.")
-def main(data_dir: Path | None, out: Path | None, to: str | None) -> int:
+@click.option("--json", "to", type=JsonFile(), help="Write the findings as JSON; - prints them instead of the table.")
+def main(data_dir: Path | None, out: Path | None, to: Path | None) -> int:
     """Find what would make a run fail on this machine, before it does.
 
     Every check is made, whatever the others find, and nothing is left behind. Exit code 0 if no check fails, else 1.
@@ -33,14 +32,13 @@ def main(data_dir: Path | None, out: Path | None, to: str | None) -> int:
     found: list[Finding] = []
     for finding in examine(CHECKS, Request(data_dir, out)):
         found.append(finding)
-        if to != "-":
+        if not printed(to):
             click.echo(row(finding))
-    click.echo(as_json(found) if to == "-" else summary(found))
-    if to not in {None, "-"}:
-        target = Path(str(to))
-        make_folder(target.parent)
-        write_durably(target, f"{as_json(found)}\n".encode())
-    return int(any(finding.level is Level.FAILURE for finding in found))
+    if not printed(to):
+        click.echo(summary(found))
+    healthy = all(finding.level is not Level.FAILURE for finding in found)
+    give_json(to, {"healthy": healthy, "findings": [asdict(finding) for finding in found]})
+    return int(not healthy)
 
 
 def row(finding: Finding) -> str:
@@ -53,12 +51,6 @@ def summary(found: Sequence[Finding]) -> str:
     counts = {level: sum(finding.level == level for finding in found) for level in (Level.FAILURE, Level.WARNING)}
     told = ", ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts.items())
     return f"{told}: {'runs will fail here' if counts[Level.FAILURE] else 'runs will work here'}"
-
-
-def as_json(found: Sequence[Finding]) -> str:
-    """Return the findings, and whether none is a failure."""
-    healthy = all(finding.level is not Level.FAILURE for finding in found)
-    return json.dumps({"healthy": healthy, "findings": [asdict(finding) for finding in found]}, indent=2)
 
 
 if __name__ == "__main__":

@@ -189,8 +189,9 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line(tmp_path: Path) -> None:
     assert "--test-only" in refused(2, str(tmp_path))
     prepare(Request("moons", out=tmp_path / "moons"), progress=False)
     assert "it has 2 classes, the model 10" in refused(2, "digits", "--data-dir", str(tmp_path / "moons"))
-    assert "smpl-data prepare" in refused(3, "digits", "--data-dir", str(tmp_path / "none"))
-    assert "is a folder" in refused(2, "digits", "--json", str(tmp_path))
+    assert "smpl-data prepare" in refused(2, "digits", "--data-dir", str(tmp_path / "none"))
+    assert "is no file" in refused(2, "digits", "--json", str(tmp_path))
+    assert "is no file" in refused(2, "digits", "--json", "/dev/null")
 
 
 def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ measured on a GPU.**
 ## The passes that a step needs
 
 Images of each kind of pass, for B labeled and U = mu B unlabeled ones. Weak views never need a graph: they give
-targets. UDA, MPL and SMPL send labeled images and strong views through the network in one batch, so that batch normalization
-sees both; the targets come from a pass of their own. A backward pass costs about two forward ones.
+targets. UDA, MPL and SMPL send labeled images and strong views through the network in one batch, so that batch
+normalization sees both; the targets come from a pass of their own. A backward pass costs about two forward ones.
 
 """
 COUNTED = ((32, 224, "B = 32, mu = 7"), (128, 896, "B = 128, mu = 7"))

@@ -76,7 +76,7 @@ def gpus(_: Request) -> Iterator[Finding]:
 
 
 def precision(_: Request) -> Iterator[Finding]:
-
+    """Tell what ``--precision auto`` takes here."""
     device = this_device()
     yield Finding("precision", Level.OK, f"auto is {choose_precision('auto', device).name} on {device.type}")
 
@@ -88,7 +88,6 @@ def dali(_: Request) -> Iterator[Finding]:
     except ImportError:
         yield Finding("DALI", Level.NOTE, "not installed; images are decoded by Pillow and torchvision")
         return
-
     found = f"{library.__version__} decodes on the "
     devices = sorted({"cpu", this_device().type})
     for device in devices:

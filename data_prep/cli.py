@@ -1,12 +1,13 @@
 """The command group ``smpl-data``: prepare, finish, convert, verify and show data sets."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from data_prep.command import CommandGroup, Formats, LabelNumbers, LocalFolder, ShardRange
+from data_prep.command import CommandGroup, Duration, Formats, LabelNumbers, LocalFolder, ShardRange
 from data_prep.errors import DataError, UsageError
 from data_prep.images import CODECS
 from data_prep.ledger import WHOLE
@@ -126,11 +127,19 @@ def _convert(folder: Path, to: str) -> None:
 
 @main.command()
 @FOLDER
-def finish(folder: Path) -> None:
-    """Check the shards that `prepare --shard-range` wrote into DIR, and write the manifest."""
-    from data_prep.finish import finish as run  # noqa: PLC0415
+@click.option(
+    "--wait", type=Duration(), help="Wait for the shares that are missing: 12h, 30m, 90s. After that, exit 1."
+)
+def finish(folder: Path, wait: int | None) -> None:
+    """Check the shards that `prepare --shard-range` wrote into DIR, and write the manifest.
 
-    click.echo(f"finished {folder}: {_summary(run(folder))}")
+    A finished set is left as it is. Several calls may wait at the same time; one of them does the work.
+    """
+    from data_prep.finish import finish as run  # noqa: PLC0415
+    from data_prep.finish import finish_within  # noqa: PLC0415
+
+    manifest = run(folder) if wait is None else finish_within(folder, wait, partial(click.echo, err=True))
+    click.echo(f"finished {folder}: {_summary(manifest)}")
     _tell_skipped(folder)
 
 

@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -21,6 +22,8 @@ from data_prep.labels import read_labels
 from data_prep.ledger import Share
 
 USAGE, STOPPED = 2, 4
+DURATION = re.compile(r"([0-9]{1,9})([smh]?)")
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class Stopped(BaseException):
@@ -94,6 +97,18 @@ class ShardRange(click.ParamType[Share]):
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             self.fail(f"{value!r}: I/N with I from 0 to N - 1, or N where JOB_COMPLETION_INDEX is set", param, ctx)
         return Share(int(index), int(count))
+
+
+class Duration(click.ParamType[int]):
+    """The type of a time to wait, in seconds: 90 or 90s, 30m, 12h."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the duration. Raises click's BadParameter."""
+        if not (found := DURATION.fullmatch(str(value))):
+            self.fail(f"{value!r}: name seconds, or 90s, 30m, 12h", param, ctx)
+        return int(found[1]) * SECONDS[found[2]]
 
 
 def exit_code(action: Callable[[], object]) -> int:

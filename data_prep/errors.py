@@ -15,6 +15,10 @@ class UsageError(UserError):
     exit_code = 2
 
 
+class UnreachableError(UserError):
+    """A network or server that fails now and may answer later: the same command is worth another try."""
+
+
 class DataError(UserError):
     """Missing, damaged or unexpected data."""
 

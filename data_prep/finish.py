@@ -2,14 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 from data_prep.durable import locked, write_durably
-from data_prep.errors import DataError, UsageError
+from data_prep.errors import DataError, UsageError, UserError
 from data_prep.ledger import Ledger
 from data_prep.manifest import MANIFEST, Manifest, Shard, load_manifest, save_manifest
 from data_prep.plan import Identity
@@ -19,29 +20,84 @@ from data_prep.verified import check_shard
 
 LOCK = ".lock"
 REPORT = "rejected.csv"
+POLL_SECONDS = 10.0
+
+
+class NotYetError(UsageError):
+    """Shares are missing or at work: nothing is wrong if somebody prepares them."""
 
 
 def finish(folder: Path) -> Manifest:
     """Write the manifest of a folder whose shards were prepared in shares, and return it; a finished one at once.
 
-    Raises UsageError if a share is missing or of another preparation, DataError if a shard is damaged.
+    It waits for processes that are at work there. Raises UsageError if a share is missing or of another preparation,
+    DataError if a shard is damaged.
     """
     if (folder / MANIFEST).exists():
         return _already(folder)
+    _check_folder(folder)
+    with locked(folder / LOCK):
+        return _finish_alone(folder)
+
+
+def finish_within(folder: Path, seconds: float, tell: Callable[[str], object]) -> Manifest:
+    """Do as :func:`finish` does once all shares are there, if that is so within ``seconds``.
+
+    What it waits for is told once. Many processes may wait for one folder.
+
+    Raises:
+        UserError: the time is over.
+        UsageError: there are shares of another preparation.
+        DataError: a shard is damaged.
+    """
+    deadline, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            return _finish_now(folder)
+        except NotYetError as missing:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise UserError(f"{missing}; waited for {seconds:.0f} s in vain") from None
+            if not told:
+                tell(f"waiting, {seconds:.0f} s at most: {missing}")
+                told = True
+        time.sleep(min(POLL_SECONDS, left))
+
+
+def _finish_now(folder: Path) -> Manifest:
+    """Finish a folder where nobody is at work. Raises NotYetError if somebody is, or if shares are missing."""
+    if (folder / MANIFEST).exists():
+        return _already(folder)
+    _check_folder(folder)
+    _collect(folder, Ledger.all_in(folder))  # without the lock, which shares hold for hours
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / LOCK, wait=False))
+        except UsageError as error:
+            raise NotYetError(str(error)) from None
+        return _finish_alone(folder)
+
+
+def _finish_alone(folder: Path) -> Manifest:
+    """Check the shards and write the manifest, unless who held the lock before has done so."""
+    if (folder / MANIFEST).exists():
+        return _already(folder)
+    ledgers = Ledger.all_in(folder)
+    identity, receipts = _collect(folder, ledgers)
+    shards = [receipt.shard for receipt in receipts.values() if receipt.shard]
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        list(pool.map(partial(check_shard, folder), shards))
+    manifest = write_manifest(folder, identity, receipts)
+    for ledger in ledgers:
+        ledger.close()
+    return manifest
+
+
+def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise UsageError(
+        raise NotYetError(
             f"{folder} does not exist; prepare shares into it first: smpl-data prepare ... --shard-range I/N"
         )
-    with locked(folder / LOCK):
-        ledgers = Ledger.all_in(folder)
-        identity, receipts = _collect(folder, ledgers)
-        shards = [receipt.shard for receipt in receipts.values() if receipt.shard]
-        with ThreadPoolExecutor(available_cpus()) as pool:
-            list(pool.map(partial(check_shard, folder), shards))
-        manifest = write_manifest(folder, identity, receipts)
-        for ledger in ledgers:
-            ledger.close()
-        return manifest
 
 
 def write_manifest(folder: Path, identity: Identity, receipts: Mapping[str, Receipt]) -> Manifest:
@@ -94,15 +150,17 @@ def _collect(folder: Path, ledgers: list[Ledger]) -> tuple[Identity, dict[str, R
     receipts: dict[str, Receipt] = {}
     for ledger in ledgers:
         identity, own = ledger.read()
-        if identity is None or (found is not None and identity != found):
+        if identity is None:  # nothing is noted there, or another process has finished the set just now
+            continue
+        if found is not None and identity != found:
             raise UsageError(f"{ledger.path} is of another preparation than the rest of {folder}; remove the odd one")
         found, receipts = identity, receipts | own
     if found is None:
-        raise UsageError(f"{folder} holds no shares; prepare them first: smpl-data prepare ... --shard-range I/N")
+        raise NotYetError(f"{folder} holds no shares; prepare them first: smpl-data prepare ... --shard-range I/N")
     missing = [piece for piece in found.pieces if piece not in receipts]
     if missing:
         some = ", ".join(missing[:3])
-        raise UsageError(f"{folder}: {len(missing)} of {len(found.pieces)} shards are not written yet ({some} ...)")
+        raise NotYetError(f"{folder}: {len(missing)} of {len(found.pieces)} shards are not written yet ({some} ...)")
     return found, receipts
 
 

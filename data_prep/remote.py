@@ -38,8 +38,9 @@ def mirror(url: str) -> Path:
     The manifest is fetched each time. If the set has changed, all that was kept of its former state is dropped.
 
     Raises:
-        DataError: there is no prepared set at ``url``, or it cannot be reached, or the cache cannot be written.
-        UsageError: the driver for this kind of URL is not installed.
+        UnreachableError: ``url`` cannot be reached.
+        DataError: there is no prepared set at ``url``, or the cache cannot be written.
+        UsageError: it is no URL, or the driver for this kind of URL is not installed.
     """
     address = _address(url)
     sets = cache_folder() / "sets"
@@ -63,7 +64,8 @@ def local_path(folder: Path, name: str) -> Path:
     open stays readable.
 
     Raises:
-        DataError: it cannot be downloaded, is not what the manifest says, or does not fit on the disk.
+        UnreachableError: it cannot be downloaded now.
+        DataError: it is not there, is not what the manifest says, or does not fit on the disk.
         UsageError: it is greater than the cache may be.
     """
     path = folder / name

@@ -11,16 +11,15 @@ import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import BinaryIO
 
 from data_prep.address import Address
-from data_prep.errors import DataError, UsageError
-from data_prep.sources.download import CHUNK_BYTES, TIMEOUT_SECONDS
+from data_prep.errors import DataError, UnreachableError, UsageError
+from data_prep.sources.download import CHUNK_BYTES, TIMEOUT_SECONDS, may_pass
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.5  # doubled each time
-PASSING = {408, 425, 429}  # answers below 500 after which the next try may go better
 CHECK = "check the address of the set and your rights there"
 
 
@@ -40,8 +39,9 @@ def receive(address: Address, file: BinaryIO, limit: int) -> Received:
     """Write what lies at the address into the file, from its start.
 
     Raises:
-        DataError: nothing is there, or no rights, or more than ``limit`` bytes, or the network fails time and again.
-        UsageError: the driver for this kind of address is not installed.
+        UnreachableError: the network or the server fails time and again.
+        DataError: nothing is there, or no rights, or more than ``limit`` bytes.
+        UsageError: it is no address, or the driver for this kind is not installed.
         OSError: the file cannot be written.
     """
     reason = ""
@@ -52,7 +52,9 @@ def receive(address: Address, file: BinaryIO, limit: int) -> Received:
             return _receive_once(address, file, limit)
         except Interrupted as error:
             reason = address.hide(str(error))
-    raise DataError(f"cannot download {address.shown} ({reason}), tried {ATTEMPTS} times; check address and network")
+    raise UnreachableError(
+        f"cannot download {address.shown} ({reason}), tried {ATTEMPTS} times; check address and network"
+    )
 
 
 def _receive_once(address: Address, file: BinaryIO, limit: int) -> Received:
@@ -70,7 +72,7 @@ def _receive_once(address: Address, file: BinaryIO, limit: int) -> Received:
 
 
 def read_web(address: Address) -> Generator[bytes]:
-    """Yield the body of a web address. Raises DataError for good, Interrupted for now."""
+    """Yield the body of a web address. Raises DataError or UsageError for good, Interrupted for now."""
     try:
         request = urllib.request.Request(address.open_url)  # noqa: S310 - the scheme chose this reader
         if address.login:  # not to be sent on to where a redirection leads
@@ -82,15 +84,17 @@ def read_web(address: Address) -> Generator[bytes]:
     except urllib.error.HTTPError as error:
         error.close()
         answer = f"the server answers {error.code} {error.reason}"
-        if error.code >= 500 or error.code in PASSING:
+        if may_pass(error.code):
             raise Interrupted(answer) from None
         raise DataError(address.hide(f"{address.shown}: {answer}; {CHECK}")) from None
+    except InvalidURL as error:
+        raise UsageError(f"{address.shown}: {address.hide(str(error))}; {CHECK}") from None
     except (OSError, HTTPException, ValueError) as error:
         raise Interrupted(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
 
 
 def read_driver(address: Address) -> Generator[bytes]:
-    """Yield the content of any address that fsspec knows. Raises DataError for good, Interrupted for now."""
+    """Yield what lies at any address that fsspec knows. Raises a UserError for good, Interrupted for now."""
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped] # noqa: PLC0415
 

@@ -14,12 +14,13 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
 from data_prep.durable import cannot_write, fsync_folder, locked, make_folder
-from data_prep.errors import DataError
+from data_prep.errors import DataError, UnreachableError, UserError
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 1.0
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 20
+PASSING = {408, 425, 429}  # answers below 500 after which the next try may go better
 NETWORK_ERRORS = (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 
 
@@ -42,7 +43,12 @@ def cache_folder() -> Path:
 
 
 def fetch(remote: Remote) -> Path:
-    """The cached file, downloaded if it is not there. Raises DataError with what to put where when offline."""
+    """The cached file, downloaded if it is not there.
+
+    Raises:
+        UnreachableError: the network or the server fails; it says what to put where.
+        DataError: the server does not have the file, it is not the published one, or it cannot be written.
+    """
     target = cache_folder() / remote.name
     if target.exists():
         return target
@@ -57,20 +63,32 @@ def _download(remote: Remote, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     for attempt in range(1, ATTEMPTS + 1):
         before = _size(part)
+        failure: type[UserError] = UnreachableError
         try:
             if _transfer(remote.url, part):
                 break
             reason = "the transfer was cut short"
+        except urllib.error.HTTPError as error:
+            reason, failure = f"the server answers {error.code} {error.reason}", _failure(error.code)
         except NETWORK_ERRORS as error:
             reason = str(getattr(error, "reason", error))
         except OSError as error:
             raise cannot_write(part, error) from None
         if attempt == ATTEMPTS or _size(part) == before:
-            raise DataError(
+            raise failure(
                 f"cannot download {remote.url} ({reason}); put the file at {target} or name a copy with --source"
             )
         time.sleep(PAUSE_SECONDS * attempt)
     _accept(remote, part, target)
+
+
+def may_pass(code: int) -> bool:
+    """Whether a later try may get another answer than this HTTP status, which is no success."""
+    return code >= 500 or code in PASSING
+
+
+def _failure(code: int) -> type[UserError]:
+    return UnreachableError if may_pass(code) else DataError
 
 
 def _transfer(url: str, part: Path) -> bool:

@@ -5,8 +5,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from click.testing import CliRunner
 
-from data_prep.errors import DataError
+from data_prep.cli import main
+from data_prep.errors import DataError, UnreachableError
 from data_prep.sources import SOURCES, Origin, download
 from data_prep.sources.download import Remote, cache_folder, fetch
 
@@ -21,8 +23,8 @@ class Cutting(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         self.server.asked.append(asked)
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
-        if start >= len(CONTENT):
-            self.send_error(416)
+        if self.server.status or start >= len(CONTENT):
+            self.send_error(self.server.status or 416)
             return
         self.send_response(206 if start else 200)
         if start:
@@ -40,7 +42,7 @@ def server(monkeypatch):
     monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Cutting) as server:
-        server.asked, server.ranges = [], True
+        server.asked, server.ranges, server.status = [], True, None
         server.url = f"http://127.0.0.1:{server.server_port}/file.bin"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -92,13 +94,27 @@ def test_other_bytes_are_refused_and_removed(server):
 def test_offline_says_what_to_put_where(name, monkeypatch):
     monkeypatch.setattr(download.time, "sleep", lambda _: pytest.fail("offline, it should not wait"))
     monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UnreachableError) as caught:
         SOURCES[name].load(Origin())
     text = str(caught.value)
     assert "\n" not in text
     assert "Name or service not known" in text
     assert f"put the file at {cache_folder()}" in text
     assert "--source" in text
+
+
+def test_offline_is_worth_another_try(monkeypatch):
+    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
+    result = CliRunner().invoke(main, ["prepare", "cifar10"])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "cannot download" in result.stderr
+
+
+@pytest.mark.parametrize(("status", "error"), [(404, DataError), (403, DataError), (503, UnreachableError)])
+def test_an_answer_that_stays_is_told_from_one_that_passes(status, error, server):
+    server.status = status
+    with pytest.raises(error, match=f"the server answers {status}"):
+        fetch(Remote(server.url, MD5))
 
 
 def refuse(*_, **__):

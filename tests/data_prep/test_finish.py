@@ -1,17 +1,19 @@
 """A preparation that several processes share gives the bytes of one, and is no set before all of it is there."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
 from data_prep.durable import locked
-from data_prep.errors import DataError, UsageError
-from data_prep.finish import finish
+from data_prep.errors import DataError, UsageError, UserError
+from data_prep.finish import finish, finish_within
 from data_prep.ledger import Share
 from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare, prepare_share
@@ -142,6 +144,84 @@ def test_there_is_nothing_to_finish(folder, said, tmp_path):
     result = CliRunner().invoke(main, ["finish", str(tmp_path / folder)])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert said in result.stderr
+
+
+def test_a_wait_finishes_what_comes(whole, tmp_path, monkeypatch):
+    said = []
+
+    def next_share(_):
+        prepare_share(share_of(tmp_path, next(indices), 2), progress=False)
+
+    indices = iter(range(2))
+    monkeypatch.setattr("data_prep.finish.time.sleep", next_share)
+    assert finish_within(tmp_path, 60, said.append) == load_manifest(whole)
+    assert len(said) == 1
+    assert "holds no shares" in said[0]
+    assert contents(tmp_path) == contents(whole)
+    assert finish_within(tmp_path, 0, said.append) == load_manifest(whole)
+
+
+@pytest.mark.parametrize("second", [finish, lambda folder: finish_within(folder, 0, print)])
+def test_the_second_at_the_lock_finds_a_finished_set(second, whole, tmp_path, monkeypatch):
+    for index in range(2):
+        prepare_share(share_of(tmp_path, index, 2), progress=False)
+
+    @contextmanager
+    def after_another(path, **_):
+        monkeypatch.setattr("data_prep.finish.locked", locked)
+        finish(path.parent)
+        yield
+
+    monkeypatch.setattr("data_prep.finish.locked", after_another)
+    assert second(tmp_path) == load_manifest(whole)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_it_waits_while_a_share_is_at_work(tmp_path):
+    for index in range(2):
+        prepare_share(share_of(tmp_path, index, 2), progress=False)
+    with locked(tmp_path / ".lock", shared=True), pytest.raises(UserError, match=r"at work there.* in vain"):
+        finish_within(tmp_path, 0, print)
+    finish_within(tmp_path, 0, print)
+
+
+def test_a_wait_that_runs_out_exits_with_1(tmp_path):
+    result = CliRunner().invoke(main, ["finish", str(tmp_path / "set"), "--wait", "0s"])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "does not exist" in result.stderr
+
+
+def test_what_no_wait_mends_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("data_prep.finish.time.sleep", lambda _: pytest.fail("it should not wait"))
+    for index in range(2):
+        prepare_share(share_of(tmp_path / "set", index, 2), progress=False)
+    path = tmp_path / "set" / "test-000001.tar"
+    path.write_bytes(path.read_bytes()[:-1024])
+    with pytest.raises(DataError, match="test-000001"):
+        finish_within(tmp_path / "set", 60, print)
+    prepare_share(share_of(tmp_path / "other", 0, 2, seed=1), progress=False)
+    (tmp_path / "other" / ".progress-0-of-2.jsonl").replace(tmp_path / "set" / ".progress-0-of-2.jsonl")
+    with pytest.raises(UsageError, match="is of another preparation"):
+        finish_within(tmp_path / "set", 60, print)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_wait_exits_with_4(number, tmp_path):
+    command = [sys.executable, "-c", "from data_prep.cli import main; main()", "finish", str(tmp_path), "--wait=12h"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline().startswith("waiting, 43200 s at most: ")
+    process.send_signal(number)
+    assert (
+        process.communicate(timeout=30)[1] == f"error: stopped by {number.name}; the same command goes on from here\n"
+    )
+    assert process.returncode == 4
+
+
+@pytest.mark.parametrize("text", ["", "h", "1d", "-1", "1.5h", "soon"])
+def test_a_wrong_duration_is_one_line(text, tmp_path):
+    result = CliRunner().invoke(main, ["finish", str(tmp_path), "--wait", text])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "12h" in result.stderr
 
 
 @pytest.mark.parametrize("text", ["2/2", "-1/2", "1", "a/b", "1/", "/2", ""])

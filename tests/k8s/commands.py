@@ -1,7 +1,5 @@
 """What containers run, read by the real commands without running anything."""
 
-import re
-import shlex
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil
@@ -18,12 +16,11 @@ from pipeline.config import Config
 from pipeline.preflight import DataSet
 from tests.k8s.objects import Object, Workload
 from tests.k8s.resources import quantity
-from tests.k8s.wiring import REFERENCE, VARIABLE
+from tests.k8s.wiring import REFERENCE
 
 OF_THE_IMAGE = {"SMPL_DATA": "/data", "SMPL_RUNS": "/out", "SMPL_CACHE": "/data/.cache", "HOME": "/tmp"}
 PROGRAMS = {"python", "sh", "tensorboard", "smpl-data", "smpl-train", "smpl"}
 """Words that docker/entrypoint takes for programs; a first word that is none of them is a command of smpl."""
-IN_SCRIPT = re.compile(r"\bsmpl (data finish \S+?)[;\n]")
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,8 @@ class Finishing:
     """A call of smpl data finish."""
 
     folder: Path
+    wait: int | None
+    """Seconds."""
 
 
 class Reader:
@@ -76,7 +75,7 @@ class Reader:
         self.seen: list[Any] = []
         patch.setattr(train, "MODES", {None: lambda *given: self.seen.append(Training.of(*given))})
         patch.setattr(prepare, "completed", self._prepare)
-        patch.setattr(cli.finish, "callback", lambda folder: self.seen.append(Finishing(folder)))
+        patch.setattr(cli.finish, "callback", lambda folder, wait: self.seen.append(Finishing(folder, wait)))
 
     def read(self, work: Workload, part: Object, index: int = 0) -> list[Any]:
         """What a container would run in the pod of an index: Training, Preparing, Finishing, or a program's words."""
@@ -85,14 +84,11 @@ class Reader:
         with self.patch.context() as patch:
             for name, value in env.items():
                 patch.setenv(name, value)
-            self._run([REFERENCE.sub(lambda found: env[found[1]], word) for word in part["args"]], env)
+            self._run([REFERENCE.sub(lambda found: env[found[1]], word) for word in part["args"]])
         return list(self.seen)
 
-    def _run(self, words: list[str], env: dict[str, str]) -> None:
-        if words[0] == "sh":
-            for line in IN_SCRIPT.findall(words[2]):
-                self._run([VARIABLE.sub(lambda found: env[found[1]], word) for word in shlex.split(line)], env)
-        elif words[0] in PROGRAMS:
+    def _run(self, words: list[str]) -> None:
+        if words[0] in PROGRAMS:
             self.seen.append(words)
         else:
             command = train.main if words[0].startswith("-") else smpl

@@ -194,7 +194,6 @@ MUTATIONS = [
     ),
     Mutation("variables", SWEEP, lambda one: one.main().update(env=[]), "$SEED is not declared"),
     Mutation("variables", CIFAR, lambda one: one.data().update(env=[]), "$CPUS is not declared"),
-    Mutation("variables", GANG, lambda one: one.data().update(env=[]), "$SET is not declared"),
     Mutation("variables", CIFAR, lambda one: one.data()["resources"]["limits"].pop("cpu"), "no limits.cpu"),
     Mutation("explained", CIFAR, drop(Objects.data, "terminationMessagePolicy"), "train/data"),
     Mutation("restarts", CIFAR, drop(Objects.pod, "restartPolicy"), "restartPolicy Always, not Never"),

@@ -1,16 +1,11 @@
 """Every command line of the manifests is one that the real commands accept, and they agree about folders."""
 
-import os
-import shutil
-import subprocess
-
 import pytest
 from click import ClickException
 
 from data_prep.errors import UsageError
 from pipeline.config import batch_error
 from tests.k8s.commands import Finishing, Preparing, Reader, Training, environment
-from tests.k8s.jobs import BAD_DATA
 from tests.k8s.objects import FILES, load, workloads
 
 RUNS = [name for name in FILES if name != "tensorboard.yaml"]
@@ -54,8 +49,9 @@ def test_a_run_finds_what_was_prepared(reader, name):
 
 @pytest.mark.parametrize("name", GANGS)
 def test_what_is_finished_is_what_was_prepared(reader, name):
-    finished = {call.folder for call, *_ in calls(reader, name, Finishing)}
-    assert finished == {call.folder for call, *_ in calls(reader, name, Preparing)}
+    finishing = [call for call, *_ in calls(reader, name, Finishing)]
+    assert {call.folder for call in finishing} == {call.folder for call, *_ in calls(reader, name, Preparing)}
+    assert all(call.wait for call in finishing)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -84,14 +80,6 @@ def test_every_seed_has_labels_and_a_run_of_its_own(reader):
     assert len({run.out for run in runs}) == len({run.folder for run in runs}) == len(runs)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_scripts_are_shell(name):
-    scripts = [part["args"][2] for work in workloads(load(name)) for part in work.containers if part["args"][0] == "sh"]
-    assert bool(scripts) == name.startswith("imagenet10")
-    for script in scripts:
-        assert subprocess.run([shutil.which("sh"), "-n", "-c", script], check=False).returncode == 0
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -105,34 +93,3 @@ def test_a_wrong_word_is_refused(reader, words, named):
     (work,) = workloads(load("digits-cpu-job.yaml"))
     with pytest.raises((ClickException, UsageError), match=named):
         reader.read(work, work.main | {"args": words})
-
-
-@pytest.mark.parametrize(("codes", "ends"), [([0], 0), ([2, 2, 0], 0), ([2, 3], 3), ([1], 1)])
-def test_finishing_asks_again_until_all_shares_are_there(tmp_path, codes, ends):
-    """Exit code 2 means that shards are missing; all others end it."""
-    assert run_script(tmp_path, "imagenet10-finish", codes) == ends
-    assert (tmp_path / "codes").read_text() == ""
-
-
-@pytest.mark.parametrize("ends", [0, 3])
-def test_training_begins_with_a_finished_set(tmp_path, ends):
-    (tmp_path / "manifest.json").touch()
-    assert run_script(tmp_path, "imagenet10-train", [ends]) == ends
-
-
-def test_training_gives_up_where_nothing_is_prepared(tmp_path):
-    """It fails for good, so that its GPUs go to others."""
-    assert run_script(tmp_path, "imagenet10-train", [], timeout="exit 124") == BAD_DATA
-
-
-def run_script(folder, name, codes, timeout='shift; exec "$@"'):
-    """Run the script of a Job in the folder of a set, with a `smpl` that exits with these codes, one a call."""
-    (work,) = [work for work in workloads(load("imagenet10-job.yaml")) if work.name == name]
-    (script,) = [part["args"][2] for part in work.containers if part["args"][0] == "sh"]
-    (folder / "codes").write_text("".join(f"{code}\n" for code in codes))
-    smpl = f'read -r code <{folder}/codes; sed -i 1d {folder}/codes; exit "$code"'
-    for program, text in {"smpl": smpl, "sleep": "exit 0", "timeout": timeout}.items():
-        (folder / program).write_text(f"#!/bin/sh\n{text}\n")
-        (folder / program).chmod(0o755)
-    env = {"PATH": f"{folder}:{os.environ['PATH']}", "SET": str(folder)}
-    return subprocess.run([shutil.which("sh"), "-c", script], env=env, check=False, capture_output=True).returncode

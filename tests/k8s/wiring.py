@@ -12,8 +12,6 @@ LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "version"
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 LONGEST = 63
 REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
-VARIABLE = re.compile(r"\$([A-Z_]+)")
-OF_THE_IMAGE = {"SMPL_DATA", "SMPL_RUNS"}
 
 
 def version() -> str:
@@ -109,7 +107,7 @@ def volumes(objects: list[Object]) -> Iterator[str]:
 
 
 def variables(objects: list[Object]) -> Iterator[str]:
-    """What arguments refer to is declared: as $(NAME), which Kubernetes fills in, or as $NAME in a script.
+    """What arguments refer to as $(NAME), which Kubernetes fills in, is declared.
 
     Kubernetes leaves an unknown $(NAME) as it is, and adds JOB_COMPLETION_INDEX by itself only to Indexed Jobs.
     """
@@ -117,8 +115,8 @@ def variables(objects: list[Object]) -> Iterator[str]:
         for part in work.containers:
             place, known = f"{work.name}/{part['name']}", work.env(part)
             for argument in part["args"]:
-                named = {*REFERENCE.findall(argument), *VARIABLE.findall(argument)}
-                yield from (f"{place}: ${name} is not declared" for name in sorted(named - known.keys() - OF_THE_IMAGE))
+                named = set(REFERENCE.findall(argument))
+                yield from (f"{place}: ${name} is not declared" for name in sorted(named - known.keys()))
             for variable in known.values():
                 resource = variable.get("valueFrom", {}).get("resourceFieldRef", {}).get("resource", "limits.cpu")
                 if resource.removeprefix("limits.") not in part["resources"]["limits"]:

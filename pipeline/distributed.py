@@ -1,6 +1,7 @@
 """The world: this process's rank, its device, and the reductions that make local values global."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from data_prep.allocator import keep_memory
 from data_prep.errors import UserError
 
 T = TypeVar("T")
+GLOO = re.compile(r"\[.*\bgloo/[\w/]+\.(cc|h):\d+\]")
+"""How the text of gloo's errors names its source; they have no type of their own."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,12 @@ def leave_world() -> None:
 
 
 def lost_contact(error: RuntimeError) -> bool:
-    """Return whether an error says that another process is gone, or cannot be reached."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error)  # of gloo they have no type of their own
+    """Return whether an error says that another process of this world is gone, or cannot be reached.
+
+    It may come before there is a process group, while the others are waited for.
+    """
+    several = _variable("WORLD_SIZE", 1) > 1
+    return several and (isinstance(error, dist.DistError) or GLOO.search(str(error)) is not None)
 
 
 def abandon_world(code: int) -> NoReturn:

@@ -25,7 +25,7 @@ def host_name(_: Request) -> Iterator[Finding]:
     remedy = (
         f"give {host} a line in /etc/hosts; or, on a single machine, set PET_LOCAL_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo"
     )
-    several = gpus() > 1 or os.environ.get("PET_NNODES", "1") != "1"
+    several = gpus() > 1 or (os.environ.get("PET_NNODES") or "1") != "1"
     yield Finding(name, Level.FAILURE if several else Level.WARNING, f"{problem}: several processes would wait", remedy)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import pickle
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import torch
 
 from data_prep.durable import make_folder, write_durably
-from data_prep.errors import DataError
+from data_prep.errors import DataError, UserError
 
 KEEP = 2
+APPEAR_SECONDS = 10
+"""After them a file that another node wrote or read should be here too, if both have one folder."""
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,21 @@ class CheckpointFolder:
         if damage:
             raise DataError(f"{'; '.join(damage)}: no undamaged checkpoint is left; delete {self.path} to start anew")
         return None, damage
+
+    def load(self, step: int, device: torch.device) -> dict[str, Any]:
+        """Return the state after ``step`` steps, which rank 0 has read; its file may be a while in coming.
+
+        Raises:
+            UserError: it does not come, or is another one.
+        """
+        deadline = time.monotonic() + APPEAR_SECONDS
+        while True:
+            try:
+                return self._load(step, device)
+            except DataError as error:
+                if time.monotonic() > deadline:
+                    raise UserError(f"{error}; rank 0 has read it: all nodes must share one folder") from None
+            time.sleep(POLL_SECONDS)
 
     def _load(self, step: int, device: torch.device) -> dict[str, Any]:
         path = self._file(step, "pt")

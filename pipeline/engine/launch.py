@@ -22,6 +22,7 @@ from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as run_agent
 
+from data_prep.command import STOPPED
 from data_prep.errors import UsageError
 from data_prep.pool import available_cpus
 from pipeline.engine.meeting import Meeting
@@ -30,10 +31,9 @@ from pipeline.engine.nodes import ALONE, PATIENCE, Nodes
 RESTARTS = 3
 SHUTDOWN_SECONDS = 30
 """What the ranks have to save and end after a signal, before the agent kills them."""
-STOPPED = 4
 INTERRUPTED = 1
 LOST = 75
-"""Exit code of a rank that lost the others; never of a command."""
+"""Exit code of a rank that lost the others, for :func:`launch` alone; never of a command."""
 OUTCOME = "SMPL_OUTCOME"
 """Environment variable naming the file in which a node's first rank notes its exit code."""
 
@@ -62,7 +62,9 @@ def launch(module: str, arguments: list[str], processes: int, nodes: Nodes = ALO
     """
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    _drop_empty_variables()
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SHUTDOWN_SECONDS)  # before torch 2.12 it was always 30
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # else ranks import what lies in this folder
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost connection is a stack trace on every rank
     if not torch.cuda.is_available():
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // processes)))
@@ -79,6 +81,12 @@ def note_outcome(code: int) -> None:
     """Tell the launcher what a signal would cost now: unsaved steps (``INTERRUPTED``) or none (``STOPPED``)."""
     if os.environ.get("LOCAL_RANK") == "0" and (path := os.environ.get(OUTCOME)):
         Path(path).write_text(str(code))
+
+
+def _drop_empty_variables() -> None:
+    """Take what is empty for what is not set, as :func:`find_nodes` does; torchrun would read an empty number."""
+    for name in [name for name, value in os.environ.items() if name.startswith("PET_") and not value]:
+        del os.environ[name]
 
 
 def _place(nodes: Nodes, meeting: Meeting) -> list[str]:

@@ -52,6 +52,7 @@ class Meeting(RendezvousHandler):
         """When the last round began."""
         self._backend = f"seats-{id(self)}"  # torch's registry holds one handler under a name, for ever
         self._params: RendezvousParameters
+        self._server: Store | None = None  # of node 0; for the life of this command, since its port is taken until then
         self._store: Store | None = None
         self._address: tuple[str, int] | None = None  # of node 0 when its store was opened
         self._looked = 0.0
@@ -133,14 +134,18 @@ class Meeting(RendezvousHandler):
 
     def _open(self) -> Store:
         """Return the store of the run, hosting it on node 0. Raises OSError or DistError while there is none."""
-        first, port, timeout = self.nodes.rank == 0, self.nodes.port, timedelta(seconds=STORE_SECONDS)
-        if not first:
+        if self.nodes.rank:
             self._knock()
+        elif self._server is None:
+            self._server = self._connect("localhost", is_master=True)
         if self._store is None:
-            host = "localhost" if first else self.nodes.host
-            store = TCPStore(host, port, is_master=first, wait_for_workers=False, timeout=timeout)
+            store = self._connect(self.nodes.host if self.nodes.rank else "localhost")
             self._store = PrefixStore(self._params.run_id, store)
         return self._store
+
+    def _connect(self, host: str, *, is_master: bool = False) -> Store:
+        timeout = timedelta(seconds=STORE_SECONDS)
+        return TCPStore(host, self.nodes.port, is_master=is_master, wait_for_workers=False, timeout=timeout)
 
     def _knock(self) -> None:
         """Raise OSError if node 0 is gone; torch would ask it for a quarter of an hour, deaf to signals."""
@@ -203,5 +208,5 @@ class Meeting(RendezvousHandler):
 
     def _check_port(self, error: Exception) -> None:
         """Raise UserError if node 0 cannot host the store: waiting would not help."""
-        if self.nodes.rank == 0 and self._store is None:
+        if self.nodes.rank == 0 and self._server is None:
             raise UserError(f"node 0 cannot open port {self.nodes.port} for the other nodes: {error}") from None

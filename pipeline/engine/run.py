@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from data_prep.command import STOPPED
 from data_prep.durable import write_durably
 from data_prep.errors import UsageError, UserError
 from data_prep.manifest import Manifest, load_manifest
@@ -20,7 +21,7 @@ from pipeline.distributed import World, abandon_world, join_world, leave_world, 
 from pipeline.engine.build import build_module, open_data
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
-from pipeline.engine.launch import INTERRUPTED, LOST, STOPPED, note_outcome
+from pipeline.engine.launch import INTERRUPTED, LOST, launched, note_outcome
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.methods import METHODS
@@ -45,7 +46,7 @@ def run_rank(config: Config, data: Path, out: Path, job: Job | None = None) -> i
             raise
         reason = str(error).partition("\n")[0].partition(". ")[0]
         click.echo(f"rank {os.environ.get('RANK')}: another process is gone: {reason}", err=True)
-        abandon_world(LOST)
+        abandon_world(LOST if launched() else 1)
     finally:
         leave_world()
 
@@ -99,7 +100,6 @@ def train(config: Config, data: Path, out: Path, world: World) -> None:
     manifest = prepared.manifest
     trainer = Trainer(config, _load(config, prepared), world, out)
     damage = trainer.restore()
-    _check_steps(trainer)
     if not trainer.step:
         start_networks(trainer)
     if world.main:
@@ -149,14 +149,6 @@ def _load(config: Config, prepared: PreparedSet) -> TrainingData:
     if kind.needs_truth and prepared.manifest.unknown:
         raise UsageError(f"method {config.method} needs every image's class; in {prepared.folder} some are unknown")
     return prepared.training_data(unlabeled=bool(kind.views))
-
-
-def _check_steps(trainer: Trainer) -> None:
-    """Refuse to go on from different checkpoints. Raises UserError."""
-    steps = trainer.world.gather(trainer.step)
-    if len(set(steps)) > 1:
-        found = ", ".join(f"{step} on rank {rank}" for rank, step in enumerate(steps))
-        raise _shared(UserError(f"{trainer.out}: its newest step is {found}; all nodes must share one folder"))
 
 
 def tell_result(config: Config, data: Path, out: Path) -> bool:

@@ -54,7 +54,7 @@ class Trainer:
         self.config, self.data, self.world, self.out = config, data, world, out
         self.precision = choose_precision(config.precision, world.device)
         self.checkpoints = CheckpointFolder(out / "checkpoints")
-        begun = bool(self.checkpoints.steps())
+        begun = world.gather(bool(self.checkpoints.steps()))[0]
         self.networks = build_networks(config.without_weights() if begun else config, data, world, self.precision)
         self.method = build_method(config, self.networks)
         self.loader = build_loader(config, data, world)
@@ -186,10 +186,20 @@ class Trainer:
         self.world.together(lambda: self.checkpoints.save(self.step, self.state_dict()) if self.world.main else None)
 
     def restore(self) -> list[str]:
-        """Load the newest undamaged checkpoint if there is one; return a line for each damaged one."""
-        state, damage = self.checkpoints.load_newest(self.world.device)
-        if state is not None:
-            self.load_state_dict(state)
+        """Load the newest undamaged checkpoint if there is one; return, on rank 0, a line for each damaged one.
+
+        Rank 0 chooses for all: on a shared volume another node may list the folder as it was a save ago.
+
+        Raises:
+            DataError: every checkpoint is damaged, or is of other data.
+            UsageError: the checkpoint is of another configuration.
+            UserError: a rank cannot read what rank 0 has read.
+        """
+        world, folder = self.world, self.checkpoints
+        state, damage = world.together(lambda: folder.load_newest(world.device) if world.main else (None, []))
+        step: int | None = world.gather(state["step"] if state else None)[0]
+        if step is not None:
+            self.load_state_dict(world.together(lambda: state or folder.load(step, world.device)))
         return damage
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,8 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import DistStoreError
+from torch.distributed.run import config_from_args
 
-from pipeline.engine.launch import LOST, first_cause
+from pipeline.distributed import lost_contact
+from pipeline.engine import launch
+from pipeline.engine import run as rank
+from pipeline.engine.launch import LOST, OUTCOME, first_cause
 from pipeline.train import default_run
 from tests.pipeline.conftest import make_config
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
@@ -50,6 +55,45 @@ def test_the_first_cause_explains_the_other_exit_codes() -> None:
     causes |= {(LOST, -9): -9, (LOST, 2): 2, (LOST, -15): LOST}
     for codes, cause in causes.items():
         assert first_cause(list(codes)) == cause
+
+
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:34740: Connection reset"
+
+
+def test_a_rank_has_lost_others_only_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = [RuntimeError(GLOO), RuntimeError(f"Gloo connectFullMesh failed with {GLOO}"), DistStoreError("timeout")]
+    own = [RuntimeError(text) for text in ("cannot read /home/gloomy/run [1]", "[gloo] is a bad name")]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert [lost_contact(error) for error in lost + own] == [True] * 3 + [False] * 2
+    monkeypatch.delenv("WORLD_SIZE")
+    assert not any(lost_contact(error) for error in lost + own)
+
+
+@pytest.mark.parametrize(("ours", "code"), [(True, LOST), (False, 1)])
+def test_only_our_launcher_is_told_of_lost_contact_by_its_own_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: bool, code: int
+) -> None:
+    def join() -> None:
+        raise RuntimeError(GLOO)
+
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", OUTCOME: str(tmp_path / "code")}.items():
+        monkeypatch.setenv(name, value)
+    if not ours:
+        monkeypatch.delenv(OUTCOME)
+    monkeypatch.setattr(rank, "join_world", join)
+    monkeypatch.setattr(rank, "abandon_world", sys.exit)
+    with pytest.raises(SystemExit) as caught:
+        rank.run_rank(make_config(), tmp_path, tmp_path)
+    assert caught.value.code == code
+
+
+def test_torchrun_reads_no_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = dict.fromkeys(["PET_NNODES", "PET_NODE_RANK", "PET_MASTER_PORT", "PET_NPROC_PER_NODE"], "")
+    monkeypatch.setattr(os, "environ", os.environ | variables)
+    started = []
+    monkeypatch.setattr(launch, "run_agent", lambda agent: started.append(config_from_args(agent)[0]))
+    assert launch.launch("module", [], 2) == 0
+    assert [(config.max_nodes, config.nproc_per_node) for config in started] == [(1, 2)]
 
 
 def test_runs_are_in_the_folder_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:

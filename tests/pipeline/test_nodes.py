@@ -7,15 +7,22 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousParameters, rendezvous_handler_registry
+from torch.distributed.elastic.rendezvous import (
+    RendezvousConnectionError,
+    RendezvousHandler,
+    RendezvousParameters,
+    rendezvous_handler_registry,
+)
 
 from data_prep.errors import UsageError, UserError
 from data_prep.prepare import Request, prepare
@@ -166,6 +173,8 @@ WRONG = {
     "PET_RDZV_CONF=join_timeout=soon: expected join_timeout=SECONDS": {"PET_RDZV_CONF": "join_timeout=soon"},
     "smpl-data prepare digits --out": {},
     "--batch-size 6": {"PET_NPROC_PER_NODE": "3"},
+    "PET_NPROC_PER_NODE=0: expected a whole number of at least 1, or auto": {"PET_NPROC_PER_NODE": "0"},
+    "PET_NPROC_PER_NODE=two: expected": {"PET_NNODES": "", "PET_NPROC_PER_NODE": "two"},
 }
 
 
@@ -187,12 +196,22 @@ def test_a_node_knows_itself_from_the_variables_of_a_job_or_a_train_job(node: py
         node.setenv(name, value)
     node.setenv("PET_NPROC_PER_NODE", "3")
     node.setenv("PET_RDZV_CONF", "read_timeout=5,join_timeout=1800")
-    assert find_nodes() == Nodes(2, 0, "fd00::1", 29500, 3, 1800)
+    for empty in ("PET_NODE_RANK", "PET_RDZV_ENDPOINT"):
+        node.setenv(empty, "")
+    assert find_nodes() == Nodes(2, 0, "fd00::1", 29500, patience=1800)
     assert choose_processes(1, find_nodes()) == 3
-    node.setenv("PET_NPROC_PER_NODE", "auto")
-    assert find_nodes().processes is None
-    node.setenv("PET_NNODES", "1")
-    assert find_nodes() == ALONE
+
+
+@pytest.mark.parametrize("count", ["1", "", None])
+def test_one_node_meets_nobody_and_runs_as_many_processes_as_it_is_told(
+    node: pytest.MonkeyPatch, count: str | None
+) -> None:
+    node.delenv("PET_NNODES") if count is None else node.setenv("PET_NNODES", count)
+    node.setattr(torch.cuda, "device_count", lambda: 0)
+    for text, processes in {"3": 3, "": 1, "auto": 1, "gpu": 1, "cpu": 1}.items():
+        node.setenv("PET_NPROC_PER_NODE", text)
+        assert find_nodes() == ALONE
+        assert choose_processes(None, find_nodes()) == processes
 
 
 class Different(World):
@@ -211,10 +230,20 @@ def test_ranks_that_were_told_different_things_are_told_so(home: Path) -> None:
     assert caught.value.shared
 
 
-def node_of_three(rank: int, port: int, patience: int = 1) -> RendezvousHandler:
-    meeting = Meeting(Nodes(3, rank, "localhost", port, patience=patience), begin=lambda: None)
-    about = RendezvousParameters(meeting.get_backend(), "", "run", 3, 3)
+def node_of(count: int, rank: int, port: int, patience: int = 1) -> RendezvousHandler:
+    meeting = Meeting(Nodes(count, rank, "localhost", port, patience=patience), begin=lambda: None)
+    about = RendezvousParameters(meeting.get_backend(), "", "run", count, count)
     return rendezvous_handler_registry.create_handler(about)
+
+
+def cut_lines(port: int) -> None:
+    """Shut this process's connections to a port."""
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError, IndexError):
+            if entry.readlink().name.startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(entry.name))) as line:
+                    if line.getpeername()[1] == port:
+                        line.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -231,17 +260,26 @@ def refusal(node: RendezvousHandler) -> str:
 
 def test_a_node_that_waits_in_vain_says_for_whom(port: int) -> None:
     where = f"localhost:{port}"
-    assert f"node 1 of 3 waited 1 s for node 0 at {where}, which does not answer" in refusal(node_of_three(1, port))
-    first = node_of_three(0, port)
+    assert f"node 1 of 3 waited 1 s for node 0 at {where}, which does not answer" in refusal(node_of(3, 1, port))
+    first = node_of(3, 0, port)
     assert f"node 0 of 3 waited 1 s for node 1, 2 at {where}" in refusal(first)
-    assert f"node 1 of 3 waited 1 s for the others at {where}" in refusal(node_of_three(1, port))
-    assert f"node 0 cannot open port {port} for the other nodes" in refusal(node_of_three(0, port))
+    assert f"node 1 of 3 waited 1 s for the others at {where}" in refusal(node_of(3, 1, port))
+    assert f"node 0 cannot open port {port} for the other nodes" in refusal(node_of(3, 0, port))
+
+
+def test_node_0_that_loses_its_own_store_hosts_it_all_the_same(port: int) -> None:
+    first = node_of(1, 0, port)
+    held = first.next_rendezvous()  # as torch's agent does, and with it the store
+    cut_lines(port)
+    with pytest.raises(RendezvousConnectionError):
+        first.num_nodes_waiting()
+    assert first.next_rendezvous().store is not held.store
 
 
 def test_two_nodes_of_one_number_are_refused(port: int) -> None:
-    first = node_of_three(0, port)
+    first = node_of(3, 0, port)
     said = [refusal(first)]
-    twins = [node_of_three(1, port, patience=3) for _ in range(2)]
+    twins = [node_of(3, 1, port, patience=3) for _ in range(2)]
     threads = [threading.Thread(target=lambda node=node: said.append(refusal(node))) for node in twins]
     for thread in threads:
         thread.start()

@@ -1,11 +1,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from data_prep.errors import DataError, UsageError
+from data_prep.errors import DataError, UsageError, UserError
+from pipeline.distributed import World
+from pipeline.engine import checkpoint
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.engine.trainer import Trainer
 from tests.pipeline.conftest import CPU, assert_same, weights_of
@@ -65,6 +68,34 @@ def test_keeps_the_newest_two_and_falls_back_from_a_flipped_bit(make_trainer: Ca
     (line,) = again.restore()
     assert "step-00000006.pt" in line
     assert again.step == 4
+
+
+class Told(World):
+    """The world of a rank whose rank 0 says that the checkpoint to load is that of step 4."""
+
+    def any(self, flag: bool) -> bool:
+        return flag
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value or 4]
+
+
+def test_a_rank_goes_on_from_the_step_that_rank_0_tells_it_and_waits_for_its_file(
+    make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_trainer(save_every=2).train()
+    trainer = make_trainer(save_every=2)
+    trainer.world = Told(1, 2, CPU)
+    record = trainer.checkpoints.path / "step-00000004.json"
+    unseen = record.rename(record.with_suffix(".unseen"))
+    monkeypatch.setattr(checkpoint.time, "sleep", lambda _: unseen.rename(record))
+    trainer.restore()
+    assert trainer.step == 4, "and not the newest one, 6"
+    record.unlink()
+    monkeypatch.setattr(checkpoint, "APPEAR_SECONDS", -1)
+    with pytest.raises(UserError, match=r"step-00000004\.pt.*all nodes must share one folder") as caught:
+        trainer.restore()
+    assert caught.value.shared
 
 
 @pytest.mark.parametrize("damage", ["truncate", "delete", "record"])

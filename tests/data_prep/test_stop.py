@@ -45,7 +45,7 @@ def test_kill_then_the_same_command_completes(workers, tmp_path, arguments, undi
     folder = tmp_path / "set"
     process = start_and_wait(folder, 20, *arguments, "--workers", workers)
     process.kill()
-    process.communicate(timeout=20)  # returns only when no orphaned worker holds the pipes any more
+    process.communicate(timeout=60)  # returns only when no orphaned worker holds the pipes any more
     assert not (folder / "manifest.json").exists()
     assert run("verify", folder).returncode == 3
     assert run(*arguments, "--out", folder).returncode == 0
@@ -57,7 +57,7 @@ def test_stop_signal_exits_with_4_and_one_line(number, tmp_path, arguments, undi
     folder = tmp_path / "set"
     process = start_and_wait(folder, 20, *arguments, "--workers", "2")
     process.send_signal(number)
-    output, error = process.communicate(timeout=20)
+    output, error = process.communicate(timeout=60)
     assert process.returncode == 4
     assert error == f"error: stopped by {number.name}; the same command goes on from here\n"
     assert output == ""

@@ -38,7 +38,7 @@ manifests:
 	scripts/manifests
 
 image:
-	docker build --build-arg REVISION=$$(git rev-parse HEAD) --tag smpl-train .
+	docker build --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) --tag smpl-train .
 
 # Build the image and run it as a stranger would, with podman or docker.
 image-test: environment

@@ -1,3 +1,4 @@
+import configparser
 import shutil
 import subprocess
 import sys
@@ -27,3 +28,17 @@ def test_a_wheel_holds_the_packages_the_recipes_and_the_commands(tmp_path: Path)
     modules = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert modules <= names
     assert all(f"{command} = " in entry_points for command in ("smpl", "smpl-train", "smpl-data"))
+
+
+def test_the_image_has_the_version_of_the_package() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert f"ARG VERSION={setup['metadata']['version']}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_image_and_its_layers_hold_the_versions_that_are_tested() -> None:
+    """Each requirement of the image, with its hashes, stands in the development lock as well."""
+    tested = (ROOT / "requirements.lock").read_text()
+    for layer in ("torch-cuda", "libraries", "build", "smoke"):
+        for requirement in (ROOT / "docker" / "requirements" / f"{layer}.lock").read_text().split("\n")[:-1]:
+            assert requirement in tested, (layer, requirement)

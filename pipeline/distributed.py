@@ -116,7 +116,10 @@ def this_device(local_rank: int = 0) -> torch.device:
 
 
 def join_world() -> World:
-    """Join the process group that torchrun describes in the environment, or be a world of one."""
+    """Join the process group that torchrun describes in the environment, or be a world of one.
+
+    On a CPU this process keeps the memory that it frees from now on.
+    """
     size, local_rank = _variable("WORLD_SIZE", 1), _variable("LOCAL_RANK", 0)
     device = this_device(local_rank)
     if device.type == "cuda":

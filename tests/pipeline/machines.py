@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,6 +37,8 @@ class Machine:
 @contextmanager
 def two_machines(name: str, pods: list[str]) -> Iterator[list[Machine]]:
     """Give two machines on which the names of both pods mean their addresses; skip the test where none can be made."""
+    if not shutil.which("ip"):
+        pytest.skip("no network namespaces here: iproute2 is not installed")
     machines = [Machine(f"{name}-{os.getpid()}-{rank}", f"10.77.0.{rank + 1}") for rank in range(2)]
     try:
         _connect(*machines)
@@ -67,10 +70,7 @@ def _connect(left: Machine, right: Machine) -> None:
         lines += [f"-n {machine.name} address add {machine.address}/24 dev eth0"]
         lines += [f"-n {machine.name} link set {device} up" for device in ("lo", "eth0")]
     for line in lines:
-        try:
-            done = subprocess.run(["ip", *line.split()], check=False, capture_output=True, text=True)
-        except FileNotFoundError:
-            pytest.skip("no network namespaces here: iproute2 is not installed")
+        done = subprocess.run(["ip", *line.split()], check=False, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"no network namespaces here: ip {line}: {done.stderr.strip()}")
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from data_prep.labels import read_labels
 from pipeline.data.augment import AugmentOptions
+from pipeline.lengths import Interval, Length, Moments
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
 from pipeline.registry import nearest
@@ -49,9 +50,9 @@ class OptimizerOptions(Options):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum; AdamW's first beta")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights; never on BN and biases")
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up, or of one-cycle's rise (30 % of all if 0)")
+    warmup: Length = Field(0, ge=0, description="steps of linear warm-up, or of one-cycle's rise (30 % of all if 0)")
     schedule: Literal["cosine", "constant", "step", "one-cycle"] = Field("cosine", description="after the warm-up")
-    milestones: list[int] = Field([], description="step: where the rate falls")
+    milestones: Moments = Field([], description="step: where the rate falls")
     decay: float = Field(0.1, gt=0, le=1, description="step: the factor by which it falls")
 
 
@@ -78,14 +79,25 @@ class Config(Options):
     method: str = Field("smpl", description="training method")
     seed: int = Field(0, ge=0, description="of weights, order, views and dropout")
     steps: int = Field(1000, ge=1, description="training steps")
+    budget_minutes: float | None = Field(
+        None, gt=0, description="wall clock of the whole run; steps, and all that is counted in them, are fitted to it"
+    )
     batch_size: int = Field(64, ge=1, description="labeled images a step, over all processes")
     mu: int = Field(7, ge=1, description="unlabeled images for each labeled one")
     accumulate: int = Field(1, ge=1, description="micro-batches a step on each process")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="number format of forward passes")
+    compile: Literal["auto", "off", "max"] = Field(
+        "auto", description="compiled networks and views; auto: on a GPU; max: with CUDA graphs, and on a CPU too"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the labeled loss")
-    ema: float = Field(0.995, ge=0, lt=1, description="decay of the evaluated average of the weights")
-    eval_every: int = Field(500, ge=1, description="steps between evaluations on the validation split")
-    save_every: int = Field(500, ge=1, description="steps between checkpoints")
+    batch_statistics: Literal["joint", "separate"] = Field(
+        "joint", description="of BN, where a loss takes several kinds of images: of one pass, or of a pass each"
+    )
+    ema: float = Field(
+        0.995, ge=0, lt=1, description="decay of the evaluated average of the weights; a budget does not change it"
+    )
+    eval_every: Interval = Field(500, ge=1, description="steps between evaluations on the validation split")
+    save_every: Interval = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(10, ge=1, description="steps between lines of the log")
     data: DataOptions = DataOptions()
     loader: LoaderOptions = LoaderOptions()
@@ -128,7 +140,7 @@ class Config(Options):
 
     def fingerprint(self) -> str:
         """Return a hash over all that shapes the weights but the data, which have a fingerprint of their own."""
-        apart = MAY_CHANGE | {"data", "finetune", "loader"}
+        apart = MAY_CHANGE | {"budget_minutes", "data", "finetune", "loader"}
         shaping = {key: value for key, value in self.tree().items() if key not in apart}
         shaping |= {"finetune.network": self.finetune.network, "loader.block": self.loader.block}
         shaping["start"] = shaping.pop("origin") or self.start
@@ -137,7 +149,7 @@ class Config(Options):
 
 MAY_CHANGE = frozenset(
     {
-        *("steps", "accumulate", "precision", "eval_every", "save_every", "log_every"),
+        *("steps", "accumulate", "precision", "compile", "eval_every", "save_every", "log_every"),
         *("loader.name", "loader.workers", "loader.verify"),
         *("finetune.lr", "finetune.steps"),
         "start",

@@ -42,6 +42,7 @@ def finetune_recipe(run: Path, asked: Tree | None = None) -> dict[str, Any]:
         "start": str(run),
         "origin": None,
         "steps": config.finetune.steps,
+        "budget_minutes": None,
         "augment": config.augment.model_dump(mode="json") | {"labeled": "weak"},
         "optimizer": config.optimizer_of(network).model_dump(mode="json") | optimizer,
         "networks": {},

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from data_prep.durable import write_durably
 from data_prep.errors import UsageError
 from data_prep.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.prepare import Request, default_out, prepare
 from data_prep.remote import is_remote, mirror
+from pipeline.budget import read_budget
 from pipeline.config import MAY_CHANGE, Config, DataOptions, batch_error
 from pipeline.data.augment import build_views
 from pipeline.distributed import this_device
@@ -18,10 +22,15 @@ from pipeline.engine.precision import choose_precision
 from pipeline.engine.start import read_start
 from pipeline.methods import METHODS
 from pipeline.recipes import load_recipe
-from pipeline.resolve import flatten
+from pipeline.resolve import flatten, resolve
 from pipeline.task import Task
 
 CONFIG = "config.yaml"
+
+
+def write_config(config: Config, folder: Path) -> None:
+    """Write the resolved configuration, a recipe itself, durably. Raises DataError."""
+    write_durably(folder / CONFIG, yaml.safe_dump(config.tree(), sort_keys=False).encode())
 
 
 def check_machine(config: Config, out: Path, processes: int) -> None:
@@ -39,16 +48,27 @@ def check_machine(config: Config, out: Path, processes: int) -> None:
 
 
 def check_run(config: Config, out: Path) -> None:
-    """Refuse a run folder that holds another run. Raises UsageError with the keys that differ."""
-    path = out / CONFIG
+    """Refuse a run folder that holds another run.
+
+    Until steps are fitted to it, a budget may change: it may have been too small.
+
+    Raises:
+        UsageError: there is one; it names the keys that differ.
+        DataError: the record of its budget is damaged.
+    """
+    path, budget = out / CONFIG, read_budget(out)
     if not path.exists():
         return
+    may_change = MAY_CHANGE if budget else MAY_CHANGE | {"budget_minutes"}
     try:
-        before, now = flatten(load_recipe(str(path))), flatten(config.tree())
+        before, now = load_recipe(str(path)), flatten(config.tree())
+        if budget:  # it may have been noted an instant before the configuration
+            before = budget.settle(resolve(before, {}), out).tree()
+        before = flatten(before)
     except UsageError as error:
         raise UsageError(f"{error}; this is no run folder, or a damaged one: give another --out") from None
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    differing = [f"{key} {before.get(key)} there, {now.get(key)} here" for key in keys if key not in MAY_CHANGE]
+    differing = [f"{key} {before.get(key)} there, {now.get(key)} here" for key in keys if key not in may_change]
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         shown = "; ".join(differing[:5]) + more

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
-import yaml
 
 from data_prep.command import Command, LabelNumbers
-from data_prep.durable import locked, make_folder, write_durably
+from data_prep.durable import locked, make_folder
 from data_prep.errors import UsageError
+from pipeline.budget import settle_budget
 from pipeline.config import Config
 from pipeline.engine.launch import choose_processes, launch, launched
 from pipeline.engine.nodes import find_nodes
@@ -29,6 +29,7 @@ from pipeline.preflight import (
     find_folder,
     own_recipe,
     settle_data,
+    write_config,
 )
 from pipeline.recipes import find_recipe, load_recipe, parse_value
 from pipeline.resolve import flatten, merge, resolve
@@ -36,6 +37,7 @@ from pipeline.resolve import flatten, merge, resolve
 VERIFY = click.Choice(["always", "once", "never"])
 LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])
 PRECISIONS = click.Choice(["auto", "fp32", "bf16", "fp16"])
+COMPILES = click.Choice(["auto", "off", "max"])
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 110})
@@ -52,9 +54,11 @@ PRECISIONS = click.Choice(["auto", "fp32", "bf16", "fp16"])
     help="Run folder; the same one again resumes.  [default: in $SMPL_RUNS or runs]",
 )
 @click.option("--steps", type=int, help="Training steps.")
+@click.option("--budget-minutes", type=float, help="Wall clock of the whole run; the steps are fitted to it.")
 @click.option("--batch-size", type=int, help="Labeled images a step, over all processes.")
 @click.option("--mu", type=int, help="Unlabeled images for each labeled one.")
 @click.option("--precision", type=PRECISIONS, help="Number format; auto is bf16 where the hardware has it.")
+@click.option("--compile", type=COMPILES, help="Compiled networks and views; auto: on a GPU; max: also CUDA graphs.")
 @click.option("--accumulate", type=int, help="Micro-batches a step on each process.")
 @click.option("--seed", type=int, help="Of weights, order, views and dropout.")
 @click.option("--labels", type=LabelNumbers(), help="Labeled images of the prepared data set; 5+1: of each class.")
@@ -97,6 +101,7 @@ def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
     """Start the run in ``out``, or go on with it; of several nodes, only the first one writes there."""
     folder, nodes = data.folder(config), find_nodes()
     processes = choose_processes(nproc, nodes)
+    config = settle_budget(config, out)
     with ExitStack() as stack:
         home = out
         if is_main():
@@ -108,7 +113,7 @@ def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
                 home = Path(stack.enter_context(TemporaryDirectory()))
             else:
                 _claim(config, folder, out, stack)
-            write_durably(home / CONFIG, yaml.safe_dump(config.tree(), sort_keys=False).encode())
+            write_config(config, home)
         if "RANK" not in os.environ and nodes.count * processes > 1:
             own = ["--recipe", str(home / CONFIG), "--data-dir", str(folder), "--out", str(out)]
             return launch("pipeline.train", own, processes, nodes)
@@ -127,6 +132,7 @@ def _claim(config: Config, data: Path, out: Path, stack: ExitStack) -> None:
 def test_only(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
     """Score the newest checkpoint in ``out``; the folder stays as it is."""
     check_test(out, nproc)
+    config = settle_budget(config, out)
     if is_main():
         config = settle_data(config, data, may_prepare=False)
         check_run(config, out)
@@ -163,7 +169,7 @@ def read_config(
     recipe: str | None, flags: dict[str, Any], settings: tuple[str, ...] = (), finetune: Path | None = None
 ) -> Config:
     """Put the command line over a recipe, or over the fine-tuning of a run, over the defaults. Raises UsageError."""
-    tree = command_line(flags, settings)
+    tree = _one_length(command_line(flags, settings))
     if finetune:
         return finetune_config(finetune, recipe, tree)
     name = recipe or find_recipe(tree.get("dataset"), tree.get("method"))
@@ -182,6 +188,15 @@ def command_line(flags: dict[str, Any], settings: tuple[str, ...]) -> dict[str, 
             raise UsageError(f"--set {setting}: expected KEY=VALUE, such as optimizer.lr=0.03")
         tree = merge(tree, _nest(key, parse_value(text)))
     return tree
+
+
+def _one_length(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the command line's tree; its steps take the place of a recipe's budget. Raises UsageError for both."""
+    if "steps" not in tree:
+        return tree
+    if tree.get("budget_minutes") is not None:
+        raise UsageError("--steps and --budget-minutes: a budget says how many steps there are; leave one of them out")
+    return tree | {"budget_minutes": None}
 
 
 def _nest(path: str, value: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pipeline.data.dali import DaliDecoder
 from pipeline.distributed import this_device
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, one_line
 from pipeline.doctor.machine import gpus as gpus_shown
+from pipeline.engine.compiler import choose_compiler, missing_here
 from pipeline.engine.precision import choose_precision
 
 OLDEST = (2, 11)
@@ -81,6 +82,18 @@ def precision(_: Request) -> Iterator[Finding]:
     yield Finding("precision", Level.OK, f"auto is {choose_precision('auto', device).name} on {device.type}")
 
 
+def compiling(_: Request) -> Iterator[Finding]:
+    """Tell what ``--compile`` can do here."""
+    device = this_device()
+    gpu, missing = device.type == "cuda", missing_here(device)
+    if missing:
+        level = Level.WARNING if gpu else Level.NOTE
+        yield Finding("compile", level, f"off: it needs {missing}", "see to it, or train slower" if gpu else "")
+    else:
+        found = f"auto is {choose_compiler('auto', device, 1).name} on {device.type}; max is possible"
+        yield Finding("compile", Level.OK, found)
+
+
 def dali(_: Request) -> Iterator[Finding]:
     """Decode an image by DALI, on the CPU and on a GPU if there is one."""
     try:
@@ -101,7 +114,7 @@ def dali(_: Request) -> Iterator[Finding]:
     yield Finding("DALI", Level.OK, found + " and ".join(devices))
 
 
-CHECKS: tuple[Check, ...] = (torch_itself, vision, gpus, precision, dali)
+CHECKS: tuple[Check, ...] = (torch_itself, vision, gpus, precision, compiling, dali)
 
 
 def _try_gpu(number: int) -> Finding:

@@ -17,6 +17,7 @@ from pipeline.data.prepared import PreparedSet
 from pipeline.data.stream import StreamOptions
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World
+from pipeline.engine.compiler import Compiler
 from pipeline.engine.network import Network
 from pipeline.engine.precision import Precision
 from pipeline.methods import METHODS
@@ -48,7 +49,9 @@ def open_data(config: Config, folder: Path, world: World) -> PreparedSet:
     return PreparedSet(folder, manifest, world, choice, None if choice.name == RESIDENT else stream)
 
 
-def build_networks(config: Config, data: TrainingData, world: World, precision: Precision) -> dict[str, Network]:
+def build_networks(
+    config: Config, data: TrainingData, world: World, precision: Precision, compiler: Compiler
+) -> dict[str, Network]:
     """Return the networks that the method needs, on this rank's device."""
     kind = METHODS.load(config.method)
     waits, inner_rates = kind.waits(config.method_options()), kind.inner_rates(config.method_options())
@@ -58,6 +61,7 @@ def build_networks(config: Config, data: TrainingData, world: World, precision: 
             config.optimizer_of(name),
             world,
             precision,
+            compiler=compiler,
             total=config.steps,
             wait=waits.get(name, 0),
             inner_rate=inner_rates.get(name),
@@ -73,13 +77,13 @@ def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
         if any(isinstance(norm, nn.SyncBatchNorm) for norm in networks[name].norms):
             problem = f"this form of {config.method} differentiates the {name} forward, through BN over several GPUs"
             raise UsageError(f"{problem}, which torch cannot; take another form, --nproc 1, or a model without BN")
-    method: Method = kind(networks, options, config.label_smoothing)
+    method: Method = kind(networks, options, config.label_smoothing, config.batch_statistics)
     return method
 
 
-def build_loader(config: Config, data: TrainingData, world: World) -> Loader:
+def build_loader(config: Config, data: TrainingData, world: World, compiler: Compiler) -> Loader:
     _, height, width = data.task.shape
-    weak, strong = build_views(config.augment, height, width)
+    weak, strong = (compiler.view(view, world.device) for view in build_views(config.augment, height, width))
     wanted = METHODS.load(config.method).views
     return data.loader(
         data.labeled,

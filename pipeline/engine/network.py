@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import OptimizerOptions
 from pipeline.distributed import World
+from pipeline.engine.compiler import Compiler
 from pipeline.engine.guard import Guard
 from pipeline.engine.optimizer import build_descent, build_optimizer
 from pipeline.engine.precision import Precision
@@ -27,8 +28,9 @@ class Network:
     Logits are float32, or float64, whatever the precision of the pass: losses and feedback are computed in them.
 
     Args:
-        module: the bare network, on its device.
+        module: the bare network, on its device; it stays plain, and shares its weights with what is compiled.
         options: of the optimizer.
+        compiler: of its passes.
         wait: steps before this network's schedule begins.
         inner_rate: base rate of the ``"descent"`` rule; the optimizer's own if None.
         total: steps of the whole run, for the schedule.
@@ -41,18 +43,20 @@ class Network:
         world: World,
         precision: Precision,
         *,
+        compiler: Compiler,
         total: int,
         wait: int = 0,
         inner_rate: float | None = None,
     ) -> None:
         self.module, self.options, self.world, self.precision = module, options, world, precision
-        self.total, self.wait = total, wait
+        self.compiler, self.total, self.wait = compiler, total, wait
         self.rates = {"optimizer": options.lr, "descent": options.lr if inner_rate is None else inner_rate}
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self.optimizers = {"optimizer": build_optimizer(module, options), "descent": build_descent(self.parameters)}
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=precision.scaled)
         self.norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
         self.statistics = [buffer for norm in self.norms for buffer in norm.buffers() if buffer.is_floating_point()]
+        self.compiled = compiler.network(module)
         self.parallel = self._wrap()
         self.forward: nn.Module | None = None
         self.moved = False
@@ -62,13 +66,16 @@ class Network:
             logits = self.forward(images)
         else:
             with torch.no_grad():
-                logits = self.module(images)
+                logits = self.compiled(images)
+        (logits,) = self.compiler.kept([logits])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @contextmanager
     def learning(self, *, averaged: bool) -> Iterator[None]:
         """Give forward passes a graph; with ``averaged``, DDP averages the gradients of each backward pass."""
-        self.forward = self.parallel if averaged else self.module
+        self.forward = self.parallel if averaged else self.compiled
+        if averaged and self.compiler.graphs:
+            self.hold_gradients()
         try:
             yield
         finally:
@@ -134,7 +141,12 @@ class Network:
     def differentiate(self, loss: Tensor, *, retain: bool, scaled: bool = True) -> Gradient:
         """Return this rank's gradient of ``loss``, scaled by the loss scaler if so, not yet averaged over ranks."""
         loss = self.scaler.scale(loss) if scaled else loss
-        return Gradient(torch.autograd.grad(loss, self.parameters, retain_graph=retain))
+        return Gradient(self.compiler.kept(torch.autograd.grad(loss, self.parameters, retain_graph=retain)))
+
+    def hold_gradients(self) -> None:
+        """Give gradients memory of their own to add up in, where those of a pass lie in a CUDA graph's."""
+        for parameter in self.parameters:
+            parameter.grad = torch.zeros_like(parameter)
 
     def load_gradient(self, gradient: Gradient) -> None:
         for parameter, tensor in zip(self.parameters, gradient.tensors, strict=True):
@@ -182,7 +194,7 @@ class Network:
 
     def _wrap(self) -> nn.Module:
         if self.world.size == 1:
-            return self.module
-        parallel = DistributedDataParallel(self.module, gradient_as_bucket_view=True)
+            return self.compiled
+        parallel = DistributedDataParallel(self.compiled, gradient_as_bucket_view=True)
         parallel.broadcast_buffers = False  # no argument: its name changes between torch 2.11 and 2.15
         return parallel

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,21 @@ from data_prep.command import STOPPED
 from data_prep.durable import write_durably
 from data_prep.errors import UsageError, UserError
 from data_prep.manifest import Manifest, load_manifest
+from pipeline.budget import BUDGET, Budget
 from pipeline.config import Config
 from pipeline.data.prepared import PreparedSet
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World, abandon_world, join_world, leave_world, lost_contact
 from pipeline.engine.build import build_module, open_data
+from pipeline.engine.compiler import compile_failure
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.launch import INTERRUPTED, LOST, launched, note_outcome
+from pipeline.engine.rehearsal import rehearse
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.methods import METHODS
+from pipeline.preflight import write_config
 from pipeline.report.summary import MODEL, SUMMARY, describe_network, export_model, results_table
 from pipeline.resolve import flatten
 from pipeline.task import Task
@@ -40,8 +45,10 @@ def run_rank(config: Config, data: Path, out: Path, job: Job | None = None) -> i
         UserError: the prepared data set or every checkpoint is damaged, or the folder cannot be written to.
     """
     try:
-        return _run(job or train, config, data, out, join_world())
+        return _run(job or partial(train, began=time.perf_counter()), config, data, out, join_world())
     except RuntimeError as error:
+        if problem := compile_failure(error):
+            return _end(f"error: {problem}", UsageError.exit_code)
         if not lost_contact(error):
             raise
         reason = str(error).partition("\n")[0].partition(". ")[0]
@@ -94,11 +101,16 @@ def _shared(error: UserError) -> UserError:
     return error
 
 
-def train(config: Config, data: Path, out: Path, world: World) -> None:
-    """Train to the end, then score the test split, once, and write the results."""
+def train(config: Config, data: Path, out: Path, world: World, *, began: float) -> None:
+    """Train to the end, then score the test split, once, and write the results; a budget's time counts from ``began``.
+
+    Raises:
+        UsageError: the budget is too small.
+    """
     prepared = open_data(config, data, world)
-    manifest = prepared.manifest
-    trainer = Trainer(config, _load(config, prepared), world, out)
+    manifest, splits = prepared.manifest, _load(config, prepared)
+    config = _fit(config, prepared, splits, world, out, began)
+    trainer = Trainer(config, splits, world, out)
     damage = trainer.restore()
     if not trainer.step:
         start_networks(trainer)
@@ -114,8 +126,31 @@ def train(config: Config, data: Path, out: Path, world: World) -> None:
         trainer.train()
     seconds = time.perf_counter() - started
     summary = summarize(trainer, prepared) | {"seconds_of_last_session": round(seconds, 1)}
+    summary["minutes_of_last_session"] = round((time.perf_counter() - began) / 60, 3)
     if world.main:
         finish(trainer, manifest, summary)
+
+
+def _fit(config: Config, prepared: PreparedSet, splits: TrainingData, world: World, out: Path, began: float) -> Config:
+    """Return the configuration with the steps that fit its budget; without one, or if it has them already, as it is."""
+    if config.budget_minutes is None or world.gather((out / BUDGET).exists())[0]:
+        return config
+    if world.main:
+        click.echo(f"{config.budget_minutes:g} minutes: a rehearsal tells how many steps they are")
+    pace = rehearse(config, prepared, splits, world, out)
+    pace, gone = world.gather((pace, time.perf_counter() - began))[0]
+    budget = world.together(lambda: Budget.fit(config, pace, gone))
+    fitted = budget.settle(config, out)
+    if world.main:
+        click.echo(budget)
+    world.together(lambda: _note(budget, fitted, out) if world.main else None)
+    return fitted
+
+
+def _note(budget: Budget, config: Config, out: Path) -> None:
+    """Write the budget, by which a run knows its steps from then on, and the configuration that follows from it."""
+    budget.save(out)
+    write_config(config, out)
 
 
 def score_checkpoint(config: Config, data: Path, out: Path, world: World) -> None:
@@ -200,6 +235,7 @@ def summarize(trainer: Trainer, prepared: PreparedSet) -> dict[str, Any]:
         "processes": world.size,
         "device": world.device.type,
         "precision": trainer.precision.name,
+        "compile": trainer.compiler.name,
         "loader": prepared.choice.name,
         "parameters": {name: sum(p.numel() for p in net.parameters) for name, net in trainer.evaluated.items()},
     }
@@ -253,8 +289,11 @@ def _announce(trainer: Trainer, damage: list[str]) -> None:
         click.echo(f"starting from the averaged weights of {trainer.config.start}")
     click.echo(
         f"{trainer.config.method} on {trainer.config.dataset}: {len(trainer.data.labeled)} labels, "
-        f"{trainer.world.size} x {trainer.world.device.type}, {trainer.precision.name}, {trainer.out}"
+        f"{trainer.world.size} x {trainer.world.device.type}, {trainer.precision.name}, "
+        f"{'compiled, ' * (trainer.compiler.name != 'off')}{trainer.out}"
     )
+    if trainer.compiler.missing:
+        click.echo(f"not compiled: that needs {trainer.compiler.missing}")
 
 
 def _warn(damage: list[str]) -> None:

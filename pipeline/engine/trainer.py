@@ -14,6 +14,7 @@ from pipeline.data.training import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.build import build_loader, build_method, build_networks
 from pipeline.engine.checkpoint import CheckpointFolder
+from pipeline.engine.compiler import choose_compiler
 from pipeline.engine.ema import Average
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
@@ -53,11 +54,13 @@ class Trainer:
     def __init__(self, config: Config, data: TrainingData, world: World, out: Path) -> None:
         self.config, self.data, self.world, self.out = config, data, world, out
         self.precision = choose_precision(config.precision, world.device)
+        self.compiler = choose_compiler(config.compile, world.device, world.size)
         self.checkpoints = CheckpointFolder(out / "checkpoints")
         begun = world.gather(bool(self.checkpoints.steps()))[0]
-        self.networks = build_networks(config.without_weights() if begun else config, data, world, self.precision)
+        bare = config.without_weights() if begun else config
+        self.networks = build_networks(bare, data, world, self.precision, self.compiler)
         self.method = build_method(config, self.networks)
-        self.loader = build_loader(config, data, world)
+        self.loader = build_loader(config, data, world, self.compiler)
         self.runner = StepRunner(self.networks, world, self.precision, config.seed)
         self.evaluated = {name: self.networks[name] for name in self.method.evaluated}
         self.averages = {name: Average(network.module, config.ema) for name, network in self.evaluated.items()}
@@ -74,7 +77,7 @@ class Trainer:
         """
         log = RunLog(self.out, self.step, quiet=not self.world.main)
         progress = Progress(self.config.steps, self.step, quiet=not self.world.main)
-        clock = Clock()
+        clock = Clock(self.world.device.type)
         try:
             with StopSignal() as stop:
                 while self.step < (until or self.config.steps):
@@ -96,6 +99,7 @@ class Trainer:
     def train_step(self, clock: Clock) -> None:
         with clock.waiting():
             batch = self.loader.batch(self.step)
+        self.compiler.begin_step()
         batches = batch.split(self.config.accumulate)
         self.meter.add(self.runner.run(self.step, self.method.step(self.step), batches))
         self.update_averages()

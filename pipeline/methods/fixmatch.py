@@ -7,7 +7,6 @@ from pipeline.data.batch import Batch
 from pipeline.methods.method import Method
 from pipeline.methods.phase import Measure, Phases, Update
 from pipeline.methods.prediction import confident_loss, remember
-from pipeline.methods.uda import forward_both
 
 
 class FixMatchOptions(BaseModel):
@@ -31,7 +30,7 @@ class FixMatch(Method):
 
     def loss(self, batch: Batch) -> Tensor:
         options = self.options["fixmatch"]
-        labeled, strong = forward_both(self.networks["model"], batch)
+        labeled, strong = self.logits("model", batch.labeled, batch.strong)
         confidence = batch.memo["weak_logits"].softmax(1).amax(1)
         unlabeled = confident_loss(strong, batch.memo["label"], confidence, options.threshold, batch)
         loss = self.labeled_loss(labeled, batch.labels) + options.weight * unlabeled

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pipeline.data.batch import Batch
 from pipeline.data.counter import uniform
+from pipeline.lengths import Length
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Differentiate, Gradient, Measure, Phase, Phases, Shift, Update
 from pipeline.methods.prediction import report_precision
@@ -25,7 +26,7 @@ class MetaSemiOptions(BaseModel):
     correction: float = Field(1.0, ge=0, description="scale of the pseudo-labels' correction; 0 switches it off")
     alpha: float = Field(1.0, gt=0, description="mixup's Beta(alpha, alpha)")
     weight: float = Field(1.0, ge=0, description="weight of the consistency loss after its ramp")
-    ramp: int = Field(4000, ge=0, description="steps over which that weight grows linearly from 0")
+    ramp: Length = Field(4000, ge=0, description="steps over which that weight grows linearly from 0")
 
 
 class MetaSemi(Method):
@@ -80,8 +81,7 @@ class MetaSemi(Method):
         """KL(mixed label || mixed image) + ramped |p(x_u) - label|^2, both means over the U samples."""
         options, label = self.options["metasemi"], batch.memo["label"]
         images, target = self.mix(batch)
-        logits = self.networks["model"](torch.cat([images, batch.weak.to(images.dtype)]))
-        mixed, own = logits[: len(images)], logits[len(images) :]
+        mixed, own = self.logits("model", images, batch.weak.to(images.dtype))
         fit = F.kl_div(mixed.log_softmax(1), target.to(mixed.dtype), reduction="batchmean")
         distance = (own.softmax(1) - label).square().sum(1).mean()
         loss = fit + options.weight * ramp(step, options.ramp) * distance

@@ -1,6 +1,6 @@
 """What a method is: the networks it needs, the views it needs, and its step as phases."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batch import Batch
+from pipeline.methods.passes import PASSES
 from pipeline.methods.phase import Gradient, Phases
 
 
@@ -31,6 +32,7 @@ class Method:
         networks: a model for each name in ``networks_needed``.
         options: the validated options of each section in ``sections``.
         label_smoothing: of the labeled loss; never of what the meta-gradient's feedback measures.
+        batch_statistics: what BN sees together, a name in :data:`pipeline.methods.passes.PASSES`.
     """
 
     networks_needed: ClassVar[tuple[str, ...]] = ("model",)
@@ -45,8 +47,15 @@ class Method:
     sections: ClassVar[Mapping[str, type[BaseModel]]] = {}
     """Configuration sections that the method reads, by name."""
 
-    def __init__(self, networks: Mapping[str, Model], options: Mapping[str, Any], label_smoothing: float = 0) -> None:
+    def __init__(
+        self,
+        networks: Mapping[str, Model],
+        options: Mapping[str, Any],
+        label_smoothing: float = 0,
+        batch_statistics: str = "joint",
+    ) -> None:
         self.networks, self.options, self.label_smoothing = networks, options, label_smoothing
+        self.passes = PASSES[batch_statistics]
         self.state: dict[str, Tensor] = {}
         """Scalars that outlive a step; saved and restored with the run."""
 
@@ -68,6 +77,10 @@ class Method:
     def step(self, step: int) -> Phases:
         """Yield the phases of training step number ``step``, counted from 0."""
         raise NotImplementedError
+
+    def logits(self, network: str, *images: Tensor) -> Sequence[Tensor]:
+        """Return the logits of each batch of images that one loss is made of; BN sees together what is configured."""
+        return self.passes(self.networks[network], images)
 
     def labeled_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)

@@ -13,7 +13,7 @@ from pipeline.methods.mpl_credit import CREDITS
 from pipeline.methods.mpl_options import MPLOptions
 from pipeline.methods.phase import Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
 from pipeline.methods.prediction import remember
-from pipeline.methods.uda import UDAOptions, consistency, forward_both
+from pipeline.methods.uda import UDAOptions, consistency
 
 Term = Callable[[Batch, Tensor], Tensor]
 """The meta term of the teacher's loss, from a micro-batch and the teacher's logits of its strong views."""
@@ -114,7 +114,7 @@ class MPL(Method):
         remember(batch, self.networks[teacher](batch.weak), "sample" if sampled else "argmax")
 
     def soft_label(self, teacher: str, batch: Batch) -> None:
-        batch.memo["label"] = forward_both(self.networks[teacher], batch)[1].softmax(1)
+        batch.memo["label"] = self.logits(teacher, batch.labeled, batch.strong)[1].softmax(1)
 
     def foresee(self, student: str, direction: Gradient, batch: Batch) -> None:
         """Keep the derivative of the student's log-probabilities along ``direction``, [U, classes]."""
@@ -129,7 +129,7 @@ class MPL(Method):
         return loss
 
     def teacher_loss(self, step: int, teacher: str, term: Term | None, batch: Batch) -> Tensor:
-        labeled, strong = forward_both(self.networks[teacher], batch)
+        labeled, strong = self.logits(teacher, batch.labeled, batch.strong)
         loss = self.labeled_loss(labeled, batch.labels) + consistency(self.options["uda"], step, strong, batch)
         if term is not None:
             loss = loss + term(batch, strong)

@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.lengths import Length
+
 Sign = Literal["old-new", "new-old"]
 LabelMode = Literal["argmax", "sample", "soft", "two-argmax"]
 
@@ -43,7 +45,7 @@ class MPLOptions(BaseModel):
     label_mode: LabelMode | None = Field(None, description="which pseudo-labels; by mode if absent")
     baseline: bool | None = Field(None, description="subtract a moving average (0.99) from h; by mode if absent")
     smooth_student: bool | None = Field(None, description="label smoothing for the student too; by mode if absent")
-    student_wait: int = Field(0, ge=0, description="steps that the teacher trains alone at the beginning")
+    student_wait: Length = Field(0, ge=0, description="steps that the teacher trains alone at the beginning")
 
     @model_validator(mode="after")
     def _unrolled_has_no_choices(self) -> Self:

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from pipeline.data.batch import Batch
+from pipeline.lengths import Length
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Phases, Update
 from pipeline.methods.prediction import confident_loss, report_precision
@@ -15,7 +16,7 @@ class PseudoLabelOptions(BaseModel):
 
     weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss after its ramp")
     threshold: float = Field(0.95, ge=0, le=1, description="least confidence of a label that counts; 0 is Lee's form")
-    ramp: int = Field(0, ge=0, description="steps over which the weight grows linearly from 0")
+    ramp: Length = Field(0, ge=0, description="steps over which the weight grows linearly from 0")
 
 
 class PseudoLabel(Method):

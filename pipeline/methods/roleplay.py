@@ -5,14 +5,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.lengths import Interval, Length
 from pipeline.methods.mpl import MPL
 
 
 class RolePlayOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    period: int = Field(100, ge=1, description="steps between two swaps of the roles; an epoch in the original")
-    warmup: int = Field(0, ge=0, description="steps that the first model trains alone; takes mpl.student_wait's place")
+    period: Interval = Field(100, ge=1, description="steps between two swaps of the roles; an epoch in the original")
+    warmup: Length = Field(0, ge=0, description="steps that the first model trains alone; replaces mpl.student_wait")
 
 
 class RolePlay(MPL):

@@ -11,7 +11,7 @@ from pipeline.data.batch import Batch
 from pipeline.methods.method import Method
 from pipeline.methods.phase import Apply, Differentiate, Measure, Phase, Phases, Report, Update
 from pipeline.methods.prediction import remember
-from pipeline.methods.uda import UDAOptions, consistency, forward_both
+from pipeline.methods.uda import UDAOptions, consistency
 
 
 class SMPLOptions(BaseModel):
@@ -88,7 +88,7 @@ class SMPL(Method):
         return losses["rest"] + self.options["smpl"].weight * feedback * losses["pseudo"]
 
     def both_losses(self, step: int, batch: Batch) -> dict[str, Tensor]:
-        labeled, strong = forward_both(self.networks["model"], batch)
+        labeled, strong = self.logits("model", batch.labeled, batch.strong)
         rest = self.labeled_loss(labeled, batch.labels) + consistency(self.options["uda"], step, strong, batch)
         batch.report(loss=rest)
         return {"pseudo": F.cross_entropy(strong, batch.memo["label"]), "rest": rest}

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batch import Batch
-from pipeline.methods.method import Method, Model, ramp
+from pipeline.lengths import Length
+from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Measure, Phases, Update
 from pipeline.methods.prediction import remember
 
@@ -20,7 +20,7 @@ class UDAOptions(BaseModel):
     weight: float = Field(8.0, ge=0, description="weight of the consistency loss after its ramp")
     temperature: float = Field(0.7, gt=0, description="sharpening of the target: softmax(logits / temperature)")
     threshold: float = Field(0.6, ge=0, le=1, description="least confidence of a sharpened target that counts")
-    ramp: int = Field(5000, ge=0, description="steps over which the weight grows linearly from 0")
+    ramp: Length = Field(5000, ge=0, description="steps over which the weight grows linearly from 0")
     distance: Literal["cross-entropy", "cosine"] = Field(
         "cross-entropy", description="between target and prediction; cosine is the negative cosine similarity"
     )
@@ -39,16 +39,10 @@ class UDA(Method):
         remember(batch, self.networks["model"](batch.weak))
 
     def loss(self, step: int, batch: Batch) -> Tensor:
-        labeled, strong = forward_both(self.networks["model"], batch)
+        labeled, strong = self.logits("model", batch.labeled, batch.strong)
         loss = self.labeled_loss(labeled, batch.labels) + consistency(self.options["uda"], step, strong, batch)
         batch.report(loss=loss)
         return loss
-
-
-def forward_both(network: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the logits of the labeled images and of the strong views, from one concatenated forward pass."""
-    logits = network(torch.cat([batch.labeled, batch.strong]))
-    return logits[: len(batch.labeled)], logits[len(batch.labeled) :]
 
 
 def consistency(options: UDAOptions, step: int, strong_logits: Tensor, batch: Batch) -> Tensor:

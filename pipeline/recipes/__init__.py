@@ -46,12 +46,16 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def find_recipe(dataset: object, method: object) -> str:
-    """Return the name of the built-in recipe for a data set and a method, or else of its recipe for SMPL, or any."""
+    """Return the name of the built-in recipe for a data set and a method, or else of its recipe for SMPL, or any.
+
+    One with a budget is not among them: how long a run may take is for its user to say.
+    """
     if dataset is None:
         dataset = parse_yaml(built_in()[DEFAULT], DEFAULT)["dataset"]
     if not isinstance(dataset, str):
         raise UsageError(f"dataset: should be a name, not {dataset!r}")
     trees = {name: parse_yaml(text, name) for name, text in built_in().items()}
+    trees = {name: tree for name, tree in trees.items() if "budget_minutes" not in tree}
     candidates = [name for name, tree in trees.items() if tree["dataset"] == dataset]
     if not candidates:
         datasets = sorted({tree["dataset"] for tree in trees.values()})

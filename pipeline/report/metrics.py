@@ -1,6 +1,7 @@
 """Metrics of a run: averaged on the device, written by rank 0 as JSON lines and TensorBoard events."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Meter:
 class RunLog:
     """``metrics.jsonl``, append-only, and TensorBoard events in a run folder; a quiet one writes nothing.
 
-    A resumed run repeats the steps after its checkpoint: their later line holds.
+    A line's ``time`` is in seconds since 1970. A resumed run repeats the steps after its checkpoint: their later line
+    holds.
     """
 
     def __init__(self, folder: Path, step: int, *, quiet: bool = False) -> None:
@@ -54,7 +56,7 @@ class RunLog:
     def write(self, step: int, group: str, values: Mapping[str, Any]) -> None:
         if self.quiet:
             return
-        self.lines.write(json.dumps({"step": step, "group": group, **values}) + "\n")
+        self.lines.write(json.dumps({"step": step, "group": group, "time": round(time.time(), 2), **values}) + "\n")
         for name, value in values.items():
             self.events.add_scalar(f"{group}/{name}", value, step)
 

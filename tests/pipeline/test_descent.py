@@ -17,6 +17,7 @@ from pipeline.cli import main
 from pipeline.config import Config
 from pipeline.data.training import TrainingData, load_training_data
 from pipeline.engine.build import build_loader
+from pipeline.engine.compiler import Compiler
 from pipeline.recipes import load_recipe
 from pipeline.report.descent import ALONE, Descent, TrueLoss, build_trainer, count, measure, weights_of
 from pipeline.report.surface import Plane, window
@@ -36,7 +37,7 @@ def points(folder: Path, **options: Any) -> TrainingData:
 
 def by_hand(config: Config, data: TrainingData, start: int) -> list[Tensor]:
     """Return the weights [P] before the steps, after the supervised one, and after each of SMPL's."""
-    trainer, loader = build_trainer(config, data, "supervised"), build_loader(config, data, ALONE)
+    trainer, loader = build_trainer(config, data, "supervised"), build_loader(config, data, ALONE, Compiler())
     module = trainer.networks["model"].module
     shapes = [(name, parameter.shape) for name, parameter in module.named_parameters()]
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import torchvision
 from click.testing import CliRunner
 from PIL import Image
@@ -26,6 +27,7 @@ from pipeline.doctor import folders, images, libraries, machine, network, prepar
 from pipeline.doctor.child import run_python
 from pipeline.doctor.command import main, row
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, read_finding
+from tests.pipeline.processes import search_path
 
 ROOT = Path(__file__).parents[2]
 MADE = {"python", "cpus", "memory", "shared memory", "open files", "temporary files", "home", "prepared sets"}
@@ -89,7 +91,7 @@ def test_without_torch_every_check_is_made_and_says_so(place: Path, monkeypatch:
 
 def test_a_stopped_doctor_takes_its_processes_and_files_along(place: Path) -> None:
     words = [sys.executable, "-m", "pipeline.cli", "doctor"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"PYTHONPATH": search_path(), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert any("image formats" in line for line in process.stdout)
@@ -365,6 +367,14 @@ def test_a_trial_knows_nothing_of_the_run_around_it(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, "7")
     ended = run_python(["-c", "import os; print(*[k for k, v in os.environ.items() if v == '7'])"], 30)
     assert ended.output.split() == ["PET_LOCAL_ADDR"]
+
+
+def test_a_gpu_without_what_compiling_needs_is_a_warning_and_a_cpu_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "missing_here", lambda device: "a compiler (gcc)")
+    for device, level in (("cuda", Level.WARNING), ("cpu", Level.NOTE)):
+        monkeypatch.setattr(libraries, "this_device", lambda kind=device: torch.device(kind))
+        found = find(libraries.compiling)
+        assert (found.level, found.found) == (level, "off: it needs a compiler (gcc)")
 
 
 def test_libraries_that_hang_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ from pipeline.resolve import resolve
 from pipeline.task import Task
 from pipeline.train import main, read_config
 from tests.pipeline.conftest import ALONE
+from tests.pipeline.processes import search_path
 
 TINY = ["--steps", "3", "--batch-size", "4", "--mu", "1", "--nproc", "1"]
 NARROW = ["--set", "model.width=4"]
@@ -244,7 +245,7 @@ def test_an_ensemble_starts_from_an_ensemble_member_by_member() -> None:
 
 def test_two_processes_start_alike() -> None:
     command = [sys.executable, "-m", "pipeline.train", "--finetune", "plain", "--nproc", "2", "--out", "two"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": search_path()}
     settings = ["--steps", "2", "--set", "finetune.lr=0"]
     done = subprocess.run([*command, *settings], check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

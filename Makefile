@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint types format bench manifests image image-test lock clean
+.PHONY: train test lint types format bench gpu manifests image image-test lock clean
 
 # One process for each GPU; without any, two.
 PROCESSES ?= $(if $(shell command -v nvidia-smi),,--nproc 2)
@@ -28,6 +28,10 @@ format: environment
 
 bench: environment
 	$(BIN)/smpl bench step --json
+
+# Tests and measurements on a GPU, with the Python that is there: make gpu OPTIONS="--data DIR --minutes 9.5". docs/gpu.md
+gpu:
+	$(PYTHON) -m benchmarks.gpu $(OPTIONS)
 
 .PHONY: environment
 environment:

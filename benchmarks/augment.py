@@ -1,10 +1,15 @@
 """``smpl bench augment``: strong views a second, ours beside what others make of the same pictures, in turns.
 
 All take a batch of uint8 pictures of 32 x 32 in memory and give uint8: mirror, crop from a border of 4 pixels, two
-rounds of RandAugment at full magnitude. Every contender has the same threads; torchvision's per-sample transforms on
-Pillow's images, which use one, get as many processes.
+rounds of RandAugment at full magnitude. kornia, which is made for floats, makes floats in 0..1 of them and gives those.
+Every contender has the same threads; torchvision's per-sample transforms on Pillow's images, which use one, get as many
+processes.
+
+RandAugment draws two ops for each picture. So do smpl, torchvision on Pillow's images and DALI. torchvision on a batch
+and kornia draw two for the whole batch, which is quicker, and another thing.
 """
 
+import importlib
 import multiprocessing
 import statistics
 import time
@@ -24,9 +29,11 @@ from data_prep.command import Command
 from data_prep.pool import available_cpus
 from pipeline.data.augment import AugmentOptions, build_views
 from pipeline.distributed import this_device
+from pipeline.engine.compiler import choose_compiler
 
 OPTIONS = AugmentOptions(cutout=0, random_magnitude=False)
 MAGNITUDE = 30  # torchvision's and DALI's bin for it
+KORNIA_MAGNITUDE = 29  # the greatest of its 30 that it takes
 Contender = Callable[[Tensor, int], Iterator[Callable[[int], object]]]
 
 
@@ -36,13 +43,18 @@ Contender = Callable[[Tensor, int], Iterator[Callable[[int], object]]]
 @click.option("--repeats", default=5, type=click.IntRange(1), help="Turns.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the result there as JSON.")
 def main(batch_size: int, threads: int | None, repeats: int, out: Path | None) -> None:
-    """Time strong views of a batch: ours, torchvision's and DALI's."""
+    """Time strong views of a batch: ours, torchvision's, kornia's and DALI's.
+
+    Those of libraries that are not installed are left out: pip install smpl-pipeline[bench] brings kornia,
+    smpl-pipeline[dali] brings DALI.
+    """
     count = threads or available_cpus()
     torch.set_num_threads(count)
     images = torch.randint(0, 256, (batch_size, 3, 32, 32), dtype=torch.uint8)
-    rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    contenders = {name: contender for name, contender in CONTENDERS.items() if _installed(name)}
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(repeats):
-        for name, contender in CONTENDERS.items():
+        for name, contender in contenders.items():
             with contextmanager(contender)(images, count) as batch:
                 batch(0)
                 rates[name].append(batch_size / _seconds(partial(batch, turn + 1)))
@@ -55,20 +67,30 @@ def main(batch_size: int, threads: int | None, repeats: int, out: Path | None) -
 
 
 def ours(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
-    _, strong = build_views(OPTIONS, 32, 32)
+    """Views as a run makes them: in one compiled graph on a GPU."""
     device = this_device()
+    strong = choose_compiler("auto", device, 1).view(build_views(OPTIONS, 32, 32)[1], device)
     there, samples = images.to(device), torch.arange(len(images), device=device)
     yield lambda key: strong(there, key, samples)
 
 
 def batched(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
-    """One op for the whole batch: quick, and not RandAugment."""
+    """torchvision's transforms on a tensor, which draw once for the whole batch, mirror and crop too."""
     from torchvision.transforms import v2  # noqa: PLC0415
 
     there = images.to(this_device())
     crop = v2.RandomCrop(32, 4, fill=128)
     whole = v2.Compose([v2.RandomHorizontalFlip(), crop, v2.RandAugment(2, MAGNITUDE, num_magnitude_bins=31, fill=128)])
     yield lambda _: whole(there)
+
+
+def kornia(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
+    """kornia's augmentations, which mirror and crop each picture by itself, and draw the ops for the whole batch."""
+    augmentation, auto = (importlib.import_module(f"kornia.augmentation{part}") for part in ("", ".auto"))
+    there = images.to(this_device())
+    crop = augmentation.RandomCrop((32, 32), padding=4, fill=128 / 255)
+    whole = torch.nn.Sequential(augmentation.RandomHorizontalFlip(), crop, auto.RandAugment(2, KORNIA_MAGNITUDE))
+    yield torch.no_grad()(lambda _: whole(there.float() / 255))
 
 
 def one_by_one(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
@@ -104,12 +126,17 @@ def dali(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
 
 
 PIL = "torchvision, Pillow, one by one"
+KORNIA = "kornia, ops for the whole batch"
+DALI = "DALI on the CPU"
 CONTENDERS: Mapping[str, Contender] = {
     "smpl": ours,
     PIL: one_by_one,
-    "torchvision v2, one op for the whole batch": batched,
-    "DALI on the CPU": dali,
+    "torchvision v2, ops for the whole batch": batched,
+    KORNIA: kornia,
+    DALI: dali,
 }
+NEEDS: Mapping[str, str] = {KORNIA: "kornia", DALI: "nvidia.dali"}
+"""The module that a contender needs beside what this package does."""
 
 
 def _transform(pictures: np.ndarray[Any, Any]) -> int:
@@ -120,6 +147,17 @@ def _transform(pictures: np.ndarray[Any, Any]) -> int:
     steps += [transforms.RandAugment(2, MAGNITUDE, num_magnitude_bins=31, fill=128), transforms.PILToTensor()]
     transform = transforms.Compose(steps)
     return len(torch.stack([transform(Image.fromarray(picture)) for picture in pictures]))
+
+
+def _installed(name: str) -> bool:
+    """Return whether a contender can take part; say so if not."""
+    module = NEEDS.get(name, "torch")
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        click.echo(f"{name:<44} left out: {module} is not installed")
+        return False
+    return True
 
 
 def _seconds(action: Callable[[], object]) -> float:

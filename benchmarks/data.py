@@ -166,7 +166,7 @@ def train_for(engine: str, network: dict[str, Any], work: Loaded, world: World, 
     stream = None if engine == RESIDENT else stream_options(engine, work)
     data = load_training_data(work.folder, work.manifest, world, unlabeled=True, stream=stream)
     with tempfile.TemporaryDirectory() as folder:
-        trainer, clock = Trainer(config, data, world, Path(folder)), Clock()
+        trainer, clock = Trainer(config, data, world, Path(folder)), Clock(world.device.type)
         with closing(trainer.loader):
             for _ in range(WARM_STEPS):
                 trainer.train_step(clock)
@@ -174,9 +174,9 @@ def train_for(engine: str, network: dict[str, Any], work: Loaded, world: World, 
             clock.restart()
             while not clock.steps or time.perf_counter() - clock.started < seconds:
                 trainer.train_step(clock)
-            images, elapsed = clock.steps * trainer.images_per_step, time.perf_counter() - clock.started
-            wait = clock.read(trainer.images_per_step)["data_wait"]
-            return Turn(images, elapsed, cpu_seconds(os.getpid()) - cpu, wait)
+            images = clock.steps * trainer.images_per_step
+            read = clock.read(trainer.images_per_step)
+            return Turn(images, images / read["images_per_s"], cpu_seconds(os.getpid()) - cpu, read["data_wait"])
 
 
 def measure(contest: Contest, repeats: int, seconds: float) -> list[dict[str, Any]]:

@@ -8,32 +8,42 @@ from pathlib import Path
 import click
 import torch
 
-from benchmarks.step import CASES, bench_config, data_of, random_split
+from benchmarks.step import CASES, WARM, bench_config, data_of, random_split
+from data_prep.command import Command
 from pipeline.distributed import join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("method")
 @click.option("--batch-size", type=int, required=True)
 @click.option("--mu", type=int, required=True)
 @click.option("--steps", type=int, required=True)
 @click.option("--precision", required=True)
-def main(method: str, batch_size: int, mu: int, steps: int, precision: str) -> None:
-    """Time STEPS steps after one that is not timed: views, passes, optimizer, average and metrics."""
-    world, clock, seconds = join_world(), Clock(), []
-    config = bench_config(CASES[method][0], batch_size, mu, 2, precision)
+@click.option("--compile", "compiled", required=True)
+def main(method: str, batch_size: int, mu: int, steps: int, precision: str, compiled: str) -> None:
+    """Time STEPS steps after those that are not timed: views, passes, optimizer, average and metrics."""
+    world = join_world()
+    config = bench_config(CASES[method][0], batch_size, mu, 2, precision, compiled)
     split = random_split(world.device, batch_size * (1 + mu))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, data_of(split), world, Path(folder))
-        for _ in range(steps + 1):
-            started = time.perf_counter()
-            trainer.train_step(clock)
-            if world.device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - started)
-    click.echo(json.dumps(seconds[1:]))
+        time_steps(trainer, WARM[world.device.type])
+        seconds = time_steps(trainer, steps)
+    click.echo(json.dumps(seconds))
+
+
+def time_steps(trainer: Trainer, steps: int) -> list[float]:
+    """Return the seconds of each of so many steps, the device's work included."""
+    clock, seconds = Clock(), []
+    for _ in range(steps):
+        started = time.perf_counter()
+        trainer.train_step(clock)
+        if trainer.world.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """``smpl bench page``: docs/performance.md, made of the results that are kept, so that no figure is typed by hand."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.step import CASES
+from benchmarks.step import CASES, count_backward, count_forward
 from data_prep.command import Command
 from data_prep.durable import write_durably
 
@@ -16,14 +16,17 @@ PAGE = Path("docs/performance.md")
 HEAD = """# What was measured
 
 Made by `smpl bench page` from [benchmarks/results](../benchmarks/results): change those, not this page. Each table
-stands under the command that made it, with its machine and its commit (`+`: files differed from it). **Nothing here was
-measured on a GPU.**
-
+stands under the command that made it, with its machine and its commit (`+`: files differed from it).
+"""
+NO_GPU = "**Nothing here was measured on a GPU.**\n"
+PASSES = """
 ## The passes that a step needs
 
 Images of each kind of pass, for B labeled and U = mu B unlabeled ones. Weak views never need a graph: they give
-targets. UDA, MPL and SMPL send labeled images and strong views through the network in one batch, so that batch
-normalization sees both; the targets come from a pass of their own. A backward pass costs about two forward ones.
+targets. UDA, FixMatch, MPL and SMPL send labeled images and strong views through the network in one batch, so that
+batch normalization sees both; the targets come from a pass of their own. MetaSemi, which has no strong views, sends
+mixed and weak ones in one batch; what goes before runs in evaluation mode and in fp32. A backward pass costs about two
+forward ones.
 
 """
 COUNTED = ((32, 224, "B = 32, mu = 7"), (128, 896, "B = 128, mu = 7"))
@@ -36,16 +39,18 @@ def main(out: Path) -> None:
     write_durably(out, page().encode())
 
 
-def page() -> str:
-    """Return the page as Markdown."""
-    records = {path: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-    return HEAD + table(list(_passes())) + "".join(_section(path, record) for path, record in records.items())
+def page(results: Path = RESULTS) -> str:
+    """Return the page of a folder of results as Markdown."""
+    records = {path: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    head = HEAD if any(record["machine"].get("gpu") for record in records.values()) else HEAD + NO_GPU
+    return head + PASSES + table(_passes()) + "".join(_section(path, record) for path, record in records.items())
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return rows as a Markdown table; a column for each key that some row has."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [keys, ["---"] * len(keys), *([_cell(row.get(key)) for key in keys] for row in rows)]
+    cells = ([_cell(key, row.get(key)) for key in keys] for row in rows)
+    lines = [list(map(_title, keys)), ["---"] * len(keys), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -54,9 +59,9 @@ def _passes() -> list[dict[str, Any]]:
     for name, (_, needs) in CASES.items():
         for labeled, unlabeled, title in COUNTED:
             passes = needs(labeled, unlabeled)
-            backward = sum(passes.backward) + 2 * sum(passes.twice)
-            forward = sum(passes.forward) + sum(passes.backward) + sum(passes.twice)
-            counts = {"forward": forward, "of these without a graph": sum(passes.forward), "backward": backward}
+            forward, backward = count_forward(passes), count_backward(passes)
+            graphless = sum(each.images for each in passes if not each.backward)
+            counts = {"forward": forward, "of these without a graph": graphless, "backward": backward}
             rows.append({"method": name, "batch": title} | counts | {"forward + 2 backward": forward + 2 * backward})
     return rows
 
@@ -67,9 +72,30 @@ def _section(path: Path, record: dict[str, Any]) -> str:
     return f"\n## {path.stem}\n\n`{record['command']}`\n\n{where}; commit {record['commit']}\n\n{table(record['rows'])}"
 
 
-def _cell(value: Any) -> str:
+def _title(key: str) -> str:
+    return f"{key.removesuffix(BYTES)} MiB" if key.endswith(BYTES) else key
+
+
+def _cell(key: str, value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if key.endswith(BYTES):
+        return _number(value / 2**20)
+    if key in SHARES:
+        return f"{100 * value:.3g} %"
+    return FORMS.get(type(value), str)(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+FORMS: Mapping[type, Callable[[Any], str]] = {
+    bool: lambda value: "yes" if value else "no",
+    int: lambda value: f"{value:,}",
+    float: _number,
+    list: lambda values: " to ".join(map(_number, values)),
+}
+BYTES = "_bytes"
+SHARES = frozenset({"data_wait", "share"})
+"""Keys of parts of a whole."""

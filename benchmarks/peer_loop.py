@@ -1,4 +1,4 @@
-"""``python -m benchmarks.peer_loop CHECKOUT``: the seconds of MPL-pytorch's own training steps, as a JSON list.
+"""``python -m benchmarks.peer_loop --checkout PATH``: the seconds of MPL-pytorch's own training steps, as a JSON list.
 
 Its ``train_loop`` runs as it stands, with its own views, networks and averages, and the settings of its README; only
 the pictures, its clock and its log are ours.
@@ -76,7 +76,7 @@ class Silence:
 
 
 @click.command()
-@click.argument("checkout", type=click.Path(path_type=Path))
+@click.option("--checkout", type=click.Path(path_type=Path), required=True)
 @click.option("--batch-size", type=int, required=True)
 @click.option("--mu", type=int, required=True)
 @click.option("--steps", type=int, required=True)

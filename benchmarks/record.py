@@ -17,8 +17,8 @@ from data_prep.durable import write_durably
 def save_record(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows and their circumstances as JSON."""
     record = {
-        "command": " ".join(["smpl", *sys.argv[1:]]),
-        "commit": _commit(),
+        "command": " ".join([_program(), *sys.argv[1:]]),
+        "commit": commit(),
         "machine": machine(),
         "rows": list(rows),
     }
@@ -36,13 +36,19 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _program() -> str:
+    """Return what was run: ``smpl``, or a module of the benchmarks by itself."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name}" if spec and spec.name.startswith("benchmarks.") else "smpl"
+
+
 def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Return the commit of the tree that is measured, with ``+`` if files differ from it."""
     here = Path(__file__).parents[1]
     if not (here / ".git").exists():

@@ -7,18 +7,27 @@ What a method needs is counted in images, B labeled and U = mu * B unlabeled one
 method             forward without a graph                  forward and backward
 =================  =======================================  ==========================================
 supervised                                                  B
-uda                U (targets)                              B + U
+uda, fixmatch      U (targets)                              B + U
 mpl                U (labels) + B (old) + B (new)           U (student), B + U (teacher)
 smpl recompute     U (labels) + B (old) + B (new)           U (step 1), B + U (step 2)
 smpl shared-graph  U (labels) + B (old) + B (new)           B + U, with two backward passes
+metasemi           U (labels) + U (ahead) + U (behind)      B (direction), 2 U (mixed and weak)
 =================  =======================================  ==========================================
+
+All that MetaSemi does before its update runs in evaluation mode and in fp32, whatever the precision: its difference of
+two predictions would drown in the rounding of bf16. Its bare passes do the same.
+
+The networks of bare passes are compiled where the step's are. ``data_wait`` is of steps on end, without a wait for the
+device between them, as in a training run; on a GPU ``peak_bytes`` is the allocator's peak in one step (on a CPU there
+is ``smpl bench memory``).
 """
 
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +35,6 @@ from typing import Any
 
 import click
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.record import save_record
@@ -41,53 +49,80 @@ from pipeline.registry import nearest
 from pipeline.report.clock import Clock
 from pipeline.resolve import resolve
 from pipeline.task import Task
+from pipeline.train import COMPILES, PRECISIONS
 
 
 @dataclass(frozen=True)
-class Passes:
-    """Images of each pass: without a graph, with one backward, with two backwards of one forward."""
+class Pass:
+    """A forward pass of so many images."""
 
-    forward: Sequence[int] = ()
-    backward: Sequence[int] = ()
-    twice: Sequence[int] = ()
+    images: int
+    backward: int = 0
+    """Backward passes through its graph; without any it has none."""
+    exact: bool = False
+    """In evaluation mode, and in fp32 whatever the precision."""
 
 
-Needs = Callable[[int, int], Passes]
+Needs = Callable[[int, int], Sequence[Pass]]
+"""The passes of B labeled and U unlabeled images."""
+
+
+def _with_targets(b: int, u: int) -> Sequence[Pass]:
+    return [Pass(u), Pass(b + u, 1)]
+
+
+def _two_steps(b: int, u: int) -> Sequence[Pass]:
+    return [Pass(u), Pass(b), Pass(u, 1), Pass(b), Pass(b + u, 1)]
+
+
 CASES: dict[str, tuple[dict[str, Any], Needs]] = {
-    "supervised": ({"method": "supervised"}, lambda b, u: Passes(backward=[b])),  # noqa: ARG005
-    "uda": ({"method": "uda"}, lambda b, u: Passes([u], [b + u])),
-    "mpl": ({"method": "mpl"}, lambda b, u: Passes([u, b, b], [u, b + u])),
-    "smpl-recompute": (
-        {"method": "smpl", "smpl": {"form": "recompute"}},
-        lambda b, u: Passes([u, b, b], [u, b + u]),
-    ),
+    "supervised": ({"method": "supervised"}, lambda b, u: [Pass(b, 1)]),  # noqa: ARG005
+    "uda": ({"method": "uda"}, _with_targets),
+    "fixmatch": ({"method": "fixmatch"}, _with_targets),
+    "mpl": ({"method": "mpl"}, _two_steps),
+    "smpl-recompute": ({"method": "smpl", "smpl": {"form": "recompute"}}, _two_steps),
     "smpl-shared-graph": (
         {"method": "smpl", "smpl": {"form": "shared-graph"}},
-        lambda b, u: Passes([u, b, b], twice=[b + u]),
+        lambda b, u: [Pass(u), Pass(b), Pass(b + u, 2), Pass(b)],
+    ),
+    "metasemi": (
+        {"method": "metasemi"},
+        lambda b, u: [*[Pass(u, exact=True)] * 3, Pass(b, 1, exact=True), Pass(2 * u, 1)],
     ),
 }
+WARM: Mapping[str, int] = {"cpu": 1, "cuda": 4}
+"""Steps and bare passes before the measured ones, in which they are compiled and captured."""
+ON_END: Mapping[str, int] = {"cpu": 2, "cuda": 20}
+"""Steps without a wait for the device between them."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--batch-size", default=32, type=click.IntRange(1), help="Labeled images, B.")
 @click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images for each labeled one.")
 @click.option("--width", default=2, type=click.IntRange(1), help="Of the wide residual network of depth 28.")
-@click.option("--precision", default="fp32", type=click.Choice(["auto", "fp32", "bf16", "fp16"]))
+@click.option("--precision", default="fp32", type=PRECISIONS, help="Of the step and of its bare passes.")
+@click.option("--compile", "compiled", default="auto", type=COMPILES, help="Likewise; auto: on a GPU.")
 @click.option("--methods", default=",".join(CASES), help="Rows, separated by commas.")
 @click.option("--repeats", default=7, type=click.IntRange(1), help="Measured pairs of step and bare passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
 def main(
-    batch_size: int, mu: int, width: int, precision: str, methods: str, repeats: int, as_json: bool, out: Path | None
+    batch_size: int,
+    mu: int,
+    width: int,
+    precision: str,
+    compiled: str,
+    methods: str,
+    repeats: int,
+    as_json: bool,
+    out: Path | None,
 ) -> None:
     """Time one training step beside its bare passes, in turns; ratio is the median over the pairs."""
     world = join_world()
     rows = []
-    for name in methods.split(","):
-        if name not in CASES:
-            raise UsageError(f"--methods: unknown row {name!r}: {nearest(name, CASES)}")
+    for name in named_cases(methods):
         settings, needs = CASES[name]
-        config = bench_config(settings, batch_size, mu, width, precision)
+        config = bench_config(settings, batch_size, mu, width, precision, compiled)
         rows.append({"method": name} | measure(config, needs(batch_size, mu * batch_size), world, repeats))
         if not as_json:
             click.echo(_line(rows[-1]))
@@ -97,66 +132,109 @@ def main(
         save_record(out, rows)
 
 
-def measure(config: Config, passes: Passes, world: World, repeats: int) -> dict[str, float]:
-    """Return medians of a step and of its bare passes, in milliseconds, and the rate of making views."""
-    split = random_split(world.device, config.batch_size * (1 + config.mu))
+def named_cases(methods: str) -> list[str]:
+    """Return the names in a list with commas. Raises UsageError for one that is no case."""
+    names = methods.split(",")
+    for name in names:
+        if name not in CASES:
+            raise UsageError(f"--methods: unknown row {name!r}: {nearest(name, CASES)}")
+    return names
+
+
+def measure(config: Config, passes: Sequence[Pass], world: World, repeats: int) -> dict[str, Any]:
+    """Return medians of a step and of its bare passes, in milliseconds, and what else a row says."""
+    split = random_split(world.device, 2 * config.batch_size * (1 + config.mu))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, data_of(split), world, Path(folder))
-        clock, bare = Clock(), BarePasses(trainer, split)
-        bare.run(passes)
-        trainer.train_step(clock)
-        timed = {"step": partial(trainer.train_step, clock), "bare": partial(bare.run, passes)}
+        bare = BarePasses(trainer, split)
+        timed = {"step": partial(trainer.train_step, Clock()), "bare": partial(bare.run, passes)}
+        for action in list(timed.values()) * WARM[world.device.type]:
+            _seconds(action, world)
         times: dict[str, list[float]] = {"step": [], "bare": []}
         for repeat in range(repeats):
             for name in sorted(timed, reverse=repeat % 2 == 0):  # whoever goes first finds other caches
                 times[name].append(_seconds(timed[name], world))
         views = [_seconds(partial(trainer.loader.batch, step), world) for step in range(25)][5:]
-    made = config.batch_size * (1 + 2 * config.mu * bool(trainer.method.views))
+        wait = _data_wait(trainer)
+        peak = peak_bytes(trainer)
+    made = config.batch_size * (1 + config.mu * len(trainer.method.views))
     step_s, bare_s = (statistics.median(times[name]) for name in ("step", "bare"))
     ratio = statistics.median(step / bare for step, bare in zip(times["step"], times["bare"], strict=True))
     return {
+        "precision": trainer.precision.name,
+        "compile": trainer.compiler.name,
         "step_ms": round(1000 * step_s, 2),
         "bare_ms": round(1000 * bare_s, 2),
         "ratio": round(ratio, 4),
+        "data_wait": round(wait, 4),
         "augment_images_per_s": round(made / statistics.median(views)),
-        "forward_images": sum(passes.forward) + sum(passes.backward) + sum(passes.twice),
-        "backward_images": sum(passes.backward) + 2 * sum(passes.twice),
+        "forward_images": count_forward(passes),
+        "backward_images": count_backward(passes),
         "images_per_s": round(trainer.images_per_step / step_s, 1),
-    }
+    } | peak
+
+
+def count_forward(passes: Sequence[Pass]) -> int:
+    """Return the images of all forward passes."""
+    return sum(each.images for each in passes)
+
+
+def count_backward(passes: Sequence[Pass]) -> int:
+    """Return the images of all backward passes."""
+    return sum(each.backward * each.images for each in passes)
+
+
+def peak_bytes(trainer: Trainer) -> dict[str, int]:
+    """Return the most that a GPU's allocator holds during a step; nothing on a CPU."""
+    if trainer.world.device.type != "cuda":
+        return {}
+    torch.cuda.reset_peak_memory_stats()
+    trainer.train_step(Clock())
+    torch.cuda.synchronize()
+    return {"peak_bytes": torch.cuda.max_memory_allocated()}
+
+
+def _data_wait(trainer: Trainer) -> float:
+    """Return the share of the time that steps on end spend on making batches."""
+    device = trainer.world.device.type
+    clock = Clock(device)
+    for _ in range(ON_END[device]):
+        trainer.train_step(clock)
+    return clock.read(trainer.images_per_step)["data_wait"]
 
 
 class BarePasses:
-    """A network of the same kind, in the same precision and memory format, and nothing around it."""
+    """A network of the same kind, in the same precision and memory format, compiled alike, and nothing around it."""
 
     def __init__(self, trainer: Trainer, split: ResidentSplit) -> None:
-        self.network: nn.Module = next(iter(trainer.evaluated.values())).module
-        self.parameters = list(self.network.parameters())
-        self.precision, self.split = trainer.precision, split
+        network = next(iter(trainer.evaluated.values()))
+        self.module, self.forward, self.parameters = network.module, network.compiled, network.parameters
+        self.compiler, self.precision, self.split = trainer.compiler, trainer.precision, split
 
-    def run(self, passes: Passes) -> None:
-        self.network.train()
-        for images in passes.forward:
-            with torch.no_grad():
-                self._loss(images)
-        for images in passes.backward:
-            torch.autograd.grad(self._loss(images), self.parameters)
-        for images in passes.twice:
-            loss = self._loss(images)
-            torch.autograd.grad(loss, self.parameters, retain_graph=True)
-            torch.autograd.grad(loss, self.parameters)
+    def run(self, passes: Sequence[Pass]) -> None:
+        self.compiler.begin_step()
+        for each in passes:
+            self.module.train(not each.exact)
+            with torch.set_grad_enabled(each.backward > 0):
+                loss = self._loss(each)
+            for left in range(each.backward - 1, -1, -1):
+                torch.autograd.grad(loss, self.parameters, retain_graph=left > 0)
 
-    def _loss(self, count: int) -> torch.Tensor:
-        images, labels = self.split.images[:count], self.split.labels[:count]
-        with self.precision.autocast():
-            return F.cross_entropy(self.network(images).float(), labels)
+    def _loss(self, each: Pass) -> torch.Tensor:
+        images, labels = self.split.images[: each.images], self.split.labels[: each.images]
+        with nullcontext() if each.exact else self.precision.autocast():
+            return F.cross_entropy(self.forward(images).float(), labels)
 
 
-def bench_config(settings: dict[str, Any], batch_size: int, mu: int, width: int, precision: str) -> Config:
+def bench_config(
+    settings: dict[str, Any], batch_size: int, mu: int, width: int, precision: str, compiled: str = "off"
+) -> Config:
     base = {
         "dataset": "cifar10",
         "batch_size": batch_size,
         "mu": mu,
         "precision": precision,
+        "compile": compiled,
         "steps": 1_000_000,
         "model": {"name": "wide_resnet", "depth": 28, "width": width},
         "optimizer": {"clip": 0.8},
@@ -185,4 +263,4 @@ def _seconds(action: Callable[[], object], world: World) -> float:
 
 def _line(row: dict[str, Any]) -> str:
     times = f"step {row['step_ms']:>9.1f} ms   bare {row['bare_ms']:>9.1f} ms   ratio {row['ratio']:.3f}"
-    return f"{row['method']:<18} {times}   views {row['augment_images_per_s']:>8,}/s"
+    return f"{row['method']:<18} {times}   waits {row['data_wait']:.1%}   views {row['augment_images_per_s']:>8,}/s"

@@ -34,7 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a module of Python in ``home``, where the package is installed."""
-    environment = os.environ | {"PYTHONPATH": f"{home / 'site'}{os.pathsep}{ROOT}", "SMPL_DATA": str(home / "data")}
+    places = filter(None, [str(home / "site"), str(ROOT), os.environ.get("PYTHONPATH")])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "SMPL_DATA": str(home / "data")}
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=200)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.config import Config
+from pipeline.data.dali import has_dali
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World
@@ -34,6 +35,19 @@ BASE: dict[str, Any] = {
     "optimizer": {"lr": 0.05},
     "uda": {"ramp": 2, "threshold": 0.6},
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the cases of DALI where it is not installed."""
+    asked = [item for item in items if isinstance(item, pytest.Function) and _names_dali(item)]
+    if asked and not has_dali():
+        for item in asked:
+            item.add_marker(pytest.mark.skip(reason="needs nvidia.dali"))
+
+
+def _names_dali(item: pytest.Function) -> bool:
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return any(isinstance(value, str) and value == "dali" for value in values)
 
 
 def make_config(**changes: Any) -> Config:

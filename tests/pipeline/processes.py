@@ -12,7 +12,12 @@ from safetensors.torch import load_file
 
 
 def environment(home: Path) -> dict[str, str]:
-    return os.environ | {"SMPL_DATA": str(home / "data"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    return os.environ | {"SMPL_DATA": str(home / "data"), "PYTHONPATH": search_path()}
+
+
+def search_path() -> str:
+    """Return where a process finds this checkout, and what this process was told to find packages in."""
+    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
 
 
 def run(home: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:

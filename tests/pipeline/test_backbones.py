@@ -28,6 +28,8 @@ from pipeline.resolve import resolve
 from pipeline.task import Task
 from tests.pipeline.conftest import make_config
 
+pytest.importorskip("timm")
+
 State = dict[str, Tensor]
 
 

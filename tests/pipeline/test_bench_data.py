@@ -54,6 +54,12 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
     return get
 
 
+def need_all() -> None:
+    """Skip a test of all loaders where one of them is not installed."""
+    for library in ("webdataset", "nvidia.dali"):
+        pytest.importorskip(library)
+
+
 def rows_of(*arguments: str) -> list[dict[str, Any]]:
     result = CliRunner().invoke(main, ["bench", *arguments, "--json"])
     assert result.exit_code == 0, result.output
@@ -65,6 +71,7 @@ def rows_of(*arguments: str) -> list[dict[str, Any]]:
 def test_data_gives_a_rate_for_every_contender_of_every_work(
     name: str, loaded: Callable[[str], Loaded], tmp_path: Path
 ) -> None:
+    need_all()
     small = ["--batch-size", "8", "--workers", "1", "--repeats", "1", "--seconds", "0.001"]
     out = tmp_path / "data.json"
     rows = rows_of("data", "--data-dir", str(loaded(name).folder), *small, "--out", str(out))
@@ -87,6 +94,7 @@ def work_of(row: dict[str, Any]) -> str:
 def test_all_contenders_give_batches_of_one_shape_and_type(
     name: str, two: bool, loaded: Callable[[str], Loaded]
 ) -> None:
+    need_all()
     work, kind = replace(loaded(name), two=two), KINDS[name]
     side = 32 if name == "small" else 224
     loaders = [ours(engine) for engine in kind.engines] + [OTHERS[other] for other in kind.others]
@@ -121,6 +129,7 @@ def test_a_library_that_is_not_installed_is_named_in_its_row(
 ) -> None:
     from benchmarks.data import Turn, _line, measure
 
+    need_all()
     monkeypatch.setitem(sys.modules, module, None)
     contest = dict.fromkeys(contests(loaded("large"), ALONE)["large, one crop"], lambda seconds: Turn(8, seconds, 0.1))
     rows = measure(contest, 1, 1.0)

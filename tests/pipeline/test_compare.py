@@ -1,4 +1,5 @@
 import csv
+import os
 import re
 import statistics
 import subprocess
@@ -26,7 +27,7 @@ TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1"
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SMPL_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
 
 
 def compare(*arguments: str) -> Result:

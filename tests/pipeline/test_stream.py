@@ -98,6 +98,7 @@ def test_threads_do_not_change_a_bit(engine: str) -> None:
 
 
 def test_both_engines_cut_the_same_windows() -> None:
+    pytest.importorskip("nvidia.dali")
     ours, dali = (varied_loader(engine) for engine in ENGINES)
     for left, right in zip(ours.batch(2).tensors()[:3:2], dali.batch(2).tensors()[:3:2], strict=True):
         assert (left.float() - right.float()).abs().mean() < 2
@@ -253,6 +254,7 @@ def test_records_are_checked_where_they_are_read(
 def test_tars_are_not_checked_where_records_are_read(
     prepared: dict[str, tuple[Path, Manifest]], tmp_path: Path
 ) -> None:
+    pytest.importorskip("nvidia.dali")
     folder, manifest = shutil.copytree(prepared["digits"][0], tmp_path / "set"), prepared["digits"][1]
     convert(folder, progress=False)
     (folder / "val-000000.tar").write_bytes(b"")

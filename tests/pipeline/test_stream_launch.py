@@ -55,6 +55,7 @@ def test_a_killed_rank_changes_no_bit_of_a_stream(home: Path, loader: str) -> No
 
 
 def test_records_train_what_tars_train(home: Path) -> None:
+    pytest.importorskip("nvidia.dali")
     done = run(home, command("tars", "dali"))
     assert done.returncode == 0, done.stderr
     convert(home / "data" / "folder-10pct-seed0", progress=False)

@@ -1,0 +1,109 @@
+"""``smpl bench checkpoint``: what it costs to save a run's state, and to load it.
+
+The states are those of the recipes for CIFAR-10, after a step of every network and an evaluation: weights, optimizers,
+averages and the best weights so far. A save makes the bytes, hashes them, writes and syncs them, and its record after
+them; a load reads, checks and hashes them, and puts them in place. ``share`` is the part of the training time that goes
+into saving once in the recipe's ``save_every`` steps, of the length that they have here.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.own_loop import time_steps
+from benchmarks.record import save_record
+from benchmarks.step import WARM, data_of, random_split
+from data_prep.command import Command
+from data_prep.errors import UsageError
+from pipeline.config import Config
+from pipeline.distributed import World, join_world
+from pipeline.engine.trainer import Trainer
+from pipeline.recipes import load_recipe
+from pipeline.resolve import resolve
+
+RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "mpl": ("cifar10-4k-mpl", {"mpl": {"student_wait": 0}}),  # else its student has no optimizer state yet
+    "smpl": ("cifar10-4k-smpl", {}),
+}
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.option("--batch-size", type=click.IntRange(1), help="Labeled images of a step.  [default: the recipe's, 128]")
+@click.option("--mu", type=click.IntRange(1), help="Unlabeled images for each.  [default: the recipe's, 7]")
+@click.option("--width", default=2, type=click.IntRange(1), help="Of the wide residual network of depth 28.")
+@click.option("--steps", default=3, type=click.IntRange(1), help="Timed training steps.")
+@click.option("--repeats", default=5, type=click.IntRange(1), help="Timed saves and loads.")
+@click.option("--folder", type=click.Path(path_type=Path), help="A folder on the disk to measure.  [default: as /tmp]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
+def main(
+    batch_size: int | None,
+    mu: int | None,
+    width: int,
+    steps: int,
+    repeats: int,
+    folder: Path | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Time saving and loading the state of MPL's and of SMPL's run, beside their training steps."""
+    if folder and not folder.is_dir():
+        raise UsageError(f"--folder {folder}: there is no such folder; make it, or name another")
+    world, rows = join_world(), []
+    size = {key: value for key, value in {"batch_size": batch_size, "mu": mu}.items() if value}
+    for name, (recipe, settings) in RUNS.items():
+        config = resolve(load_recipe(recipe), settings | size | {"model": {"width": width}})
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            rows.append({"method": name} | measure(config, world, Path(place), steps, repeats))
+        if not as_json:
+            click.echo(_line(rows[-1]))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    if out:
+        save_record(out, rows)
+
+
+def measure(config: Config, world: World, folder: Path, steps: int, repeats: int) -> dict[str, Any]:
+    """Return what the row of a run says."""
+    split = random_split(world.device, config.batch_size * (1 + config.mu))
+    trainer = Trainer(config, data_of(split), world, folder)
+    time_steps(trainer, WARM[world.device.type])
+    step_s = statistics.median(time_steps(trainer, steps))
+    trainer.evaluate_now()
+    save_s = _median(trainer.save, repeats)
+    load_s = _median(trainer.restore, repeats)
+    (file,) = trainer.checkpoints.path.glob("*.pt")
+    return {
+        "precision": trainer.precision.name,
+        "compile": trainer.compiler.name,
+        "state_bytes": file.stat().st_size,
+        "save_ms": round(1000 * save_s, 2),
+        "load_ms": round(1000 * load_s, 2),
+        "step_ms": round(1000 * step_s, 2),
+        "save_every": config.save_every,
+        "share": round(save_s / (save_s + config.save_every * step_s), 6),
+    }
+
+
+def _median(action: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        action()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def _line(row: dict[str, Any]) -> str:
+    state = f"{row['state_bytes'] / 1e6:.1f} MB: save {row['save_ms']:.1f} ms, load {row['load_ms']:.1f} ms"
+    share = f"{row['share']:.3%} of the time at every {row['save_every']} steps of {row['step_ms']:.1f} ms"
+    return f"{row['method']:<6} {state}   {share}"

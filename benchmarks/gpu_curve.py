@@ -1,0 +1,102 @@
+"""``python -m benchmarks.gpu_curve RUN TUNED``: accuracy against minutes of a run and of its fine-tuning.
+
+Minutes are those of training: each line of a run's log tells the images a second since the line before, evaluations and
+checkpoints in between included. Loading the data, and the scores of the end, come on top.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.record import save_record
+from data_prep.command import Command
+from data_prep.durable import written_durably
+from data_prep.errors import DataError
+from pipeline.config import Config
+from pipeline.methods import METHODS
+from pipeline.recipes import load_recipe
+from pipeline.resolve import resolve
+
+LAST = "last, averaged"
+"""The weights whose accuracy is the result."""
+WANTED = 94.46
+"""Test accuracy in percent, of the last averaged weights."""
+
+
+@click.command(cls=Command)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The rows as JSON; the figure beside it.")
+def main(runs: tuple[Path, ...], out: Path) -> None:
+    """Write the curve of RUNS, each of which begins where the one before ended."""
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        rows += curve(run, rows[-1]["minutes"] if rows else 0.0)
+    draw(out.with_suffix(".png"), rows)
+    save_record(out, rows)
+
+
+def curve(run: Path, begun: float) -> list[dict[str, Any]]:
+    """Return a row for each evaluation of a finished run, with minutes from ``begun`` on; the last has the test's.
+
+    Accuracies are in percent. Raises DataError if the log or the summary is not that of a finished run.
+    """
+    try:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        summary = json.loads((run / "summary.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{run}: no finished run: {error}") from None
+    times = dict(minutes_of(lines, _images_per_step(run)))
+    held = {(line["step"], line["group"]): line for line in lines}  # of a step that was done twice, the later line
+    rows = [
+        {"run": run.name, "step": step, "minutes": round(begun + _at(times, step), 3), "val": line["accuracy"]}
+        for (step, group), line in sorted(held.items())
+        if group == "val/ema"
+    ]
+    end = {"run": run.name, "step": summary["steps"], "minutes": round(begun + max(times.values()), 3)}
+    return [*rows, end | {"test": summary["results"][LAST]["test"]["accuracy"]}]
+
+
+def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the figure: accuracy on the validation split as lines, on the test split as points."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(7, 4.5))
+    axes = figure.subplots()
+    for number, name in enumerate(dict.fromkeys(row["run"] for row in rows)):
+        for kind, style in (("val", "-"), ("test", "o")):
+            own = [(row["minutes"], row[kind]) for row in rows if row["run"] == name and kind in row]
+            axes.plot(*zip(*own, strict=True), style, color=f"C{number}", label=f"{name}, {kind}") if own else None
+    axes.axhline(WANTED, color="gray", linewidth=0.8, linestyle="--")
+    axes.set_xlabel("minutes of training")
+    axes.set_ylabel("accuracy of the averaged weights, %")
+    axes.legend()
+    with written_durably(path) as file:
+        figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
+
+
+def _images_per_step(run: Path) -> int:
+    """Return the images that a step of a run counts."""
+    config: Config = resolve(load_recipe(str(run / "config.yaml")), {})
+    return config.batch_size * (1 + config.mu * bool(METHODS.load(config.method).views))
+
+
+def minutes_of(lines: Sequence[dict[str, Any]], images: int) -> Iterator[tuple[int, float]]:
+    """Yield each logged step and the minutes until then."""
+    rates = {line["step"]: line["images_per_s"] for line in lines if line["group"] == "train"}
+    before, seconds = 0, 0.0
+    for step in sorted(rates):
+        seconds += (step - before) * images / rates[step]
+        before = step
+        yield step, seconds / 60
+
+
+def _at(times: dict[int, float], step: int) -> float:
+    """Return the minutes at the first logged step that is not before ``step``."""
+    return next((times[logged] for logged in sorted(times) if logged >= step), max(times.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The pieces of the GPU suite, at the size of the questions they answer and at one at which a CPU can rehearse them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.gpu_piece import Piece
+
+METHODS = ("supervised", "uda", "mpl", "smpl-recompute", "smpl-shared-graph", "metasemi")
+BUDGET_MINUTES = 25
+"""Of the run and its fine-tuning together; the recipe has its own for the run."""
+RUN, TUNE = "run", "finetune"
+TUNED = "run-finetuned"
+"""The folder of the fine-tuning."""
+STEP = "step-"
+"""How the names of all measurements of a step begin."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the pieces are."""
+
+    bench: tuple[str, ...]
+    """Options of measurements of a step: WRN-28-2, B=128, mu=7 in earnest."""
+    memory: tuple[str, ...]
+    augment: tuple[str, ...]
+    checkpoint: tuple[str, ...]
+    peer: tuple[str, ...]
+    modes: Mapping[str, tuple[str, ...]]
+    """Name to precision and compilation of a step; each compiled one is a piece a method, for compiling takes time."""
+    run: tuple[str, ...]
+    tune: tuple[str, ...]
+    tests: Mapping[str, tuple[str, ...]]
+    """Piece to test files or folders."""
+    pace: float = 1.0
+    """Expected minutes for each of the full size's."""
+
+
+FULL = Size(
+    bench=("--batch-size", "128", "--mu", "7", "--width", "2"),
+    memory=("--batch-size", "128", "--mu", "7", "--precision", "bf16"),
+    augment=("--batch-size", "896"),
+    checkpoint=(),
+    peer=(
+        *("--batch-size", "128", "--mu", "7", "--steps", "20", "--workers", "8"),
+        *("--precisions", "bf16", "--compiles", "off,max"),
+    ),
+    modes={
+        "fp32": ("--precision", "fp32", "--compile", "off"),
+        "bf16": ("--precision", "bf16", "--compile", "off"),
+        "auto": ("--precision", "bf16", "--compile", "auto"),
+        "max": ("--precision", "bf16", "--compile", "max"),
+    },
+    run=("--recipe", "cifar10-4k-fast", "--nproc", "1"),
+    tune=("--budget-minutes", "1.5", "--nproc", "1"),
+    tests={
+        "tests-cuda": ("tests/cuda", "tests/pipeline/augment/test_tracing.py"),
+        "tests-cpu": ("tests/pipeline", "tests/data_prep", "tests/test_own_method.py"),
+    },
+)
+
+_TINY = ("--batch-size", "2", "--mu", "1", "--width", "1")
+REHEARSAL = Size(
+    bench=(*_TINY, "--repeats", "1"),
+    memory=(*_TINY, "--methods", "uda"),
+    augment=("--batch-size", "8", "--repeats", "1", "--threads", "1"),
+    checkpoint=(*_TINY, "--steps", "1", "--repeats", "1"),
+    peer=("--batch-size", "2", "--mu", "1", "--steps", "2", "--turns", "1", "--compiles", "off"),
+    modes={"fp32": FULL.modes["fp32"], "auto": FULL.modes["auto"]},
+    run=(
+        *("--recipe", "digits-smpl", "--steps", "4", "--batch-size", "4", "--mu", "2", "--nproc", "1"),
+        *("--set", "log_every=2", "--set", "eval_every=2"),
+    ),
+    tune=("--steps", "2", "--nproc", "1", "--set", "log_every=1", "--set", "eval_every=1"),
+    tests={"tests-cuda": ("tests/cuda",), "tests-cpu": ("tests/pipeline/test_schedule.py",)},
+    pace=0.1,
+)
+
+
+def list_pieces(size: Size, folder: Path, data: Path | None, peer: Path | None) -> list[Piece]:
+    """Return the pieces in their order: what says most first.
+
+    Args:
+        size: of each piece.
+        folder: the suite's.
+        data: the prepared CIFAR-10 with 4,000 labels; without it nothing is trained, but in a rehearsal.
+        peer: a checkout of MPL-pytorch; without it there is no comparison.
+    """
+    pieces = [_tests(size, "tests-cuda", folder, ("--workers", "1")), *_steps(size, folder)]
+    pieces.append(_bench("memory", size.memory, 4, folder))
+    if peer:
+        pieces.append(_bench("peer", (str(peer.resolve()), *size.peer), 6, folder))
+    pieces += [_bench("augment", size.augment, 3, folder), _bench("checkpoint", size.checkpoint, 2, folder)]
+    if data or size is REHEARSAL:
+        pieces += _training(size, folder, data)
+    pieces.append(_tests(size, "tests-cpu", folder, (), {"CUDA_VISIBLE_DEVICES": ""}))
+    return [replace(piece, minutes=round(piece.minutes * size.pace, 2)) for piece in pieces]
+
+
+def _tests(
+    size: Size, name: str, folder: Path, options: tuple[str, ...], environment: Mapping[str, str] | None = None
+) -> Piece:
+    result = f"{name}.json"
+    words = ("-m", "benchmarks.gpu_tests", *size.tests[name], *options, "--out", str(folder / result))
+    return Piece(name, words, 8, result, least=1, environment=environment or {})
+
+
+def _steps(size: Size, folder: Path) -> Iterator[Piece]:
+    for mode, options in size.modes.items():
+        if options[-1] == "off":
+            yield _bench(f"{STEP}{mode}", (*size.bench, *options, "--methods", ",".join(METHODS)), 3, folder, "step")
+        else:
+            for method in METHODS:
+                words = (*size.bench, *options, "--methods", method)
+                yield _bench(f"{STEP}{mode}-{method}", words, 3, folder, "step")
+
+
+def _bench(name: str, options: tuple[str, ...], minutes: float, folder: Path, command: str | None = None) -> Piece:
+    result = f"{name}.json"
+    words = ("-m", "pipeline.cli", "bench", command or name, *options, "--out", str(folder / result))
+    return Piece(name, words, minutes, result)
+
+
+def _training(size: Size, folder: Path, data: Path | None) -> Iterator[Piece]:
+    """Yield the run, its fine-tuning and the curve of both."""
+    run, tuned = folder / RUN, folder / TUNED
+    where = ("--data-dir", str(data.resolve())) if data else ()
+    own = {} if data else {"SMPL_DATA": str(folder / "data")}
+    train = ("-m", "pipeline.train")
+    summary = f"{RUN}/summary.json"
+    yield Piece(RUN, (*train, *size.run, *where, "--out", str(run)), 24, summary, 5, (), own)
+    words = (*train, "--finetune", str(run), *size.tune, *where, "--out", str(tuned))
+    yield Piece(TUNE, words, 2, f"{TUNED}/summary.json", 2, (RUN,), own)
+    words = ("-m", "benchmarks.gpu_curve", str(run), str(tuned), "--out", str(folder / "curve.json"))
+    yield Piece("curve", words, 0.5, "curve.json", after=(RUN, TUNE))

@@ -1,0 +1,116 @@
+"""``smpl bench scale``: steps of a method on one process and on several of this machine, with the same global batch.
+
+Strong scaling: N processes share the images of a step. Efficiency is the speed over that of one process, divided by how
+many times its hardware they have: N GPUs on GPUs, of which each process has one; the same CPUs on a CPU, of which each
+process has its share as threads. Reduced bytes are what a rank gives to all-reductions in a step: gradients, BN's
+statistics and scalars, but not SyncBatchNorm's own traffic.
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.child import answer_of
+from benchmarks.record import save_record
+from benchmarks.step import CASES, bench_config, named_cases
+from data_prep.command import Command
+from data_prep.errors import UsageError
+from data_prep.pool import available_cpus
+from pipeline.config import Config, batch_error
+from pipeline.train import COMPILES, PRECISIONS
+
+LAUNCHER = ("torch.distributed.run", "--standalone", "--local-addr=localhost")
+
+
+@click.command(cls=Command, context_settings={"show_default": True})
+@click.option("--processes", default="1,2", help="Numbers of processes, separated by commas; 1 is always measured.")
+@click.option("--methods", default="smpl-shared-graph", help=f"Of {', '.join(CASES)}; several separated by commas.")
+@click.option("--batch-size", default=32, type=click.IntRange(1), help="Labeled images of all processes, B.")
+@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images for each labeled one.")
+@click.option("--width", default=2, type=click.IntRange(1), help="Of the wide residual network of depth 28.")
+@click.option("--precision", default="fp32", type=PRECISIONS, help="Number format of forward passes.")
+@click.option("--compile", "compiled", default="auto", type=COMPILES, help="Compiled networks and views.")
+@click.option("--steps", default=6, type=click.IntRange(1), help="Timed steps of each, after some that are not.")
+@click.option("--turns", default=2, type=click.IntRange(1), help="Each is timed so often, in turns.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
+def main(
+    processes: str,
+    methods: str,
+    batch_size: int,
+    mu: int,
+    width: int,
+    precision: str,
+    compiled: str,
+    steps: int,
+    turns: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Time training steps on 1..N processes with the same global batch."""
+    counts, rows = read_counts(processes), list[dict[str, Any]]()
+    for name in named_cases(methods):
+        config = bench_config(CASES[name][0], batch_size, mu, width, precision, compiled)
+        check_counts(counts, config)
+        rows += measure(name, config, counts, steps, turns)
+    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(map(_line, rows)))
+    if out:
+        save_record(out, rows)
+
+
+def read_counts(processes: str) -> list[int]:
+    """Return the numbers of processes, 1 among them, from the least. Raises UsageError."""
+    words = processes.split(",")
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise UsageError(f"--processes {processes}: expected numbers separated by commas, such as 1,2")
+    return sorted({1, *map(int, words)})
+
+
+def check_counts(counts: list[int], config: Config) -> None:
+    """Refuse what this machine or the batch does not allow. Raises UsageError."""
+    gpus = torch.cuda.device_count()
+    if gpus and counts[-1] > gpus:
+        raise UsageError(f"--processes {counts[-1]}: this machine has {gpus} GPUs, and a process needs one of its own")
+    for count in counts:
+        if error := batch_error(config, count):
+            raise UsageError(error)
+
+
+def measure(name: str, config: Config, counts: list[int], steps: int, turns: int) -> list[dict[str, Any]]:
+    """Return a row for each number of processes; they take turns. Raises UserError if one fails."""
+    answers: dict[int, list[dict[str, Any]]] = {count: [] for count in counts}
+    for _ in range(turns):
+        for count in counts:
+            answers[count].append(run_ranks(config, count, steps))
+    medians = {
+        count: statistics.median(second for answer in found for second in answer["seconds"])
+        for count, found in answers.items()
+    }
+    gpus = torch.cuda.is_available()
+    return [
+        {"method": name}
+        | {key: value for key, value in answers[count][0].items() if key not in ("seconds", "images")}
+        | {
+            "step_ms": round(1000 * seconds, 2),
+            "images_per_s": round(answers[count][0]["images"] / seconds, 1),
+            "efficiency": round(medians[1] / seconds / (count if gpus else 1), 3),
+        }
+        for count, seconds in medians.items()
+    ]
+
+
+def run_ranks(config: Config, processes: int, steps: int) -> dict[str, Any]:
+    """Start the ranks, and return what the first one found. Raises UserError."""
+    threads = max(1, available_cpus() // processes)
+    words = [*LAUNCHER, f"--nproc-per-node={processes}", "-m", "benchmarks.scale_rank", str(steps)]
+    return dict(answer_of([*words, json.dumps(config.tree())], {"OMP_NUM_THREADS": str(threads)}))
+
+
+def _line(row: dict[str, Any]) -> str:
+    where = f"{row['processes']:>2} x {row['threads']} threads"
+    speed = f"{row['step_ms']:>9.1f} ms  {row['images_per_s']:>8.1f} images/s  efficiency {row['efficiency']:.2f}"
+    return f"{row['method']:<18} {where}  {speed}  {row['reduced_bytes']:>12,} bytes reduced"

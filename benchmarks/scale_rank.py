@@ -1,0 +1,84 @@
+"""``python -m benchmarks.scale_rank STEPS CONFIG``, on every rank: the seconds of steps, and what they reduce."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from benchmarks.own_loop import time_steps
+from benchmarks.step import WARM, data_of, random_split
+from data_prep.command import Command
+from pipeline.distributed import World, join_world, leave_world
+from pipeline.engine.trainer import Trainer
+from pipeline.report.clock import Clock
+from pipeline.resolve import resolve
+
+
+@click.command(cls=Command)
+@click.argument("steps", type=int)
+@click.argument("settings")
+def main(steps: int, settings: str) -> None:
+    """Time STEPS steps of the configuration SETTINGS, as JSON."""
+    world = join_world()
+    with tempfile.TemporaryDirectory() as folder:
+        answer = measure(json.loads(settings), world, steps, Path(folder))
+    if world.main:
+        click.echo(json.dumps(answer))
+    leave_world()
+
+
+def measure(settings: dict[str, Any], world: World, steps: int, folder: Path) -> dict[str, Any]:
+    """Return the seconds of each step on this rank, and what the row says of them."""
+    config = resolve(settings, {})
+    split = random_split(world.device, config.batch_size * (1 + config.mu))
+    trainer = Trainer(config, data_of(split), world, folder)
+    time_steps(trainer, WARM[world.device.type])
+    return {
+        "processes": world.size,
+        "threads": torch.get_num_threads(),
+        "precision": trainer.precision.name,
+        "compile": trainer.compiler.name,
+        "images": trainer.images_per_step,
+        "seconds": time_steps(trainer, steps),
+        "reduced_bytes": count_reduced(trainer),
+    }
+
+
+def count_reduced(trainer: Trainer) -> int:
+    """Train a step; return the bytes that this rank gave to all-reductions, by DDP and by the engine itself."""
+    for network in trainer.networks.values():
+        if isinstance(network.parallel, DistributedDataParallel):  # its own reductions do not go through Python
+            network.parallel.register_comm_hook(dist.group.WORLD, allreduce_hook)
+    with _counted() as sizes:
+        trainer.train_step(Clock())
+    return sum(sizes)
+
+
+@contextmanager
+def _counted() -> Iterator[list[int]]:
+    """Give a list of the bytes of each ``torch.distributed.all_reduce`` while inside."""
+    sizes: list[int] = []
+    reduce = dist.all_reduce
+
+    def count(tensor: Tensor, *arguments: Any, **options: Any) -> Any:
+        sizes.append(tensor.nbytes)
+        return reduce(tensor, *arguments, **options)
+
+    dist.all_reduce = count
+    try:
+        yield sizes
+    finally:
+        dist.all_reduce = reduce
+
+
+if __name__ == "__main__":
+    main()

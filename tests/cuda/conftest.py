@@ -1,0 +1,85 @@
+"""What the tests on a GPU share. None of them has run on one yet: they were written where there is none.
+
+They are the tests of tests/pipeline again, of the same settings, with the data and the networks on the first GPU.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.data.resident import ResidentSplit
+from pipeline.data.training import TrainingData
+from pipeline.distributed import World
+from pipeline.engine.trainer import Trainer
+from pipeline.resolve import merge, resolve
+from tests.pipeline.by_hand import SETTINGS
+from tests.pipeline.conftest import BASE, make_config, make_data
+from tests.pipeline.rank_worker import in_double_precision
+from tests.pipeline.test_world import METHODS
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS begins; same sums in the same order
+GPU = torch.device("cuda", 0)
+ALONE = World(0, 1, GPU)
+COMPILES = ("off", "auto", "max")
+FAST = ("uda", "mpl", "smpl-shared", "metasemi")
+"""Methods of which the compiled paths are tried too: each compilation takes seconds."""
+CASES = [(name, "off") for name in METHODS] + [(name, compiled) for name in FAST for compiled in COMPILES[1:]]
+"""Method and compilation."""
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Sums in an order that does not change, and no rounding to TF32."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    kept = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = kept
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def anew() -> Iterator[None]:
+    """Let no test meet what another one compiled."""
+    yield
+    torch.compiler.reset()
+
+
+def data_there() -> TrainingData:
+    """Return the small worlds' data, on the GPU."""
+    data = make_data()
+    splits = {name: there(getattr(data, name)) for name in ("labeled", "unlabeled", "val")}
+    return replace(data, **splits)
+
+
+def there(split: ResidentSplit) -> ResidentSplit:
+    return replace(split, ids=split.ids.to(GPU), images=split.images.to(GPU), labels=split.labels.to(GPU))
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """Return a function that makes a trainer on the GPU in the test's folder, or in one named ``out``."""
+
+    def make(out: str = "run", **changes: object) -> Trainer:
+        folder = tmp_path / out
+        folder.mkdir(exist_ok=True)
+        return Trainer(make_config(**changes), data_there(), ALONE, folder)
+
+    return make
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
+    """Return a function that makes a trainer of linear models in fp64 on the GPU, whatever the default device."""
+    monkeypatch.setattr("pipeline.engine.build.build_module", in_double_precision)
+
+    def build(**changes: object) -> Trainer:
+        with torch.device("cpu"):
+            return Trainer(resolve(merge(BASE, SETTINGS), changes), data_there(), ALONE, tmp_path)
+
+    return build

@@ -1,0 +1,54 @@
+"""The mathematics of MPL, SMPL and MetaSemi on a GPU in fp64: against finite differences and steps by hand."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.engine.trainer import Trainer
+from tests.cuda.conftest import GPU, needs_gpu
+from tests.pipeline import test_meta_gradient as by_hand
+from tests.pipeline.by_hand import weights
+
+pytestmark = [needs_gpu, pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")]
+
+
+@pytest.fixture(autouse=True)
+def hands_on_the_gpu() -> Iterator[None]:
+    """Let what the hand makes lie where the engine's tensors are."""
+    with torch.device(GPU):
+        yield
+
+
+def test_the_teacher_follows_the_meta_gradient(make: Callable[..., Trainer]) -> None:
+    """algorithms 9.1."""
+    trainer = make(method="mpl")
+    teacher, student = weights(trainer, "teacher"), weights(trainer, "student")
+    wanted = by_hand.finite_difference_meta_gradient(trainer, teacher, student, eta=0.1)
+    found = by_hand.expected_teacher_gradient(make, teacher, student, eta=0.1)
+    assert found.device == GPU
+    assert F.cosine_similarity(found, wanted, dim=0).item() > 0.999
+    assert (found.norm() / wanted.norm()).item() == pytest.approx(1, rel=1e-3)
+
+
+def test_feedback_agrees_with_the_inner_product_of_gradients(make: Callable[..., Trainer]) -> None:
+    """algorithms 9.3."""
+    by_hand.test_feedback_agrees_with_the_inner_product_of_gradients_to_second_order(make)
+
+
+@pytest.mark.parametrize("form", ["recompute", "shared-graph"])
+def test_smpl_is_the_two_steps_of_its_formulas(make: Callable[..., Trainer], form: str) -> None:
+    """algorithms 9.8."""
+    by_hand.test_smpl_is_the_two_steps_of_its_formulas(make, form)
+
+
+def test_the_baseline_is_subtracted_before_it_moves(make: Callable[..., Trainer]) -> None:
+    """algorithms 9.6."""
+    by_hand.test_the_baseline_is_subtracted_before_it_moves(make)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_student_that_stands_still_gives_no_feedback(make: Callable[..., Trainer], dropout: float) -> None:
+    """algorithms 9.5."""
+    by_hand.test_a_student_that_stands_still_gives_no_feedback(make, {"name": "small_conv", "dropout": dropout})

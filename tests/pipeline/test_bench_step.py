@@ -1,0 +1,69 @@
+"""``smpl bench step``: a row for each method, and bare passes that are those which a step really makes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks.step import CASES, Pass, bench_config, data_of, random_split
+from pipeline.cli import main
+from pipeline.engine.trainer import Trainer
+from pipeline.report.clock import Clock
+from tests.pipeline.conftest import ALONE, CPU
+
+SMALL = ["--batch-size", "2", "--mu", "1", "--width", "1", "--repeats", "1"]
+KEYS = {"precision", "compile", "step_ms", "bare_ms", "ratio", "data_wait", "augment_images_per_s", "images_per_s"}
+
+
+def test_there_is_a_row_for_each_method_as_json(tmp_path: Path) -> None:
+    out = tmp_path / "step.json"
+    result = CliRunner().invoke(main, ["bench", "step", "--json", *SMALL, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    assert [row["method"] for row in rows] == list(CASES)
+    for row in rows:
+        assert row.keys() >= KEYS
+        assert (row["precision"], row["compile"]) == ("fp32", "off")
+        assert 0 < row["data_wait"] < 1
+        assert "peak_bytes" not in row
+    record = json.loads(out.read_text())
+    assert record["rows"] == rows
+    assert {"command", "commit", "machine"} <= record.keys()
+
+
+class Passing:
+    """Notes every forward pass of the networks of a trainer, and each backward pass through it."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.passes: list[dict[str, Any]] = []
+        for network in trainer.networks.values():
+            network.module.register_forward_hook(self.note)
+
+    def note(self, module: torch.nn.Module, images: tuple[torch.Tensor], logits: torch.Tensor) -> None:
+        exact = not (module.training or torch.is_autocast_enabled("cpu"))
+        found = {"images": len(images[0]), "backward": 0, "exact": exact}
+        self.passes.append(found)
+        if logits.requires_grad:
+            logits.register_hook(lambda _: found.__setitem__("backward", found["backward"] + 1))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_bare_passes_are_those_of_a_step(name: str, tmp_path: Path) -> None:
+    """With other images for each kind of them: 2 labeled and 6 unlabeled ones."""
+    settings, needs = CASES[name]
+    split = random_split(CPU, 16)
+    trainer = Trainer(bench_config(settings, 2, 3, 1, "bf16"), data_of(split), ALONE, tmp_path)
+    passing = Passing(trainer)
+    trainer.train_step(Clock())
+    order: Callable[[Pass], Any] = lambda each: (each.images, each.backward, each.exact)  # noqa: E731
+    assert sorted((Pass(**found) for found in passing.passes), key=order) == sorted(needs(2, 6), key=order)
+
+
+def test_an_unknown_row_is_refused_with_the_nearest() -> None:
+    result = CliRunner().invoke(main, ["bench", "step", "--methods", "supervised,mlp"])
+    assert result.exit_code == 2
+    assert "did you mean 'mpl'" in result.stderr

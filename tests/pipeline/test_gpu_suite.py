@@ -1,0 +1,281 @@
+"""The GPU suite's own logic: what is done stays done, what was cut goes on, what fails does not keep the rest back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from benchmarks import cli as bench
+from benchmarks import gpu_curve, gpu_runner, gpu_tests
+from benchmarks.gpu import edition, main
+from benchmarks.gpu_piece import Piece
+from benchmarks.gpu_pieces import FULL, REHEARSAL, Size, list_pieces
+from benchmarks.gpu_runner import ROOT, Tally, run_pieces
+from benchmarks.gpu_targets import write_tables
+from pipeline import train
+
+NOTE = "import pathlib, sys; pathlib.Path('{file}').open('a').write('begun ')"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(gpu_runner, "GRACE_S", 1.0)
+    return tmp_path / "suite"
+
+
+def piece(folder: Path, name: str, code: str = "", minutes: float = 0.01, **options: Any) -> Piece:
+    """Return a piece that notes each of its beginnings, does ``code`` and leaves its result."""
+    begun, result = folder.parent / f"{name}.begun", folder / f"{name}.json"
+    lines = [NOTE.format(file=begun), code, f"pathlib.Path('{result}').write_text('{{}}')"]
+    return Piece(name, ("-c", "\n".join(lines)), minutes, f"{name}.json", **options)
+
+
+def begun(folder: Path, name: str) -> int:
+    """Return how often a piece was begun."""
+    path = folder.parent / f"{name}.begun"
+    return path.read_text().count("begun") if path.exists() else 0
+
+
+def call(pieces: list[Piece], folder: Path, minutes: float = 1.0) -> tuple[Tally, str]:
+    said: list[str] = []
+    return run_pieces(pieces, folder, minutes, said.append), "\n".join(said)
+
+
+def test_what_is_done_is_not_done_again(folder: Path) -> None:
+    pieces = [piece(folder, "one"), piece(folder, "two")]
+    first, _ = call(pieces[:1], folder)
+    second, _ = call(pieces, folder)
+    assert (first.done, second.before, second.done) == (["one"], ["one"], ["two"])
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert begun(folder, "one") == begun(folder, "two") == 1
+
+
+def test_a_piece_that_is_killed_at_the_limit_is_begun_anew(folder: Path) -> None:
+    flag = folder.parent / "quick"
+    slow = piece(folder, "slow", f"import time\ntime.sleep(0 if pathlib.Path('{flag}').exists() else 60)")
+    tally, said = call([slow], folder, minutes=3 / 60)
+    assert (tally.left, tally.exit_code) == (["slow"], 4)
+    assert "the next call begins it anew" in said
+    flag.touch()
+    tally, _ = call([slow], folder)
+    assert (tally.done, tally.exit_code) == (["slow"], 0)
+    assert begun(folder, "slow") == 2
+
+
+def test_a_piece_is_asked_to_stop_before_it_is_made_to_and_goes_on(folder: Path) -> None:
+    saved = folder.parent / "saved"
+    code = f"""
+import signal, time
+saved = pathlib.Path('{saved}')
+def stop(*_):
+    saved.touch()
+    sys.exit(4)
+signal.signal(signal.SIGTERM, stop)
+if not saved.exists():
+    time.sleep(60)"""
+    run = piece(folder, "run", code, minutes=30.0, least=0.01)
+    tally, said = call([run], folder, minutes=3.5 / 60)
+    assert (tally.left, tally.exit_code) == (["run"], 4)
+    assert "the next call goes on with it" in said
+    assert call([run], folder)[0].done == ["run"]
+
+
+def test_a_piece_that_fails_is_shown_and_tried_again_after_the_others(folder: Path) -> None:
+    flag = folder.parent / "mended"
+    bad = piece(folder, "bad", f"if not pathlib.Path('{flag}').exists(): raise SystemExit('no such kernel')")
+    waits = piece(folder, "waits", after=("bad",))
+    tally, said = call([bad, waits, piece(folder, "good")], folder)
+    assert (tally.failed, tally.left, tally.done, tally.exit_code) == (["bad"], ["waits"], ["good"], 1)
+    assert "exit code 1" in said
+    assert "    no such kernel" in said
+    assert "waits: left until bad is done" in said
+    flag.touch()
+    order = [bad, piece(folder, "new")]
+    tally, said = call(order, folder)
+    assert tally.done == ["new", "bad"]
+    assert not bad.failed(folder)
+    row = next(row for row in json.loads((folder / "pieces.json").read_text())["rows"] if row["piece"] == "bad")
+    assert (row["ending"], row["calls"]) == ("done", 2)
+
+
+def test_a_piece_that_ends_well_without_its_result_has_failed(folder: Path) -> None:
+    empty = Piece("empty", ("-c", "pass"), 0.01, "empty.json")
+    assert call([empty], folder)[0].failed == ["empty"]
+
+
+def test_no_piece_is_started_that_would_not_end_in_time(folder: Path) -> None:
+    pieces = [piece(folder, "long", minutes=5), piece(folder, "short"), piece(folder, "whole", minutes=9, least=0.5)]
+    tally, said = call(pieces, folder, minutes=1)
+    assert (tally.left, tally.done, tally.exit_code) == (["long"], ["short", "whole"], 4)
+    assert "long: left, for it needs --minutes 5" in said
+    assert begun(folder, "long") == 0
+
+
+def test_a_stopped_call_leaves_no_process_behind(folder: Path) -> None:
+    pid = folder.parent / "pid"
+    code = "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+    code += f"pathlib.Path('{pid}').write_text(str(child.pid))\nchild.wait()"
+    parent = piece(folder, "parent", code)
+    words = f"""
+from pathlib import Path
+from benchmarks import gpu_runner
+from benchmarks.gpu_piece import Piece
+from data_prep.command import exit_code
+piece = Piece('parent', {parent.words!r}, 0.01, 'parent.json')
+raise SystemExit(exit_code(lambda: gpu_runner.run_pieces([piece], Path({str(folder)!r}), 5, print).exit_code))"""
+    process = subprocess.Popen([sys.executable, "-c", words], cwd=ROOT, stderr=subprocess.PIPE)
+    while not (pid.exists() and pid.read_text()):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 4
+    time.sleep(0.1)
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def test_without_a_gpu_only_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    out = ["--out", str(tmp_path)]
+    refused = run(*out)
+    assert refused.exit_code == 2
+    assert "--rehearse" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    listed = run(*out, "--list", "--only", "step-*,memory")
+    assert listed.exit_code == 0
+    assert {line.split()[1] for line in listed.stdout.splitlines()} == {"left"}
+    unknown = run(*out, "--only", "memry")
+    assert unknown.exit_code == 2
+    assert "did you mean 'memory'" in unknown.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rehearsal_measures_and_judges(tmp_path: Path) -> None:
+    done = run("--out", str(tmp_path), "--rehearse", "--only", "step-auto-uda", "--minutes", "5")
+    assert done.exit_code == 0, done.output
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == f"rehearsal-{edition()}"
+    assert [row["method"] for row in json.loads((folder / "steps.json").read_text())["rows"]] == ["uda"]
+    rows = json.loads((folder / "targets.json").read_text())["rows"]
+    assert {row["met"] for row in rows} == {"not measured"}, "a step that is not compiled says nothing"
+
+
+def test_a_curve_goes_on_from_the_run_to_its_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMPL_DATA", str(tmp_path / "data"))
+    runs = tmp_path / "run", tmp_path / "run-finetuned"
+    for words in ([*REHEARSAL.run, "--out", str(runs[0])], ["--finetune", str(runs[0]), *REHEARSAL.tune]):
+        assert CliRunner().invoke(train.main, words).exit_code == 0
+    words = [*map(str, runs), "--out", str(tmp_path / "curve.json")]
+    assert CliRunner().invoke(gpu_curve.main, words).exit_code == 0
+    rows = json.loads((tmp_path / "curve.json").read_text())["rows"]
+    assert [(row["run"], row["step"]) for row in rows if "val" in row] == [
+        *(("run", step) for step in (2, 4)),
+        *(("run-finetuned", step) for step in (1, 2)),
+    ]
+    assert [(row["run"], row["step"]) for row in rows if "test" in row] == [("run", 4), ("run-finetuned", 2)]
+    assert [row["minutes"] for row in rows] == sorted(row["minutes"] for row in rows)
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    missing = CliRunner().invoke(gpu_curve.main, [str(tmp_path / "none"), "--out", str(tmp_path / "none.json")])
+    assert missing.exit_code == 3
+
+
+def test_minutes_are_those_that_the_log_tells_and_a_step_done_twice_counts_once() -> None:
+    def line(step: int, rate: float) -> dict[str, Any]:
+        return {"step": step, "group": "train", "images_per_s": rate}
+
+    lines = [line(10, 1.0), line(20, 5.0), {"step": 20, "group": "val/ema", "accuracy": 1}, line(20, 2.0)]
+    assert dict(gpu_curve.minutes_of(lines, 6)) == {10: 1.0, 20: 1.5}
+
+
+def words_of(size: Size, tmp_path: Path) -> Iterator[tuple[click.Command, list[str]]]:
+    """Yield each piece's command and what it is given."""
+    modules = {"pipeline.train": train, "benchmarks.gpu_tests": gpu_tests, "benchmarks.gpu_curve": gpu_curve}
+    for one in list_pieces(size, tmp_path, tmp_path, tmp_path):
+        flag, module, *words = one.words
+        assert flag == "-m"
+        if module == "pipeline.cli":
+            assert words[0] == "bench"
+            yield bench.main.commands[words[1]], words[2:]
+        else:
+            yield modules[module].main, words
+
+
+@pytest.mark.parametrize("size", [FULL, REHEARSAL], ids=["full", "rehearsal"])
+def test_every_piece_is_a_command_with_options_that_it_takes(size: Size, tmp_path: Path) -> None:
+    for command, words in words_of(size, tmp_path):
+        command.make_context("piece", words)
+
+
+def test_test_files_that_passed_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_tests, "ROOT", tmp_path)
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_good.py").write_text("from pathlib import Path\ndef test(): Path('ran').open('a').write('x')\n")
+    (tests / "test_bad.py").write_text("import pytest\ndef test_one(): assert 0\ndef test_two(): pytest.skip()\n")
+    words = ["tests", "--workers", "2", "--out", str(tmp_path / "outcomes.json")]
+    first = CliRunner().invoke(gpu_tests.main, words)
+    assert first.exit_code == 1
+    assert "FAIL tests/test_bad.py: 1 failed, 1 skipped" in first.stdout
+    assert "1 of 2 test files failed: tests/test_bad.py" in first.stderr
+    assert not (tmp_path / "outcomes.json").exists()
+    (tests / "test_bad.py").write_text("import pytest\npytest.importorskip('no_such_library')\n")
+    second = CliRunner().invoke(gpu_tests.main, words)
+    assert second.exit_code == 0, second.output
+    rows = json.loads((tmp_path / "outcomes.json").read_text())["rows"]
+    assert [(row["file"], row["passed"], row["skipped"]) for row in rows] == [
+        ("tests/test_bad.py", 0, 1),
+        ("tests/test_good.py", 1, 0),
+    ]
+    assert (tmp_path / "ran").read_text() == "x"
+
+
+def test_a_test_file_that_is_left_in_mid_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_tests, "ROOT", tmp_path)
+    (tmp_path / "test_quick.py").write_text("def test(): pass\n")
+    (tmp_path / "test_slow.py").write_text(
+        "import os, time, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    with closing(gpu_tests.run_files(["test_slow.py", "test_quick.py"], 2, tmp_path)) as rows:
+        assert next(rows)["file"] == "test_quick.py"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_targets_are_judged_by_the_worst_method_in_its_fastest_form(tmp_path: Path) -> None:
+    def save(name: str, rows: list[dict[str, Any]]) -> None:
+        (tmp_path / f"{name}.json").write_text(json.dumps({"rows": rows}))
+
+    def step(method: str, compiled: str, step_ms: float, bare_ms: float, data_wait: float) -> dict[str, Any]:
+        times = {"step_ms": step_ms, "bare_ms": bare_ms, "data_wait": data_wait}
+        return {"method": method, "precision": "bf16", "compile": compiled, **times}
+
+    save("step-bf16", [step("uda", "off", 30, 1, 0.5)])
+    save("step-auto-uda", [step("uda", "auto", 20, 5, 0.4)])
+    save("step-max-uda", [step("uda", "max", 10, 9, 0.001)])
+    save("step-max-mpl", [step("mpl", "max", 10, 7, 0.004)])
+    save("peer", [{"loop": "MPL-pytorch", "speed": 1}, {"loop": "mpl, bf16, compile max", "speed": 11.0}])
+    ends = [{"run": "run", "minutes": 20, "test": 95}, {"run": "run-finetuned", "minutes": 21, "test": 94.5}]
+    save("curve", ends)
+    save("pieces", [{"piece": "run", "minutes": 23.0}, {"piece": "finetune", "minutes": 2.5}])
+    write_tables(tmp_path)
+    rows = json.loads((tmp_path / "targets.json").read_text())["rows"]
+    assert [(row["measured"], row["met"]) for row in rows] == [(0.004, "yes"), (11, "yes"), (0.7, "yes"), (94.5, "no")]
+    assert len(json.loads((tmp_path / "steps.json").read_text())["rows"]) == 4
+    save("pieces", [{"piece": "run", "minutes": 22.0}, {"piece": "finetune", "minutes": 2.5}])
+    assert write_tables(tmp_path).count("| yes |") == 4

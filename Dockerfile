@@ -4,7 +4,8 @@ ARG BASE_IMAGE=docker.io/library/debian:bookworm-20261005-slim@sha256:7c7b2c966b
 FROM ${BASE_IMAGE} AS system
 RUN --mount=type=cache,target=/var/cache/apt --mount=type=cache,target=/var/lib/apt \
     rm -f /etc/apt/apt.conf.d/docker-clean \
-    && apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip-whl tini \
+    && apt-get update && apt-get install --yes --no-install-recommends \
+        ca-certificates g++ libpython3-dev python3 python3-pip-whl tini \
     && ln -s /usr/share/python-wheels/pip-*.whl /opt/pip.whl \
     && install -d -m 1777 /data /out
 

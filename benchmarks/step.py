@@ -89,6 +89,14 @@ CASES: dict[str, tuple[dict[str, Any], Needs]] = {
         {"method": "metasemi"},
         lambda b, u: [*[Pass(u, exact=True)] * 3, Pass(b, 1, exact=True), Pass(2 * u, 1)],
     ),
+    "uda-separate": (
+        {"method": "uda", "batch_statistics": "separate"},
+        lambda b, u: [Pass(u), Pass(b, 1), Pass(u, 1)],
+    ),
+    "smpl-shared-graph-separate": (
+        {"method": "smpl", "smpl": {"form": "shared-graph"}, "batch_statistics": "separate"},
+        lambda b, u: [Pass(u), Pass(b), Pass(b, 1), Pass(u, 2), Pass(b)],
+    ),
 }
 WARM: Mapping[str, int] = {"cpu": 1, "cuda": 4}
 """Steps and bare passes before the measured ones, in which they are compiled and captured."""

@@ -1,6 +1,5 @@
 """Pseudo-Label (Lee, ICML workshop 2013): the network's own confident classes are labels of unlabeled images."""
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -30,8 +29,7 @@ class PseudoLabel(Method):
 
     def loss(self, step: int, batch: Batch) -> Tensor:
         options = self.options["pseudo_label"]
-        logits = self.networks["model"](torch.cat([batch.labeled, batch.weak]))
-        labeled, weak = logits[: len(batch.labeled)], logits[len(batch.labeled) :]
+        labeled, weak = self.logits("model", batch.labeled, batch.weak)
         confidence, label = weak.detach().softmax(1).max(1)
         report_precision(batch, label)
         unlabeled = confident_loss(weak, label, confidence, options.threshold, batch)

@@ -23,6 +23,7 @@ UDA: dict[str, Any] = {"weight": 2.0, "threshold": 0.3, "ramp": 0}
 METHODS: dict[str, dict[str, Any]] = {
     "uda": {"method": "uda", "uda": UDA},
     "fixmatch": {"method": "fixmatch", "fixmatch": {"threshold": 0.3}},
+    "pseudo_label": {"method": "pseudo_label", "pseudo_label": {"threshold": 0.3}},
     "mpl": {"method": "mpl", "uda": UDA, "mpl": {"weight": 30.0}},
     "mpl-soft": {"method": "mpl", "uda": UDA, "mpl": {"mode": "official-soft"}},
     "roleplay": {"method": "roleplay", "uda": UDA},

@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "metasemi": {"method": "metasemi", "metasemi": {"ramp": 3}},
     "smpl-recompute": {"method": "smpl", "smpl": {"form": "recompute", "weight": 30.0}},
     "smpl-shared": {"method": "smpl", "smpl": {"form": "shared-graph", "weight": 30.0}},
+    "smpl-separate": {"method": "smpl", "smpl": {"form": "shared-graph"}, "batch_statistics": "separate"},
 }
 MAX = {"model": LINEAR, "compile": "max", "steps": 4}
 NORMED = {"compile": "max", "precision": "bf16", "model": {"name": "small_conv", "width": 4, "dropout": 0.3}}

@@ -18,6 +18,7 @@ LINEAR = {"name": "mlp", "hidden": [16]}
 METHODS: dict[str, dict[str, Any]] = {
     "supervised": {"method": "supervised"},
     "uda": {"method": "uda"},
+    "uda-separate": {"method": "uda", "batch_statistics": "separate"},
     "fully_supervised": {"method": "fully_supervised"},
     "pseudo_label": {"method": "pseudo_label", "pseudo_label": {"threshold": 0.3}},
     "fixmatch": {"method": "fixmatch", "fixmatch": {"threshold": 0.3}},

@@ -118,11 +118,12 @@ def this_device(local_rank: int = 0) -> torch.device:
 def join_world() -> World:
     """Join the process group that torchrun describes in the environment, or be a world of one.
 
-    On a CPU this process keeps the memory that it frees from now on.
+    On a CPU this process keeps the memory that it frees from now on; a GPU repeats itself from now on.
     """
     size, local_rank = _variable("WORLD_SIZE", 1), _variable("LOCAL_RANK", 0)
     device = this_device(local_rank)
     if device.type == "cuda":
+        repeat_sums()
         torch.cuda.set_device(device)
     else:
         keep_memory()
@@ -130,6 +131,16 @@ def join_world() -> World:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(minutes=30))
     return World(_variable("RANK", 0), size, device)
+
+
+def repeat_sums() -> None:
+    """Let a GPU add up in the same order each time, so that a resumed run has the same bits; and let fp32 be no TF32.
+
+    Before CUDA begins: cuBLAS reads its variable once.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def leave_world() -> None:

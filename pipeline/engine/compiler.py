@@ -48,7 +48,8 @@ class Compiler:
         if self.name == "off":
             return module
         _prepare()
-        return cast("nn.Module", torch.compile(module, dynamic=False, options={"triton.cudagraphs": self.graphs}))
+        options = {"triton.cudagraphs": self.graphs, "deterministic": True}
+        return cast("nn.Module", torch.compile(module, dynamic=False, options=options))
 
     def view(self, view: View, device: torch.device) -> View:
         """Return a view in one graph. A CPU's takes each image through its own op alone, which is faster than that."""

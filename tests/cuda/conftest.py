@@ -3,7 +3,6 @@
 They are the tests of tests/pipeline again, of the same settings, with the data and the networks on the first GPU.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData
-from pipeline.distributed import World
+from pipeline.distributed import World, repeat_sums
 from pipeline.engine.trainer import Trainer
 from pipeline.resolve import merge, resolve
 from tests.pipeline.by_hand import SETTINGS
@@ -21,7 +20,6 @@ from tests.pipeline.conftest import BASE, make_config, make_data
 from tests.pipeline.rank_worker import in_double_precision
 from tests.pipeline.test_world import METHODS
 
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS begins; same sums in the same order
 GPU = torch.device("cuda", 0)
 ALONE = World(0, 1, GPU)
 COMPILES = ("off", "auto", "max")
@@ -33,14 +31,9 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 
 @pytest.fixture(autouse=True)
-def exact() -> Iterator[None]:
-    """Sums in an order that does not change, and no rounding to TF32."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    kept = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32 = kept
-    torch.use_deterministic_algorithms(False)
+def as_a_rank() -> None:
+    """What a rank's start does, and no more: law 2 is to hold by that."""
+    repeat_sums()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pipeline.engine.trainer import Trainer
 from tests.cuda.conftest import FAST, needs_gpu
 from tests.pipeline.test_world import METHODS, assert_close
 
-pytestmark = [needs_gpu, pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")]
+pytestmark = needs_gpu
 
 
 @pytest.mark.parametrize("compiled", ["auto", "max"])

@@ -10,7 +10,7 @@ from tests.pipeline.conftest import make_config
 from tests.pipeline.rank_worker import train_case
 from tests.pipeline.test_world import LINEAR, METHODS, assert_close
 
-pytestmark = [needs_gpu, pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")]
+pytestmark = needs_gpu
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -11,7 +11,7 @@ from tests.cuda.conftest import ALONE, needs_gpu
 from tests.pipeline.conftest import assert_same, weights_of
 from tests.pipeline.test_resume import METHODS
 
-pytestmark = [needs_gpu, pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")]
+pytestmark = needs_gpu
 HELD: list[dict[str, Any]] = [
     {"method": "uda", "model": {"dropout": 0.3}},
     {"method": "mpl", "mpl": {"baseline": True}},

@@ -11,7 +11,7 @@ from tests.cuda.conftest import GPU, needs_gpu
 from tests.pipeline import test_meta_gradient as by_hand
 from tests.pipeline.by_hand import weights
 
-pytestmark = [needs_gpu, pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")]
+pytestmark = needs_gpu
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from pipeline.train import main
 from tests.cuda.conftest import COMPILES, FAST, needs_gpu
 from tests.pipeline.test_world import METHODS
 
-pytestmark = [needs_gpu, pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")]
+pytestmark = needs_gpu
 NETWORK: dict[str, Any] = {"model": {"name": "small_conv", "width": 4}}
 
 

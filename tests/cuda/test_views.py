@@ -9,7 +9,7 @@ from pipeline.engine.compiler import CompiledView
 from tests.cuda.conftest import GPU, needs_gpu
 from tests.pipeline.augment.batches import digits, every_view, noise, smooth
 
-pytestmark = [needs_gpu, pytest.mark.filterwarnings("ignore:.*deterministic:UserWarning")]
+pytestmark = needs_gpu
 VIEWS = every_view()
 IMAGES = {"noise": noise(64), "textures": smooth(64), "digits": digits(64).expand(-1, 3, -1, -1).contiguous()}
 SLOTS = torch.arange(64) + 1000

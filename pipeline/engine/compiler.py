@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class Compiler:
         if self.name == "off":
             return module
         _prepare()
-        options = {"triton.cudagraphs": self.graphs, "deterministic": True}
+        options: Any = {"triton.cudagraphs": self.graphs, "deterministic": True}
         return cast("nn.Module", torch.compile(module, dynamic=False, options=options))
 
     def view(self, view: View, device: torch.device) -> View:

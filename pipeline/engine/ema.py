@@ -11,22 +11,23 @@ class Average:
     """The average of a network's weights and of BN's running statistics.
 
     The decay is min(decay, (t + 1) / (t + 10)) at the t-th update, counted from 0, so that the average forgets its
-    random start. Integer buffers are copied.
+    random start. Integer buffers are copied. The network is to keep the tensors that it has now.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
+        self.averaged, self.counts = _tensors(self.network)
+        self.current, self.current_counts = _tensors(network)
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self) -> None:
+        """Move by the share that is due towards the network as it is now."""
         decay = min(self.decay, (self.updates + 1) / (self.updates + 10))
-        averaged, current = _floating(self.network), _floating(network)
-        torch._foreach_lerp_(averaged, current, 1 - decay)
-        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
-            if not mine.is_floating_point():
-                mine.copy_(theirs)
+        torch._foreach_lerp_(self.averaged, self.current, 1 - decay)
+        if self.counts:
+            torch._foreach_copy_(self.counts, self.current_counts)
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -37,5 +38,8 @@ class Average:
         self.updates = state["updates"]
 
 
-def _floating(network: nn.Module) -> list[Tensor]:
-    return [tensor.detach() for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()]
+def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the floating tensors of a network and the others, which it keeps as long as it lives."""
+    tensors = [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
+    floating = [tensor for tensor in tensors if tensor.is_floating_point()]
+    return floating, [tensor for tensor in tensors if not tensor.is_floating_point()]

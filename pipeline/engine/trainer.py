@@ -110,7 +110,7 @@ class Trainer:
         """Let each average follow its network, once that has begun."""
         for name, network in self.evaluated.items():
             if self.step >= network.wait:
-                self.averages[name].update(network.module)
+                self.averages[name].update()
 
     def report(self, log: RunLog, progress: Progress, clock: Clock) -> None:
         """Check, log, evaluate and save whatever is due after a step."""

@@ -24,7 +24,7 @@ def test_closed_form_of_the_ramped_average() -> None:
         decay = min(0.5, (step + 1) / (step + 10))
         expected_weight = decay * expected_weight + (1 - decay) * step
         expected_mean = decay * expected_mean + (1 - decay) * -step
-        average.update(network)
+        average.update()
     assert average.network[0].weight.item() == pytest.approx(expected_weight, rel=1e-12)
     assert average.network[1].running_mean.item() == pytest.approx(expected_mean, rel=1e-12)
     assert average.network[1].num_batches_tracked == 8

@@ -13,6 +13,7 @@ import importlib
 import multiprocessing
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -102,6 +103,7 @@ def one_by_one(images: Tensor, threads: int) -> Iterator[Callable[[int], object]
 
 def dali(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
     """Build a CPU pipeline of DALI's own RandAugment."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # of DALI, about its own RandAugment
     from nvidia.dali import fn, pipeline_def  # noqa: PLC0415
     from nvidia.dali.auto_aug import rand_augment  # noqa: PLC0415
 

@@ -90,6 +90,7 @@ class MetaSemi(Method):
 
     def mix(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return images [U, C, H, W] and labels [U, classes], each lam * labeled + (1 - lam) * unlabeled."""
+        self.quantiles = self.quantiles.to(batch.weak.device)  # once
         lam = look_up(self.quantiles, uniform(batch.key, batch.slots, 2)[:, 1])
         partners = len(batch.weak) // len(batch.labeled)
         label = batch.memo["label"]
@@ -115,5 +116,4 @@ def beta_quantiles(alpha: float, points: int = 4097) -> Tensor:
 def look_up(quantiles: Tensor, chance: Tensor) -> Tensor:
     """Return samples [U] of the tabulated distribution for ``chance`` [U] in [0, 1), linear between its points."""
     place = chance * (len(quantiles) - 1)
-    table = quantiles.to(chance.device)
-    return torch.lerp(table[place.long()], table[place.long() + 1], place.frac())
+    return torch.lerp(quantiles[place.long()], quantiles[place.long() + 1], place.frac())

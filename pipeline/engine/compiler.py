@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,6 +114,7 @@ def missing_here(device: torch.device) -> str:
     needs = {
         f"a compiler ({' or '.join(names)})": any(shutil.which(name) for name in names),
         f"Python's headers ({header})": header.exists(),
+        "the package setuptools": find_spec("setuptools") is not None,
         f"to run what it compiled in {place}, which is mounted noexec": not os.statvfs(place).f_flag & os.ST_NOEXEC,
     }
     return next((need for need, here in needs.items() if not here), "")

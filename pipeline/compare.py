@@ -6,6 +6,7 @@ import click
 
 from data_prep.command import Command
 from data_prep.durable import make_folder
+from data_prep.errors import UsageError
 from data_prep.pool import available_cpus
 from pipeline.cells import Cell, run_all
 from pipeline.config import Config
@@ -48,7 +49,10 @@ def main(
 
     def resolved(variant: Variant) -> Config:
         flags = {"dataset": dataset, "method": variant.method, "steps": steps}
-        return read_config(recipe, flags, (*settings, *variant.settings))
+        config = read_config(recipe, flags, (*settings, *variant.settings))
+        if config.budget_minutes is not None:
+            raise UsageError("budget_minutes: runs of a comparison need the same length; give --steps")
+        return config
 
     variants = read_rows(methods, ablate_meta, resolved)
     make_folder(out)

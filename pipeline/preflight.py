@@ -18,6 +18,7 @@ from pipeline.data.augment import build_views
 from pipeline.distributed import this_device
 from pipeline.engine.build import build_module
 from pipeline.engine.checkpoint import CheckpointFolder
+from pipeline.engine.compiler import choose_compiler
 from pipeline.engine.precision import choose_precision
 from pipeline.engine.start import read_start
 from pipeline.methods import METHODS
@@ -36,6 +37,7 @@ def write_config(config: Config, folder: Path) -> None:
 def check_machine(config: Config, out: Path, processes: int) -> None:
     """Refuse what cannot be run here, or would train nothing. Raises UsageError."""
     choose_precision(config.precision, this_device())
+    choose_compiler(config.compile, this_device(), processes)
     if problem := batch_error(config, processes):
         raise UsageError(problem)
     if out.exists() and not out.is_dir():
@@ -61,12 +63,13 @@ def check_run(config: Config, out: Path) -> None:
         return
     may_change = MAY_CHANGE if budget else MAY_CHANGE | {"budget_minutes"}
     try:
-        before, now = load_recipe(str(path)), flatten(config.tree())
-        if budget:  # it may have been noted an instant before the configuration
-            before = budget.settle(resolve(before, {}), out).tree()
-        before = flatten(before)
+        tree = load_recipe(str(path))
+        there = resolve(tree, {}) if budget else None
     except UsageError as error:
         raise UsageError(f"{error}; this is no run folder, or a damaged one: give another --out") from None
+    if budget and there:  # it may have been noted an instant before the configuration
+        tree = budget.settle(there, out).tree()
+    before, now = flatten(tree), flatten(config.tree())
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     differing = [f"{key} {before.get(key)} there, {now.get(key)} here" for key in keys if key not in may_change]
     if differing:

@@ -9,7 +9,8 @@ import os
 import shutil
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,9 +62,13 @@ class Compiler:
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()
 
-    def kept(self, tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
-        """Return results to hold on to: what a CUDA graph gives lies in memory that its next replay writes to."""
-        return tuple(tensor.clone() for tensor in tensors) if self.graphs else tuple(tensors)
+    def kept(self, result: Tensor) -> Tensor:
+        """Return a result to hold on to: what a CUDA graph gives lies in memory that its next replay writes to."""
+        return result.clone() if self.graphs else result
+
+    def all_kept(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return results without a graph to hold on to, copied by one kernel."""
+        return tuple(torch._foreach_mul(results, 1.0)) if self.graphs else results
 
 
 class CompiledView:
@@ -82,14 +87,15 @@ class CompiledView:
 def choose_compiler(wanted: str, device: torch.device, processes: int) -> Compiler:
     """Resolve ``auto``, ``off`` or ``max``.
 
-    A GPU's kernels are compiled by default; a CPU's take minutes to compile, so they are on demand. CUDA graphs are for
-    one process: the reductions of several lie between the kernels.
+    The kernels of a single GPU are compiled by default; a CPU's take minutes to compile, so they are on demand. So are
+    those of several GPUs: the reductions of their BN lie between the kernels, which nobody has tried. For the same
+    reason CUDA graphs are for one process.
 
     Raises:
         UsageError: ``max`` without what compiling needs.
     """
     gpu = device.type == "cuda"
-    if wanted == "off" or (wanted == "auto" and not gpu):
+    if wanted == "off" or (wanted == "auto" and not (gpu and processes == 1)):
         return Compiler()
     if missing := missing_here(device):
         if wanted == "auto":
@@ -126,4 +132,5 @@ def _prepare() -> None:
 
     torch._dynamo.config.recompile_limit = VARIANTS
     torch._functorch.config.donated_buffer = False  # a shared graph is gone back through twice
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # fp32 is meant
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of CUDA where there is none

@@ -60,6 +60,7 @@ class Network:
         self.parallel = self._wrap()
         self.forward: nn.Module | None = None
         self.moved = False
+        self.held: dict[nn.Parameter, Tensor] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.forward is not None and torch.is_grad_enabled():
@@ -67,14 +68,13 @@ class Network:
         else:
             with torch.no_grad():
                 logits = self.compiled(images)
-        (logits,) = self.compiler.kept([logits])
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return self.compiler.kept(logits).to(torch.promote_types(logits.dtype, torch.float32))
 
     @contextmanager
     def learning(self, *, averaged: bool) -> Iterator[None]:
         """Give forward passes a graph; with ``averaged``, DDP averages the gradients of each backward pass."""
         self.forward = self.parallel if averaged else self.compiled
-        if averaged and self.compiler.graphs:
+        if averaged:
             self.hold_gradients()
         try:
             yield
@@ -141,12 +141,21 @@ class Network:
     def differentiate(self, loss: Tensor, *, retain: bool, scaled: bool = True) -> Gradient:
         """Return this rank's gradient of ``loss``, scaled by the loss scaler if so, not yet averaged over ranks."""
         loss = self.scaler.scale(loss) if scaled else loss
-        return Gradient(self.compiler.kept(torch.autograd.grad(loss, self.parameters, retain_graph=retain)))
+        return Gradient(self.compiler.all_kept(torch.autograd.grad(loss, self.parameters, retain_graph=retain)))
 
     def hold_gradients(self) -> None:
         """Give gradients memory of their own to add up in, where those of a pass lie in a CUDA graph's."""
+        if self.held:
+            torch._foreach_zero_(list(self.held.values()))
+        for parameter, memory in self.held.items():
+            parameter.grad = memory
+
+    def drop_gradients(self) -> None:
+        """Leave no parameter with a gradient; under CUDA graphs, note which ones had one."""
         for parameter in self.parameters:
-            parameter.grad = torch.zeros_like(parameter)
+            if self.compiler.graphs and parameter.grad is not None and parameter not in self.held:
+                self.held[parameter] = torch.zeros_like(parameter)
+            parameter.grad = None
 
     def load_gradient(self, gradient: Gradient) -> None:
         for parameter, tensor in zip(self.parameters, gradient.tensors, strict=True):
@@ -165,8 +174,7 @@ class Network:
             setattr(optimizer, "found_inf", guard.watch(norm))  # noqa: B010  fused SGD reads it
         self.scaler.step(optimizer)
         self.moved = True
-        for parameter in self.parameters:
-            parameter.grad = None
+        self.drop_gradients()
         return torch.isfinite(norm)
 
     def end_step(self) -> None:

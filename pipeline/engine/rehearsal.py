@@ -51,6 +51,11 @@ def rehearse(config: Config, prepared: PreparedSet, data: TrainingData, world: W
     return pace
 
 
+def remove_rehearsal(out: Path) -> None:
+    """Leave nothing of a rehearsal in a run folder."""
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+
+
 class Performance:
     """The parts of a run, each timed."""
 
@@ -139,4 +144,4 @@ class Performance:
 
     def remove(self) -> None:
         if self.world.main:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_rehearsal(self.folder.parent)

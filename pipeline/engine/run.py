@@ -25,7 +25,7 @@ from pipeline.engine.compiler import compile_failure
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.launch import INTERRUPTED, LOST, launched, note_outcome
-from pipeline.engine.rehearsal import rehearse
+from pipeline.engine.rehearsal import rehearse, remove_rehearsal
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.methods import METHODS
@@ -133,6 +133,8 @@ def train(config: Config, data: Path, out: Path, world: World, *, began: float) 
 
 def _fit(config: Config, prepared: PreparedSet, splits: TrainingData, world: World, out: Path, began: float) -> Config:
     """Return the configuration with the steps that fit its budget; without one, or if it has them already, as it is."""
+    if world.main:
+        remove_rehearsal(out)  # of a process that was killed in it
     if config.budget_minutes is None or world.gather((out / BUDGET).exists())[0]:
         return config
     if world.main:
@@ -159,8 +161,8 @@ def score_checkpoint(config: Config, data: Path, out: Path, world: World) -> Non
     Raises:
         UsageError: there is no checkpoint.
     """
-    prepared = open_data(config, data, world)
-    trainer = Trainer(config, prepared.training_data(unlabeled=False), world, out)
+    prepared, plain = open_data(config, data, world), config.model_copy(update={"compile": "off"})
+    trainer = Trainer(plain, prepared.training_data(unlabeled=False), world, out)
     damage = trainer.restore()
     if not trainer.step:
         raise UsageError(f"{out} holds no checkpoint to test; name the folder of a run with --out")

@@ -195,3 +195,11 @@ def test_the_recipes_of_the_tables_in_the_readme_expect_what_was_measured() -> N
         assert seeds == len(scores)
         assert accuracy == pytest.approx(statistics.mean(scores), abs=0.051)
         assert deviation == pytest.approx(statistics.stdev(scores), abs=0.051)
+
+
+def test_a_budget_is_refused_since_runs_would_differ_in_length(tmp_path: Path) -> None:
+    words = ["compare", "--dataset", "digits", "--methods", "uda", "--seeds", "1", "--out", str(tmp_path / "table")]
+    result = CliRunner().invoke(main, [*words, "--set", "budget_minutes=1.0"])
+    assert result.exit_code == 2
+    assert "budget_minutes: runs of a comparison need the same length" in result.stderr
+    assert not (tmp_path / "table").exists()

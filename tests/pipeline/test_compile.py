@@ -18,19 +18,10 @@ from pipeline.engine.compiler import Compiler, choose_compiler, compile_failure
 from pipeline.engine.trainer import Trainer
 from tests.pipeline.conftest import ALONE, CPU, assert_same, weights_of
 from tests.pipeline.rank_worker import train_case
-from tests.pipeline.test_world import LINEAR, assert_close, load
+from tests.pipeline.test_world import LINEAR, METHODS, assert_close, load
 
 GPU = torch.device("cuda")
-METHODS: dict[str, dict[str, Any]] = {
-    "uda": {"method": "uda"},
-    "mpl": {"method": "mpl", "mpl": {"baseline": True, "weight": 30.0, "label_mode": "sample"}},
-    "mpl-unrolled": {"method": "mpl", "mpl": {"mode": "unrolled", "weight": 30.0}},
-    "metasemi": {"method": "metasemi", "metasemi": {"ramp": 3}},
-    "smpl-recompute": {"method": "smpl", "smpl": {"form": "recompute", "weight": 30.0}},
-    "smpl-shared": {"method": "smpl", "smpl": {"form": "shared-graph", "weight": 30.0}},
-    "smpl-separate": {"method": "smpl", "smpl": {"form": "shared-graph"}, "batch_statistics": "separate"},
-}
-MAX = {"model": LINEAR, "compile": "max", "steps": 4}
+MAX = {"model": LINEAR, "compile": "max"}
 NORMED = {"compile": "max", "precision": "bf16", "model": {"name": "small_conv", "width": 4, "dropout": 0.3}}
 
 needs_compiler = pytest.mark.skipif(
@@ -63,7 +54,7 @@ def test_compiled_equals_plain_equals_accumulation_equals_two_processes(
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["mpl", "metasemi", "smpl-recompute", "smpl-shared"])
+@pytest.mark.parametrize("name", ["uda-separate", "mpl", "metasemi", "smpl-recompute", "smpl-shared"])
 def test_a_compiled_run_that_is_resumed_equals_the_undisturbed_one_bit_for_bit(
     make_trainer: Callable[..., Trainer], name: str
 ) -> None:
@@ -93,7 +84,8 @@ def test_auto_compiles_on_a_gpu_and_max_anywhere(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(compiler, "missing_here", lambda device: "")
     for wanted, device, processes, name in [
         *(("off", GPU, 1, "off"), ("auto", CPU, 1, "off"), ("max", CPU, 2, "inductor")),
-        *(("auto", GPU, 1, "inductor"), ("max", GPU, 1, "graphs"), ("max", GPU, 2, "inductor")),
+        *(("auto", GPU, 1, "inductor"), ("max", GPU, 1, "graphs")),
+        *(("auto", GPU, 2, "off"), ("max", GPU, 2, "inductor")),
     ]:
         assert choose_compiler(wanted, device, processes) == Compiler(name)
 

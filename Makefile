@@ -29,7 +29,7 @@ format: environment
 bench: environment
 	$(BIN)/smpl bench step --json
 
-# Tests and measurements on a GPU, with the Python that is there: make gpu OPTIONS="--data DIR --minutes 9.5". docs/gpu.md
+# Tests and measurements on a GPU, with the Python that is there: make gpu OPTIONS="--data DIR --minutes 9". docs/gpu.md
 gpu:
 	$(PYTHON) -m benchmarks.gpu $(OPTIONS)
 

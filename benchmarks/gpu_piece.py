@@ -18,7 +18,7 @@ class Piece:
     """The file that its command writes last, relative to the suite's folder."""
     least: float | None = None
     """Minutes worth starting with, for a piece that goes on where it was stopped; None: it begins anew."""
-    after: tuple[str, ...] = ()
+    after: tuple["Piece", ...] = ()
     """Pieces that must be done before."""
     environment: Mapping[str, str] = field(default_factory=dict)
 

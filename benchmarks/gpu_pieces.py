@@ -9,11 +9,13 @@ from benchmarks.gpu_piece import Piece
 METHODS = ("supervised", "uda", "mpl", "smpl-recompute", "smpl-shared-graph", "metasemi")
 BUDGET_MINUTES = 25
 """Of the run and its fine-tuning together; the recipe has its own for the run."""
-RUN, TUNE = "run", "finetune"
+RUN, TUNE, CURVE, PEER = "run", "finetune", "curve", "peer"
 TUNED = "run-finetuned"
 """The folder of the fine-tuning."""
 STEP = "step-"
 """How the names of all measurements of a step begin."""
+OPTIONS: Mapping[str, str] = {RUN: "--data", TUNE: "--data", CURVE: "--data", PEER: "--peer"}
+"""What pieces need that are there only with an option of the suite."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def list_pieces(size: Size, folder: Path, data: Path | None, peer: Path | None) 
     pieces = [_tests(size, "tests-cuda", folder, ("--workers", "1")), *_steps(size, folder)]
     pieces.append(_bench("memory", size.memory, 4, folder))
     if peer:
-        pieces.append(_bench("peer", (str(peer.resolve()), *size.peer), 6, folder))
+        pieces.append(_bench(PEER, (str(peer.resolve()), *size.peer), 6, folder))
     pieces += [_bench("augment", size.augment, 3, folder), _bench("checkpoint", size.checkpoint, 2, folder)]
     if data or size is REHEARSAL:
         pieces += _training(size, folder, data)
@@ -128,8 +130,8 @@ def _training(size: Size, folder: Path, data: Path | None) -> Iterator[Piece]:
     own = {} if data else {"SMPL_DATA": str(folder / "data")}
     train = ("-m", "pipeline.train")
     summary = f"{RUN}/summary.json"
-    yield Piece(RUN, (*train, *size.run, *where, "--out", str(run)), 24, summary, 5, (), own)
+    first = Piece(RUN, (*train, *size.run, *where, "--out", str(run)), 24, summary, 5, (), own)
     words = (*train, "--finetune", str(run), *size.tune, *where, "--out", str(tuned))
-    yield Piece(TUNE, words, 2, f"{TUNED}/summary.json", 2, (RUN,), own)
+    second = Piece(TUNE, words, 2, f"{TUNED}/summary.json", 2, (first,), own)
     words = ("-m", "benchmarks.gpu_curve", str(run), str(tuned), "--out", str(folder / "curve.json"))
-    yield Piece("curve", words, 0.5, "curve.json", after=(RUN, TUNE))
+    yield from (first, second, Piece(CURVE, words, 0.5, "curve.json", after=(first, second)))

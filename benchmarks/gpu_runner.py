@@ -1,6 +1,5 @@
 """Runs pieces one after another as long as the minutes last; what is done already is not done again."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,11 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 
+from benchmarks.gpu_journal import Ending, Journal
 from benchmarks.gpu_piece import Piece
-from benchmarks.record import save_record
 from data_prep.command import STOPPED
 from data_prep.durable import make_folder
 
@@ -22,16 +20,8 @@ GRACE_S = 20.0
 """Between the signal that asks a piece to stop and the one that it cannot refuse."""
 SHOWN = 12
 """Last lines of a failed piece's log that are shown."""
-JOURNAL = "pieces.json"
+BOUND = Path(__file__).with_name("gpu_bound.py")
 Tell = Callable[[str], None]
-
-
-class Ending(Enum):
-    """How a piece ended."""
-
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
 
 
 @dataclass
@@ -57,29 +47,40 @@ class Tally:
                 yield f"{kind}: {', '.join(names)}"
 
 
-def run_pieces(pieces: Sequence[Piece], folder: Path, minutes: float, tell: Tell) -> Tally:
+def run_pieces(pieces: Sequence[Piece], folder: Path, minutes: float, tell: Tell, gone: float = 0.0) -> Tally:
     """Run what is not done and expected to end in time; those that failed in an earlier call come last.
 
     A piece that waits for another is left if that one is not done; one that fails does not keep the rest from running.
+    Of the call's minutes ``gone`` seconds are gone already.
     """
     make_folder(folder / "logs")
-    deadline = time.monotonic() + 60 * minutes
+    deadline = time.monotonic() + 60 * minutes - gone
+    journal = Journal(folder)
+    journal.settle()
     tally = Tally(before=[piece.name for piece in pieces if piece.done(folder)])
     todo = [piece for piece in pieces if not piece.done(folder)]
-    by_name = {piece.name: piece for piece in pieces}
     for piece in sorted(todo, key=lambda piece: piece.failed(folder)):
         seconds = deadline - time.monotonic()
-        waits = [name for name in piece.after if name in by_name and not by_name[name].done(folder)]
+        waits = [other.name for other in piece.after if not other.done(folder)]
         if waits or 60 * piece.needs > seconds:
             tally.left.append(piece.name)
             tell(f"{piece.name}: {_why_left(piece, waits, seconds, minutes)}")
             continue
         tell(f"{piece.name}: about {piece.minutes:g} minutes ...")
-        started = time.monotonic()
-        ending = run_piece(piece, folder, seconds, tell)
-        note(folder, piece, ending, (time.monotonic() - started) / 60)
+        ending = _noted(piece, folder, seconds, tell, journal)
         {Ending.DONE: tally.done, Ending.FAILED: tally.failed, Ending.STOPPED: tally.left}[ending].append(piece.name)
     return tally
+
+
+def _noted(piece: Piece, folder: Path, seconds: float, tell: Tell, journal: Journal) -> Ending:
+    """Run a piece and note it, even if the call is stopped."""
+    started, ending = time.monotonic(), Ending.STOPPED
+    journal.begin(piece, seconds / 60)
+    try:
+        ending = run_piece(piece, folder, seconds, tell)
+    finally:
+        journal.end(piece, ending, (time.monotonic() - started) / 60)
+    return ending
 
 
 def run_piece(piece: Piece, folder: Path, seconds: float, tell: Tell) -> Ending:
@@ -105,20 +106,10 @@ def run_piece(piece: Piece, folder: Path, seconds: float, tell: Tell) -> Ending:
     return Ending.FAILED
 
 
-def note(folder: Path, piece: Piece, ending: Ending, minutes: float) -> None:
-    """Add a call of a piece to ``pieces.json``: how it ended, and its minutes of wall clock over all calls."""
-    path = folder / JOURNAL
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    before = next((row for row in rows if row["piece"] == piece.name), {"minutes": 0.0, "calls": 0})
-    row = {"piece": piece.name, "ending": ending.value, "minutes": round(before["minutes"] + minutes, 2)}
-    row["calls"] = before["calls"] + 1
-    save_record(path, [*(other for other in rows if other["piece"] != piece.name), row])
-
-
 @contextmanager
 def _process(piece: Piece, log: int) -> Iterator["subprocess.Popen[bytes]"]:
     """Give the piece's process, the first of a group of its own; whatever ends the block, none of it is left."""
-    command = [sys.executable, *piece.words]
+    command = [sys.executable, "-I", str(BOUND), *piece.words]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"} | dict(piece.environment)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0) as process:  # noqa: S603
@@ -142,7 +133,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> int:
 
 def _why_left(piece: Piece, waits: Sequence[str], seconds: float, minutes: float) -> str:
     if waits:
-        return f"left until {', '.join(waits)} is done"
+        return f"left, for it waits for {' and '.join(waits)}"
     if piece.needs > minutes:
         return f"left, for it needs --minutes {piece.needs:g}"
     return f"left, for it needs {piece.needs:g} minutes and {max(0.0, seconds) / 60:.1f} are there"

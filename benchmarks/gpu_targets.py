@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_curve import WANTED
-from benchmarks.gpu_pieces import BUDGET_MINUTES, RUN, STEP, TUNE, TUNED
+from benchmarks.gpu_pieces import BUDGET_MINUTES, CURVE, PEER, RUN, STEP, TUNE, TUNED
 from benchmarks.page import table
 from benchmarks.record import save_record
 from data_prep.durable import write_durably
@@ -16,7 +16,8 @@ from data_prep.durable import write_durably
 Row = dict[str, Any]
 Rows = Callable[[str], list[Row]]
 """Gives the rows of all results whose names match a pattern; none if there is no result."""
-COMPILED = {"auto", "max"}
+COMPILED = {"inductor", "graphs"}
+"""The compiler's own names; ``auto`` may be off."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def _data_wait(rows: Rows) -> Finding | None:
 
 
 def _to_peer(rows: Rows) -> Finding | None:
-    found = [(row["speed"], row["loop"]) for row in rows("peer") if row["loop"].startswith("mpl,")]
+    found = [(row["speed"], row["loop"]) for row in rows(PEER) if row["loop"].startswith("mpl,")]
     return _finding(max(found), lambda value: value >= 10) if found else None
 
 
@@ -44,7 +45,7 @@ def _to_bare(rows: Rows) -> Finding | None:
 
 
 def _accuracy(rows: Rows) -> Finding | None:
-    ends = [row for row in rows("curve") if row["run"] == TUNED and "test" in row]
+    ends = [row for row in rows(CURVE) if row["run"] == TUNED and "test" in row]
     if not ends:
         return None
     accuracy, trained = ends[-1]["test"], ends[-1]["minutes"]

@@ -18,8 +18,12 @@ All that MetaSemi does before its update runs in evaluation mode and in fp32, wh
 two predictions would drown in the rounding of bf16. Its bare passes do the same.
 
 The networks of bare passes are compiled where the step's are. ``data_wait`` is of steps on end, without a wait for the
-device between them, as in a training run; on a GPU ``peak_bytes`` is the allocator's peak in one step (on a CPU there
-is ``smpl bench memory``).
+device between them, as in a training run.
+
+On a GPU ``reserved_bytes`` is what the allocator holds of the GPU's memory after one step, without what it could give
+back before; ``peak_bytes`` is the most that tensors took of it in that step. CUDA graphs have no ``peak_bytes``: a
+replay writes to the memory of its capture and asks the allocator for none, which so cannot see a peak. What they
+reserve includes the graphs of the bare passes. On a CPU there is ``smpl bench memory``.
 """
 
 import json
@@ -164,7 +168,7 @@ def measure(config: Config, passes: Sequence[Pass], world: World, repeats: int) 
                 times[name].append(_seconds(timed[name], world))
         views = [_seconds(partial(trainer.loader.batch, step), world) for step in range(25)][5:]
         wait = _data_wait(trainer)
-        peak = peak_bytes(trainer)
+        memory = gpu_memory(trainer)
     made = config.batch_size * (1 + config.mu * len(trainer.method.views))
     step_s, bare_s = (statistics.median(times[name]) for name in ("step", "bare"))
     ratio = statistics.median(step / bare for step, bare in zip(times["step"], times["bare"], strict=True))
@@ -179,7 +183,7 @@ def measure(config: Config, passes: Sequence[Pass], world: World, repeats: int) 
         "forward_images": count_forward(passes),
         "backward_images": count_backward(passes),
         "images_per_s": round(trainer.images_per_step / step_s, 1),
-    } | peak
+    } | memory
 
 
 def count_forward(passes: Sequence[Pass]) -> int:
@@ -192,14 +196,16 @@ def count_backward(passes: Sequence[Pass]) -> int:
     return sum(each.backward * each.images for each in passes)
 
 
-def peak_bytes(trainer: Trainer) -> dict[str, int]:
-    """Return the most that a GPU's allocator holds during a step; nothing on a CPU."""
+def gpu_memory(trainer: Trainer) -> dict[str, int]:
+    """Return what a step takes of a GPU's memory, in bytes, as the module says; nothing on a CPU."""
     if trainer.world.device.type != "cuda":
         return {}
+    torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     trainer.train_step(Clock())
     torch.cuda.synchronize()
-    return {"peak_bytes": torch.cuda.max_memory_allocated()}
+    reserved = {"reserved_bytes": torch.cuda.memory_reserved()}
+    return reserved if trainer.compiler.graphs else {"peak_bytes": torch.cuda.max_memory_allocated()} | reserved
 
 
 def _data_wait(trainer: Trainer) -> float:

@@ -3,14 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.step import CASES, Pass, bench_config, data_of, random_split
+from benchmarks.step import CASES, Pass, bench_config, data_of, gpu_memory, random_split
 from pipeline.cli import main
+from pipeline.engine.compiler import Compiler
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock
 from tests.pipeline.conftest import ALONE, CPU
@@ -29,7 +31,7 @@ def test_there_is_a_row_for_each_method_as_json(tmp_path: Path) -> None:
         assert row.keys() >= KEYS
         assert (row["precision"], row["compile"]) == ("fp32", "off")
         assert 0 < row["data_wait"] < 1
-        assert "peak_bytes" not in row
+        assert not {"peak_bytes", "reserved_bytes"} & row.keys()
     record = json.loads(out.read_text())
     assert record["rows"] == rows
     assert {"command", "commit", "machine"} <= record.keys()
@@ -67,3 +69,16 @@ def test_an_unknown_row_is_refused_with_the_nearest() -> None:
     result = CliRunner().invoke(main, ["bench", "step", "--methods", "supervised,mlp"])
     assert result.exit_code == 2
     assert "did you mean 'mpl'" in result.stderr
+
+
+@pytest.mark.parametrize(("compiled", "tells"), [("off", True), ("inductor", True), ("graphs", False)])
+def test_a_replayed_graph_has_no_peak(compiled: str, tells: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name, value in {"empty_cache": 0, "reset_peak_memory_stats": 0, "synchronize": 0, "memory_reserved": 7}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda name=name, value=value: calls.append(name) or value)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5)
+    world = SimpleNamespace(device=torch.device("cuda"))
+    step = lambda clock: calls.append("step")  # noqa: E731
+    trainer: Any = SimpleNamespace(world=world, compiler=Compiler(compiled), train_step=step)
+    assert gpu_memory(trainer) == ({"peak_bytes": 5} if tells else {}) | {"reserved_bytes": 7}
+    assert calls == ["empty_cache", "reset_peak_memory_stats", "step", "synchronize", "memory_reserved"]

@@ -17,13 +17,18 @@ import torch
 from click.testing import CliRunner, Result
 
 from benchmarks import cli as bench
-from benchmarks import gpu_curve, gpu_runner, gpu_tests
-from benchmarks.gpu import edition, main
+from benchmarks import gpu, gpu_curve, gpu_runner, gpu_tests
+from benchmarks.gpu import chosen, edition, main, seconds_gone
 from benchmarks.gpu_piece import Piece
 from benchmarks.gpu_pieces import FULL, REHEARSAL, Size, list_pieces
 from benchmarks.gpu_runner import ROOT, Tally, run_pieces
 from benchmarks.gpu_targets import write_tables
+from benchmarks.step import CASES, bench_config
+from benchmarks.step import measure as measure_step
 from pipeline import train
+from pipeline.engine import compiler, trainer
+from pipeline.engine.compiler import Compiler, choose_compiler
+from tests.pipeline.conftest import ALONE
 
 NOTE = "import pathlib, sys; pathlib.Path('{file}').open('a').write('begun ')"
 
@@ -94,12 +99,12 @@ if not saved.exists():
 def test_a_piece_that_fails_is_shown_and_tried_again_after_the_others(folder: Path) -> None:
     flag = folder.parent / "mended"
     bad = piece(folder, "bad", f"if not pathlib.Path('{flag}').exists(): raise SystemExit('no such kernel')")
-    waits = piece(folder, "waits", after=("bad",))
+    waits = piece(folder, "waits", after=(bad,))
     tally, said = call([bad, waits, piece(folder, "good")], folder)
     assert (tally.failed, tally.left, tally.done, tally.exit_code) == (["bad"], ["waits"], ["good"], 1)
     assert "exit code 1" in said
     assert "    no such kernel" in said
-    assert "waits: left until bad is done" in said
+    assert "waits: left, for it waits for bad" in said
     flag.touch()
     order = [bad, piece(folder, "new")]
     tally, said = call(order, folder)
@@ -122,11 +127,58 @@ def test_no_piece_is_started_that_would_not_end_in_time(folder: Path) -> None:
     assert begun(folder, "long") == 0
 
 
-def test_a_stopped_call_leaves_no_process_behind(folder: Path) -> None:
-    pid = folder.parent / "pid"
-    code = "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
-    code += f"pathlib.Path('{pid}').write_text(str(child.pid))\nchild.wait()"
-    parent = piece(folder, "parent", code)
+def test_minutes_that_are_gone_are_not_to_be_had(folder: Path) -> None:
+    pieces = [piece(folder, "long", minutes=2), piece(folder, "short")]
+    said: list[str] = []
+    tally = run_pieces(pieces, folder, 3, said.append, gone=90)
+    assert (tally.left, tally.done) == (["long"], ["short"])
+    assert "long: left, for it needs 2 minutes and 1.5 are there" in said
+
+
+def test_minutes_count_from_the_start_of_the_process() -> None:
+    words = "import time; time.sleep(0.5); from benchmarks.gpu import seconds_gone as gone; print(gone())"
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0.5 <= float(done.stdout) <= time.monotonic() - begun + 0.1
+    assert seconds_gone() > 0
+
+
+def test_a_piece_waits_for_one_that_is_not_chosen(folder: Path) -> None:
+    first = piece(folder, "run")
+    second = piece(folder, "finetune", after=(first,))
+    tally, said = call(chosen([first, second], "finetune"), folder)
+    assert (tally.left, tally.failed, tally.exit_code) == (["finetune"], [], 4)
+    assert "finetune: left, for it waits for run" in said
+    call([first], folder)
+    assert call([second], folder)[0].done == ["finetune"]
+
+
+def journal(folder: Path) -> dict[str, Any]:
+    """Return the row of the only piece."""
+    (row,) = json.loads((folder / "pieces.json").read_text())["rows"]
+    return row
+
+
+@pytest.mark.parametrize(("lived", "counted"), [(120, 2.0), (-5, 0.0), (3600, 9.0)])
+def test_the_minutes_of_a_killed_call_count_up_to_its_last_sign_of_life(
+    folder: Path, lived: float, counted: float
+) -> None:
+    one, begun = piece(folder, "one"), time.time() - 7200
+    row = {"piece": "one", "ending": "running", "minutes": 1.5, "calls": 2, "begun": begun, "limit": 9.0}
+    (folder / "logs").mkdir(parents=True)
+    (folder / "pieces.json").write_text(json.dumps({"rows": [row]}))
+    one.log(folder).touch()
+    os.utime(one.log(folder), (begun + lived, begun + lived))
+    call([], folder)
+    assert journal(folder) == {"piece": "one", "ending": "killed", "minutes": 1.5 + counted, "calls": 2}
+    call([one], folder)
+    row = journal(folder)
+    assert (row["ending"], row["calls"]) == ("done", 3)
+    assert 1.5 + counted <= row["minutes"] < 1.5 + counted + 0.5
+
+
+def start_call(parent: Piece, folder: Path, sign: Path) -> "tuple[subprocess.Popen[bytes], int]":
+    """Start a call that runs a piece; return it and the process that the piece tells of in ``sign``."""
     words = f"""
 from pathlib import Path
 from benchmarks import gpu_runner
@@ -135,15 +187,42 @@ from data_prep.command import exit_code
 piece = Piece('parent', {parent.words!r}, 0.01, 'parent.json')
 raise SystemExit(exit_code(lambda: gpu_runner.run_pieces([piece], Path({str(folder)!r}), 5, print).exit_code))"""
     process = subprocess.Popen([sys.executable, "-c", words], cwd=ROOT, stderr=subprocess.PIPE)
-    while not (pid.exists() and pid.read_text()):
+    while not (sign.exists() and sign.read_text()):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
+    return process, int(sign.read_text())
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is gone, at the latest in ten seconds."""
+    state, until = Path(f"/proc/{pid}/stat"), time.monotonic() + 10
+    while time.monotonic() < until:
+        if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_stopped_call_leaves_no_process_behind(folder: Path) -> None:
+    pid = folder.parent / "pid"
+    code = "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+    code += f"pathlib.Path('{pid}').write_text(str(child.pid))\nchild.wait()"
+    process, child = start_call(piece(folder, "parent", code), folder, pid)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 4
-    time.sleep(0.1)
-    state = Path(f"/proc/{pid.read_text()}/stat")
-    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert gone(child)
+    assert journal(folder)["ending"] == "stopped"
+
+
+def test_a_killed_call_takes_its_piece_with_it_and_has_noted_its_beginning(folder: Path) -> None:
+    pid = folder.parent / "pid"
+    code = f"import os, time\npathlib.Path('{pid}').write_text(str(os.getpid()))\ntime.sleep(60)"
+    process, child = start_call(piece(folder, "parent", code), folder, pid)
+    process.kill()
+    process.communicate(timeout=30)
+    assert gone(child)
+    assert (journal(folder)["ending"], journal(folder)["calls"]) == ("running", 1)
 
 
 def run(*arguments: str) -> Result:
@@ -163,10 +242,28 @@ def test_without_a_gpu_only_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest
     unknown = run(*out, "--only", "memry")
     assert unknown.exit_code == 2
     assert "did you mean 'memory'" in unknown.stderr
+    for name, option in {"run": "--data", "peer": "--peer"}.items():
+        assert f"--only: {name} needs {option}" in run(*out, "--only", f"memory,{name}").stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_a_rehearsal_measures_and_judges(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["pipeline/recipes/own.yaml", "pipeline/a.py", "setup.cfg", "pyproject.toml"])
+def test_other_sources_recipes_and_settings_are_another_edition(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
+    monkeypatch.setattr(gpu, "commit", lambda: "0123+")
+    (tmp_path / "pipeline" / "recipes").mkdir(parents=True)
+    names = set()
+    for text in ("one", "two", "one"):
+        for file in {"setup.cfg", "pyproject.toml", name}:
+            (tmp_path / file).write_text(text if file == name else "same")
+        names.add(edition())
+    assert len(names) == 2
+
+
+def test_a_rehearsal_measures_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "seconds_gone", lambda: 0.0)
     done = run("--out", str(tmp_path), "--rehearse", "--only", "step-auto-uda", "--minutes", "5")
     assert done.exit_code == 0, done.output
     (folder,) = tmp_path.iterdir()
@@ -257,13 +354,29 @@ def test_a_test_file_that_is_left_in_mid_run_ends(tmp_path: Path, monkeypatch: p
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_targets_are_judged_by_the_worst_method_in_its_fastest_form(tmp_path: Path) -> None:
+def gpu_row(compiled: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the row of a tiny step, whose compiler has the name that it has on a GPU and does nothing."""
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "missing_here", lambda _: "")
+        patch.setattr(Compiler, "network", lambda _, module: module)
+        patch.setattr(Compiler, "graphs", False)
+        named = choose_compiler(compiled, torch.device("cuda"), 1)
+        patch.setattr(trainer, "choose_compiler", lambda *_: named)
+        settings, needs = CASES["supervised"]
+        return measure_step(bench_config(settings, 2, 1, 1, "bf16"), needs(2, 2), ALONE, 1)
+
+
+def test_targets_are_judged_by_the_worst_method_in_its_fastest_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = {compiled: gpu_row(compiled, monkeypatch) for compiled in ("off", "auto", "max")}
+
     def save(name: str, rows: list[dict[str, Any]]) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps({"rows": rows}))
 
     def step(method: str, compiled: str, step_ms: float, bare_ms: float, data_wait: float) -> dict[str, Any]:
         times = {"step_ms": step_ms, "bare_ms": bare_ms, "data_wait": data_wait}
-        return {"method": method, "precision": "bf16", "compile": compiled, **times}
+        return measured[compiled] | {"method": method, **times}
 
     save("step-bf16", [step("uda", "off", 30, 1, 0.5)])
     save("step-auto-uda", [step("uda", "auto", 20, 5, 0.4)])

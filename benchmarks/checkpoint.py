@@ -6,7 +6,6 @@ them; a load reads, checks and hashes them, and puts them in place. ``share`` is
 into saving once in the recipe's ``save_every`` steps, of the length that they have here.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -18,7 +17,7 @@ import click
 import torch
 
 from benchmarks.own_loop import time_steps
-from benchmarks.record import save_record
+from benchmarks.record import tell_rows
 from benchmarks.step import WARM, data_of, random_split
 from data_prep.command import Command
 from data_prep.errors import UsageError
@@ -56,18 +55,16 @@ def main(
     """Time saving and loading the state of MPL's and of SMPL's run, beside their training steps."""
     if folder and not folder.is_dir():
         raise UsageError(f"--folder {folder}: there is no such folder; make it, or name another")
-    world, rows = join_world(), []
+    world = join_world()
     size = {key: value for key, value in {"batch_size": batch_size, "mu": mu}.items() if value}
-    for name, (recipe, settings) in RUNS.items():
+
+    def row(name: str) -> dict[str, Any]:
+        recipe, settings = RUNS[name]
         config = resolve(load_recipe(recipe), settings | size | {"model": {"width": width}})
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            rows.append({"method": name} | measure(config, world, Path(place), steps, repeats))
-        if not as_json:
-            click.echo(_line(rows[-1]))
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    if out:
-        save_record(out, rows)
+            return {"method": name} | measure(config, world, Path(place), steps, repeats)
+
+    tell_rows(map(row, RUNS), _line, as_json=as_json, out=out)
 
 
 def measure(config: Config, world: World, folder: Path, steps: int, repeats: int) -> dict[str, Any]:

@@ -18,7 +18,6 @@ files lie in the page cache: no disk is measured.
 """
 
 import importlib
-import json
 import os
 import statistics
 import tempfile
@@ -37,7 +36,7 @@ import torch
 from benchmarks.loaded import Contender, Loaded, load, make_set
 from benchmarks.loaders import NEEDS, OTHERS, ours, stream_options
 from benchmarks.processes import cpu_seconds
-from benchmarks.record import save_record
+from benchmarks.record import tell_rows
 from data_prep.command import Command
 from data_prep.pool import available_cpus
 from pipeline.data.choose import RESIDENT
@@ -118,19 +117,16 @@ def main(
     out: Path | None,
 ) -> None:
     """Measure each loader beside others' on the same images, in turns; medians, and the ratio to the best of others."""
-    workers, world, rows = workers or available_cpus(), join_world(), list[dict[str, Any]]()
-    with tempfile.TemporaryDirectory() as folder:
-        for number, prepared in enumerate(_sets(Path(folder), data_dir, images, workers)):
-            files = Path(folder) / f"files-{number}"
-            loaded = load(prepared, files, images, batch_size, workers, world.device)
+    workers, world = workers or available_cpus(), join_world()
+
+    def rows(folder: Path) -> Iterator[dict[str, Any]]:
+        for number, prepared in enumerate(_sets(folder, data_dir, images, workers)):
+            loaded = load(prepared, folder / f"files-{number}", images, batch_size, workers, world.device)
             for work, contest in contests(loaded, world).items():
-                rows += [{"work": work} | row for row in measure(contest, repeats, seconds)]
-                if not as_json:
-                    click.echo("\n".join(map(_line, rows[-len(contest) :])))
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    if out:
-        save_record(out, rows)
+                yield from ({"work": work} | row for row in measure(contest, repeats, seconds))
+
+    with tempfile.TemporaryDirectory() as folder:
+        tell_rows(rows(Path(folder)), _line, as_json=as_json, out=out)
 
 
 def contests(loaded: Loaded, world: World) -> dict[str, Contest]:

@@ -10,7 +10,6 @@ and strong views outlives the student's whole step. It is the MPL that SMPL's pu
 """
 
 import gc
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.record import save_record
+from benchmarks.record import tell_rows
 from benchmarks.step import bench_config, data_of, random_split
 from data_prep.command import Command
 from data_prep.errors import UsageError
@@ -109,9 +108,7 @@ def main(batch_size: int, mu: int, width: int, precision: str, methods: str, as_
         config = bench_config(settings, batch_size, mu, width, precision)
         measured[name] = measure(config, data, world, step)
     rows = [_row(name, measured) for name in names]
-    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(map(_line, rows)))
-    if out:
-        save_record(out, rows)
+    tell_rows(rows, _line, as_json=as_json, out=out)
 
 
 def measure(config: Config, data: TrainingData, world: World, step: Step = engine_step) -> dict[str, int]:

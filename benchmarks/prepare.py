@@ -5,13 +5,13 @@ every file once, as Pillow does. Preparation checks, measures, hashes and stores
 encoding, so there the pass that only decodes is the stricter measure.
 """
 
-import json
 import os
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import click
 
 from benchmarks.photographs import PHOTOGRAPHS, make_files
 from benchmarks.processes import Usage, run_measured
-from benchmarks.record import save_record
+from benchmarks.record import tell_rows
 from data_prep.command import Command
 from data_prep.errors import UsageError
 from data_prep.pool import available_cpus
@@ -83,18 +83,12 @@ def main(
     images: str, distinct: int, works: str, workers: int | None, repeats: int, as_json: bool, out: Path | None
 ) -> None:
     """Time preparation of image files beside Pillow alone, in turns; with the peak memory of all processes."""
-    rows: list[dict[str, Any]] = []
-    for count in _numbers(images):
-        for work in works.split(","):
-            if work not in WORKS:
-                raise UsageError(f"--works: unknown work {work!r}; choose from {', '.join(WORKS)}")
-            rows += measure(work, count, distinct, workers or available_cpus(), repeats)
-            if not as_json:
-                click.echo("\n".join(map(_line, rows[-len(WORKS[work]) :])))
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    if out:
-        save_record(out, rows)
+    for work in works.split(","):
+        if work not in WORKS:
+            raise UsageError(f"--works: unknown work {work!r}; choose from {', '.join(WORKS)}")
+    cases = product(_numbers(images), works.split(","))
+    found = (measure(work, count, distinct, workers or available_cpus(), repeats) for count, work in cases)
+    tell_rows(chain.from_iterable(found), _line, as_json=as_json, out=out)
 
 
 def measure(work: str, images: int, distinct: int, workers: int, repeats: int) -> list[dict[str, Any]]:

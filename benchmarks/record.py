@@ -5,13 +5,29 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
 from data_prep.durable import write_durably
+
+
+def tell_rows(
+    rows: Iterable[dict[str, Any]], line: Callable[[dict[str, Any]], str], *, as_json: bool, out: Path | None
+) -> None:
+    """Print a line for each row as soon as it is there, or all as JSON at the end; with ``out``, keep them there."""
+    told = []
+    for row in rows:
+        told.append(row)
+        if not as_json:
+            click.echo(line(row))
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    if out:
+        save_record(out, told)
 
 
 def save_record(path: Path, rows: Sequence[dict[str, Any]]) -> None:

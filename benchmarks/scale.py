@@ -15,7 +15,7 @@ import click
 import torch
 
 from benchmarks.child import answer_of
-from benchmarks.record import save_record
+from benchmarks.record import tell_rows
 from benchmarks.step import CASES, bench_config, named_cases
 from data_prep.command import Command
 from data_prep.errors import UsageError
@@ -57,9 +57,7 @@ def main(
         config = bench_config(CASES[name][0], batch_size, mu, width, precision, compiled)
         check_counts(counts, config)
         rows += measure(name, config, counts, steps, turns)
-    click.echo(json.dumps(rows, indent=2) if as_json else "\n".join(map(_line, rows)))
-    if out:
-        save_record(out, rows)
+    tell_rows(rows, _line, as_json=as_json, out=out)
 
 
 def read_counts(processes: str) -> list[int]:

@@ -26,7 +26,6 @@ replay writes to the memory of its capture and asks the allocator for none, whic
 reserve includes the graphs of the bare passes. On a CPU there is ``smpl bench memory``.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -41,7 +40,7 @@ import click
 import torch
 from torch.nn import functional as F
 
-from benchmarks.record import save_record
+from benchmarks.record import tell_rows
 from data_prep.command import Command
 from data_prep.errors import UsageError
 from pipeline.config import Config
@@ -131,17 +130,13 @@ def main(
 ) -> None:
     """Time one training step beside its bare passes, in turns; ratio is the median over the pairs."""
     world = join_world()
-    rows = []
-    for name in named_cases(methods):
+
+    def row(name: str) -> dict[str, Any]:
         settings, needs = CASES[name]
         config = bench_config(settings, batch_size, mu, width, precision, compiled)
-        rows.append({"method": name} | measure(config, needs(batch_size, mu * batch_size), world, repeats))
-        if not as_json:
-            click.echo(_line(rows[-1]))
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    if out:
-        save_record(out, rows)
+        return {"method": name} | measure(config, needs(batch_size, mu * batch_size), world, repeats)
+
+    tell_rows(map(row, named_cases(methods)), _line, as_json=as_json, out=out)
 
 
 def named_cases(methods: str) -> list[str]:

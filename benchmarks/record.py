@@ -55,7 +55,9 @@ def machine() -> dict[str, Any]:
 def _program() -> str:
     """Return what was run: ``smpl``, or a module of the benchmarks by itself."""
     spec = sys.modules["__main__"].__spec__
-    return f"python -m {spec.name}" if spec and spec.name.startswith("benchmarks.") else "smpl"
+    return (
+        f"python -m {spec.name.removesuffix('.__main__')}" if spec and spec.name.startswith("benchmarks.") else "smpl"
+    )
 
 
 def _cpu_name() -> str:

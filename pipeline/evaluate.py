@@ -26,8 +26,8 @@ from pipeline.engine.build import open_data
 from pipeline.engine.precision import Precision, choose_precision
 from pipeline.models.ensemble import Ensemble, together
 from pipeline.models.load import Export, read_export
-from pipeline.preflight import CONFIG, find_folder
-from pipeline.recipes import load_recipe
+from pipeline.preflight import find_folder
+from pipeline.recipes import CONFIG, load_recipe
 from pipeline.report.evaluation import Evaluation, Score, tables
 from pipeline.report.json_file import JsonFile, give_json, printed
 from pipeline.report.summary import MODEL, SUMMARY

@@ -7,8 +7,7 @@ from typing import Any
 from data_prep.errors import UsageError
 from pipeline.config import Config
 from pipeline.methods import METHODS
-from pipeline.preflight import CONFIG
-from pipeline.recipes import load_recipe
+from pipeline.recipes import CONFIG, load_recipe
 from pipeline.resolve import Tree, resolve
 
 

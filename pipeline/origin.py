@@ -6,8 +6,7 @@ from pathlib import Path
 
 from data_prep.errors import UsageError
 from pipeline.config import Config
-from pipeline.preflight import CONFIG
-from pipeline.recipes import load_recipe
+from pipeline.recipes import CONFIG, load_recipe
 from pipeline.report.summary import SUMMARY
 
 

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from data_prep.durable import write_durably
 from data_prep.errors import UsageError
 from data_prep.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.prepare import Request, default_out, prepare
@@ -22,16 +19,9 @@ from pipeline.engine.compiler import choose_compiler
 from pipeline.engine.precision import choose_precision
 from pipeline.engine.start import read_start
 from pipeline.methods import METHODS
-from pipeline.recipes import load_recipe
+from pipeline.recipes import CONFIG, load_recipe
 from pipeline.resolve import flatten, resolve
 from pipeline.task import Task
-
-CONFIG = "config.yaml"
-
-
-def write_config(config: Config, folder: Path) -> None:
-    """Write the resolved configuration, a recipe itself, durably. Raises DataError."""
-    write_durably(folder / CONFIG, yaml.safe_dump(config.tree(), sort_keys=False).encode())
 
 
 def check_machine(config: Config, out: Path, processes: int) -> None:

@@ -20,7 +20,6 @@ from pipeline.engine.run import run_rank, score_checkpoint, show_networks, tell_
 from pipeline.finetune import finetune_config, finetuned
 from pipeline.origin import settle_start
 from pipeline.preflight import (
-    CONFIG,
     DataSet,
     check_machine,
     check_run,
@@ -29,9 +28,8 @@ from pipeline.preflight import (
     find_folder,
     own_recipe,
     settle_data,
-    write_config,
 )
-from pipeline.recipes import find_recipe, load_recipe, parse_value
+from pipeline.recipes import CONFIG, find_recipe, load_recipe, parse_value, save_recipe
 from pipeline.resolve import flatten, merge, resolve
 
 VERIFY = click.Choice(["always", "once", "never"])
@@ -113,7 +111,7 @@ def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
                 home = Path(stack.enter_context(TemporaryDirectory()))
             else:
                 _claim(config, folder, out, stack)
-            write_config(config, home)
+            save_recipe(config.tree(), home)
         if "RANK" not in os.environ and nodes.count * processes > 1:
             own = ["--recipe", str(home / CONFIG), "--data-dir", str(folder), "--out", str(out)]
             return launch("pipeline.train", own, processes, nodes)

@@ -6,6 +6,7 @@ dropout draws other masks than a plain one's; they are a function of the same se
 
 import logging
 import os
+import shlex
 import shutil
 import sysconfig
 import tempfile
@@ -25,8 +26,8 @@ from pipeline.data.augment import View
 VARIANTS = 64
 """Graphs that one network may be compiled to: each shape, mode, precision and kind of pass has its own."""
 
-PROGRAMS = {"cuda": ("CC", ["gcc", "clang", "cc"]), "cpu": ("CXX", ["g++", "clang++", "c++"])}
-"""What builds the launcher of a GPU's kernels, in C, and a CPU's kernels, in C++: its variable, and its usual names."""
+PROGRAMS = {"cuda": ("CC", ["gcc", "clang"]), "cpu": ("CXX", ["g++"])}
+"""What Triton calls to build its launcher, and inductor a CPU's kernels: a variable that names it, else these names."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def compile_failure(error: BaseException) -> str | None:
 def missing_here(device: torch.device) -> str:
     """Return what compiling for a device needs and is not here, or nothing."""
     variable, programs = PROGRAMS[device.type]
-    names = [os.environ[variable]] if variable in os.environ else programs
+    names = shlex.split(os.environ[variable])[:1] if variable in os.environ else programs
     header, place = Path(sysconfig.get_path("include")) / "Python.h", tempfile.gettempdir()
     needs = {
         f"a compiler ({' or '.join(names)})": any(shutil.which(name) for name in names),

@@ -29,7 +29,7 @@ from pipeline.engine.rehearsal import rehearse, remove_rehearsal
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.methods import METHODS
-from pipeline.preflight import write_config
+from pipeline.recipes import save_recipe
 from pipeline.report.summary import MODEL, SUMMARY, describe_network, export_model, results_table
 from pipeline.resolve import flatten
 from pipeline.task import Task
@@ -152,7 +152,7 @@ def _fit(config: Config, prepared: PreparedSet, splits: TrainingData, world: Wor
 def _note(budget: Budget, config: Config, out: Path) -> None:
     """Write the budget, by which a run knows its steps from then on, and the configuration that follows from it."""
     budget.save(out)
-    write_config(config, out)
+    save_recipe(config.tree(), out)
 
 
 def score_checkpoint(config: Config, data: Path, out: Path, world: World) -> None:

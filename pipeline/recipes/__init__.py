@@ -1,16 +1,20 @@
 """Recipes: complete settings for a method on a data set, one YAML file each, with what they reach and cost."""
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from data_prep.durable import write_durably
 from data_prep.errors import UsageError
 from pipeline.registry import nearest
 
 DEFAULT = "digits-smpl"
+CONFIG = "config.yaml"
+"""The recipe in a run folder, which is that of the run, resolved."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,6 +33,11 @@ def built_in() -> dict[str, str]:
         for entry in sorted(files(__name__).iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".yaml")
     }
+
+
+def save_recipe(tree: Mapping[str, Any], folder: Path) -> None:
+    """Write a resolved configuration to a run folder, durably. Raises DataError."""
+    write_durably(folder / CONFIG, yaml.safe_dump(dict(tree), sort_keys=False).encode())
 
 
 def load_recipe(name: str) -> dict[str, Any]:

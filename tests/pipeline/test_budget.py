@@ -21,8 +21,7 @@ from pipeline.data.prepared import PreparedSet
 from pipeline.engine.rehearsal import rehearse
 from pipeline.engine.trainer import Trainer
 from pipeline.finetune import finetune_recipe
-from pipeline.preflight import CONFIG
-from pipeline.recipes import load_recipe
+from pipeline.recipes import CONFIG, load_recipe
 from pipeline.resolve import flatten, resolve
 from pipeline.train import main, read_config
 from tests.pipeline.conftest import ALONE, assert_same, make_data, weights_of
@@ -187,7 +186,7 @@ def test_a_budget_noted_an_instant_before_the_configuration_holds(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.engine.run.write_config", die)
+        patch.setattr("pipeline.engine.run.save_recipe", die)
         assert run(*BUDGETED).exit_code == 4
     assert load_recipe("run/config.yaml")["steps"] == 600
     assert run(*BUDGETED).exit_code == 0

@@ -93,9 +93,16 @@ def test_auto_compiles_on_a_gpu_and_max_anywhere(monkeypatch: pytest.MonkeyPatch
 def test_without_a_compiler_auto_is_off_and_max_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.delenv("CC", raising=False)
-    assert choose_compiler("auto", GPU, 1) == Compiler(missing="a compiler (gcc or clang or cc)")
+    assert choose_compiler("auto", GPU, 1) == Compiler(missing="a compiler (gcc or clang)")
     with pytest.raises(UsageError, match=r"compile: max needs a compiler .*--compile off"):
         choose_compiler("max", GPU, 1)
+
+
+def test_a_compiler_is_what_the_variable_names_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", f"{shutil.which('true')} --an-argument")
+    assert "compiler" not in compiler.missing_here(CPU)
+    monkeypatch.setenv("CXX", "no-such-compiler -O2")
+    assert compiler.missing_here(CPU) == "a compiler (no-such-compiler)"
 
 
 def test_a_network_that_cannot_be_compiled_is_told_from_other_mistakes() -> None:

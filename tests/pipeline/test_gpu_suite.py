@@ -17,12 +17,13 @@ import torch
 from click.testing import CliRunner, Result
 
 from benchmarks import cli as bench
-from benchmarks import gpu, gpu_curve, gpu_runner, gpu_tests
-from benchmarks.gpu import chosen, edition, main, seconds_gone
-from benchmarks.gpu_piece import Piece
-from benchmarks.gpu_pieces import FULL, REHEARSAL, Size, list_pieces
-from benchmarks.gpu_runner import ROOT, Tally, run_pieces
-from benchmarks.gpu_targets import write_tables
+from benchmarks.gpu import command, curve, runner
+from benchmarks.gpu import tests as gpu_tests
+from benchmarks.gpu.command import chosen, edition, main, seconds_gone
+from benchmarks.gpu.piece import Piece
+from benchmarks.gpu.pieces import FULL, REHEARSAL, Size, list_pieces
+from benchmarks.gpu.runner import ROOT, Tally, run_pieces
+from benchmarks.gpu.targets import write_tables
 from benchmarks.step import CASES, bench_config
 from benchmarks.step import measure as measure_step
 from pipeline import train
@@ -35,7 +36,7 @@ NOTE = "import pathlib, sys; pathlib.Path('{file}').open('a').write('begun ')"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(gpu_runner, "GRACE_S", 1.0)
+    monkeypatch.setattr(runner, "GRACE_S", 1.0)
     return tmp_path / "suite"
 
 
@@ -136,7 +137,7 @@ def test_minutes_that_are_gone_are_not_to_be_had(folder: Path) -> None:
 
 
 def test_minutes_count_from_the_start_of_the_process() -> None:
-    words = "import time; time.sleep(0.5); from benchmarks.gpu import seconds_gone as gone; print(gone())"
+    words = "import time; time.sleep(0.5); from benchmarks.gpu.command import seconds_gone as gone; print(gone())"
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 0.5 <= float(done.stdout) <= time.monotonic() - begun + 0.1
@@ -181,11 +182,11 @@ def start_call(parent: Piece, folder: Path, sign: Path) -> "tuple[subprocess.Pop
     """Start a call that runs a piece; return it and the process that the piece tells of in ``sign``."""
     words = f"""
 from pathlib import Path
-from benchmarks import gpu_runner
-from benchmarks.gpu_piece import Piece
+from benchmarks.gpu import runner
+from benchmarks.gpu.piece import Piece
 from data_prep.command import exit_code
 piece = Piece('parent', {parent.words!r}, 0.01, 'parent.json')
-raise SystemExit(exit_code(lambda: gpu_runner.run_pieces([piece], Path({str(folder)!r}), 5, print).exit_code))"""
+raise SystemExit(exit_code(lambda: runner.run_pieces([piece], Path({str(folder)!r}), 5, print).exit_code))"""
     process = subprocess.Popen([sys.executable, "-c", words], cwd=ROOT, stderr=subprocess.PIPE)
     while not (sign.exists() and sign.read_text()):
         assert process.poll() is None, process.stderr.read()
@@ -251,8 +252,8 @@ def test_without_a_gpu_only_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest
 def test_other_sources_recipes_and_settings_are_another_edition(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu, "ROOT", tmp_path)
-    monkeypatch.setattr(gpu, "commit", lambda: "0123+")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(command, "commit", lambda: "0123+")
     (tmp_path / "pipeline" / "recipes").mkdir(parents=True)
     names = set()
     for text in ("one", "two", "one"):
@@ -263,7 +264,7 @@ def test_other_sources_recipes_and_settings_are_another_edition(
 
 
 def test_a_rehearsal_measures_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "seconds_gone", lambda: 0.0)
+    monkeypatch.setattr(command, "seconds_gone", lambda: 0.0)
     done = run("--out", str(tmp_path), "--rehearse", "--only", "step-auto-uda", "--minutes", "5")
     assert done.exit_code == 0, done.output
     (folder,) = tmp_path.iterdir()
@@ -279,7 +280,7 @@ def test_a_curve_goes_on_from_the_run_to_its_fine_tuning(tmp_path: Path, monkeyp
     for words in ([*REHEARSAL.run, "--out", str(runs[0])], ["--finetune", str(runs[0]), *REHEARSAL.tune]):
         assert CliRunner().invoke(train.main, words).exit_code == 0
     words = [*map(str, runs), "--out", str(tmp_path / "curve.json")]
-    assert CliRunner().invoke(gpu_curve.main, words).exit_code == 0
+    assert CliRunner().invoke(curve.main, words).exit_code == 0
     rows = json.loads((tmp_path / "curve.json").read_text())["rows"]
     assert [(row["run"], row["step"]) for row in rows if "val" in row] == [
         *(("run", step) for step in (2, 4)),
@@ -288,7 +289,7 @@ def test_a_curve_goes_on_from_the_run_to_its_fine_tuning(tmp_path: Path, monkeyp
     assert [(row["run"], row["step"]) for row in rows if "test" in row] == [("run", 4), ("run-finetuned", 2)]
     assert [row["minutes"] for row in rows] == sorted(row["minutes"] for row in rows)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    missing = CliRunner().invoke(gpu_curve.main, [str(tmp_path / "none"), "--out", str(tmp_path / "none.json")])
+    missing = CliRunner().invoke(curve.main, [str(tmp_path / "none"), "--out", str(tmp_path / "none.json")])
     assert missing.exit_code == 3
 
 
@@ -297,12 +298,12 @@ def test_minutes_are_those_that_the_log_tells_and_a_step_done_twice_counts_once(
         return {"step": step, "group": "train", "images_per_s": rate}
 
     lines = [line(10, 1.0), line(20, 5.0), {"step": 20, "group": "val/ema", "accuracy": 1}, line(20, 2.0)]
-    assert dict(gpu_curve.minutes_of(lines, 6)) == {10: 1.0, 20: 1.5}
+    assert dict(curve.minutes_of(lines, 6)) == {10: 1.0, 20: 1.5}
 
 
 def words_of(size: Size, tmp_path: Path) -> Iterator[tuple[click.Command, list[str]]]:
     """Yield each piece's command and what it is given."""
-    modules = {"pipeline.train": train, "benchmarks.gpu_tests": gpu_tests, "benchmarks.gpu_curve": gpu_curve}
+    modules = {"pipeline.train": train, "benchmarks.gpu.tests": gpu_tests, "benchmarks.gpu.curve": curve}
     for one in list_pieces(size, tmp_path, tmp_path, tmp_path):
         flag, module, *words = one.words
         assert flag == "-m"
@@ -315,8 +316,8 @@ def words_of(size: Size, tmp_path: Path) -> Iterator[tuple[click.Command, list[s
 
 @pytest.mark.parametrize("size", [FULL, REHEARSAL], ids=["full", "rehearsal"])
 def test_every_piece_is_a_command_with_options_that_it_takes(size: Size, tmp_path: Path) -> None:
-    for command, words in words_of(size, tmp_path):
-        command.make_context("piece", words)
+    for program, words in words_of(size, tmp_path):
+        program.make_context("piece", words)
 
 
 def test_test_files_that_passed_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

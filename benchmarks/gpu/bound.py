@@ -1,4 +1,4 @@
-"""``python gpu_bound.py WORDS``: become ``python WORDS``, which is asked to stop when its parent ends, however it ends.
+"""``python bound.py WORDS``: become ``python WORDS``, which is asked to stop when its parent ends, however it ends.
 
 A parent that is killed cannot stop its children; so Linux is asked to. What is asked for outlasts the ``exec``. It is a
 program of its own, since a fork that runs Python before its ``exec`` is not safe beside other threads.

@@ -10,17 +10,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.gpu_journal import Ending, Journal
-from benchmarks.gpu_piece import Piece
+from benchmarks.gpu.journal import Ending, Journal
+from benchmarks.gpu.piece import Piece
 from data_prep.command import STOPPED
 from data_prep.durable import make_folder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GRACE_S = 20.0
 """Between the signal that asks a piece to stop and the one that it cannot refuse."""
 SHOWN = 12
 """Last lines of a failed piece's log that are shown."""
-BOUND = Path(__file__).with_name("gpu_bound.py")
+BOUND = Path(__file__).with_name("bound.py")
 Tell = Callable[[str], None]
 
 

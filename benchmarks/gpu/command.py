@@ -14,10 +14,10 @@ from pathlib import Path
 import click
 import torch
 
-from benchmarks.gpu_piece import Piece
-from benchmarks.gpu_pieces import FULL, OPTIONS, REHEARSAL, list_pieces
-from benchmarks.gpu_runner import ROOT, run_pieces
-from benchmarks.gpu_targets import write_tables
+from benchmarks.gpu.piece import Piece
+from benchmarks.gpu.pieces import FULL, OPTIONS, REHEARSAL, list_pieces
+from benchmarks.gpu.runner import ROOT, run_pieces
+from benchmarks.gpu.targets import write_tables
 from benchmarks.record import commit
 from data_prep.command import Command, LocalFolder
 from data_prep.durable import locked, make_folder
@@ -103,7 +103,3 @@ def _show(pieces: Sequence[Piece], folder: Path) -> None:
     for piece in pieces:
         state = "done" if piece.done(folder) else "failed" if piece.failed(folder) else "left"
         click.echo(f"{piece.name:<28} {state:<7} {piece.minutes:>5g} min  python {' '.join(piece.words)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_piece import Piece
+from benchmarks.gpu.piece import Piece
 from data_prep.durable import write_durably
 
 NAME = "pieces.json"

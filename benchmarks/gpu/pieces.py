@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.gpu_piece import Piece
+from benchmarks.gpu.piece import Piece
 
 METHODS = ("supervised", "uda", "mpl", "smpl-recompute", "smpl-shared-graph", "metasemi")
 BUDGET_MINUTES = 25
@@ -103,7 +103,7 @@ def _tests(
     size: Size, name: str, folder: Path, options: tuple[str, ...], environment: Mapping[str, str] | None = None
 ) -> Piece:
     result = f"{name}.json"
-    words = ("-m", "benchmarks.gpu_tests", *size.tests[name], *options, "--out", str(folder / result))
+    words = ("-m", "benchmarks.gpu.tests", *size.tests[name], *options, "--out", str(folder / result))
     return Piece(name, words, 8, result, least=1, environment=environment or {})
 
 
@@ -133,5 +133,5 @@ def _training(size: Size, folder: Path, data: Path | None) -> Iterator[Piece]:
     first = Piece(RUN, (*train, *size.run, *where, "--out", str(run)), 24, summary, 5, (), own)
     words = (*train, "--finetune", str(run), *size.tune, *where, "--out", str(tuned))
     second = Piece(TUNE, words, 2, f"{TUNED}/summary.json", 2, (first,), own)
-    words = ("-m", "benchmarks.gpu_curve", str(run), str(tuned), "--out", str(folder / "curve.json"))
+    words = ("-m", "benchmarks.gpu.curve", str(run), str(tuned), "--out", str(folder / "curve.json"))
     yield from (first, second, Piece(CURVE, words, 0.5, "curve.json", after=(first, second)))

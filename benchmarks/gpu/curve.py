@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu_curve RUN TUNED``: accuracy against minutes of a run and of its fine-tuning.
+"""``python -m benchmarks.gpu.curve RUN TUNED``: accuracy against minutes of a run and of its fine-tuning.
 
 Minutes are those of training: each line of a run's log tells the images a second since the line before, evaluations and
 checkpoints in between included. Loading the data, and the scores of the end, come on top.

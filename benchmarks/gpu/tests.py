@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu_tests``: test files, each in a process of its own; those that passed are not run again."""
+"""``python -m benchmarks.gpu.tests``: test files, each in a process of its own; those that passed are not run again."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import click
 
-from benchmarks.gpu_runner import ROOT
+from benchmarks.gpu.runner import ROOT
 from benchmarks.record import save_record
 from data_prep.command import Command
 from data_prep.durable import make_folder, write_durably

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_curve import WANTED
-from benchmarks.gpu_pieces import BUDGET_MINUTES, CURVE, PEER, RUN, STEP, TUNE, TUNED
+from benchmarks.gpu.curve import WANTED
+from benchmarks.gpu.pieces import BUDGET_MINUTES, CURVE, PEER, RUN, STEP, TUNE, TUNED
 from benchmarks.page import table
 from benchmarks.record import save_record
 from data_prep.durable import write_durably

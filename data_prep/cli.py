@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data_prep.command import CommandGroup, Duration, Formats, LabelNumbers, LocalFolder, ShardRange
+from data_prep.cli_types import Duration, Formats, LabelNumbers, LocalFolder, ShardRange
+from data_prep.command import CommandGroup
 from data_prep.errors import DataError, UsageError
 from data_prep.images import CODECS
 from data_prep.ledger import WHOLE

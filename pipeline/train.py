@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from data_prep.command import Command, LabelNumbers
+from data_prep.cli_types import LabelNumbers
+from data_prep.command import Command
 from data_prep.durable import locked, make_folder
 from data_prep.errors import UsageError
 from pipeline.budget import settle_budget

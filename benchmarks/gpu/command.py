@@ -19,7 +19,8 @@ from benchmarks.gpu.pieces import FULL, OPTIONS, REHEARSAL, list_pieces
 from benchmarks.gpu.runner import ROOT, run_pieces
 from benchmarks.gpu.targets import write_tables
 from benchmarks.record import commit
-from data_prep.command import Command, LocalFolder
+from data_prep.cli_types import LocalFolder
+from data_prep.command import Command
 from data_prep.durable import locked, make_folder
 from data_prep.errors import UsageError
 from data_prep.manifest import load_manifest

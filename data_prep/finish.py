@@ -9,14 +9,14 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
+from data_prep.dataset.checksums import check_shard
+from data_prep.dataset.manifest import MANIFEST, Manifest, Shard, load_manifest, save_manifest
+from data_prep.dataset.shard_stats import Receipt, Skipped
 from data_prep.durable import locked, write_durably
 from data_prep.errors import DataError, UsageError, UserError
 from data_prep.ledger import Ledger
-from data_prep.manifest import MANIFEST, Manifest, Shard, load_manifest, save_manifest
 from data_prep.plan import Identity
 from data_prep.pool import available_cpus
-from data_prep.receipt import Receipt, Skipped
-from data_prep.verified import check_shard
 
 LOCK = ".lock"
 REPORT = "rejected.csv"

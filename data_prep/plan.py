@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.dataset.manifest import SPLITS, Manifest, Option
+from data_prep.dataset.shard_stats import Receipt
 from data_prep.encoded import Sums
 from data_prep.errors import DataError
 from data_prep.labels import LISTED, per_class
-from data_prep.manifest import SPLITS, Manifest, Option
-from data_prep.receipt import Receipt
 from data_prep.room import check_room
 from data_prep.sources import RawSet, Source
 from data_prep.split import Labels, divide, writing_order

@@ -7,16 +7,16 @@ from functools import partial
 from os import stat_result
 from pathlib import Path
 
+from data_prep.dataset.checksums import FRESH_NS, MAX_THREADS, Mode, Record, hash_file, recall, record, remember
+from data_prep.dataset.manifest import Manifest
 from data_prep.errors import DataError
-from data_prep.manifest import Manifest
 from data_prep.pool import available_cpus
 from data_prep.records import NAMES, PROGRESS, RECORDS, REMEDY, RecordFile, load_records
-from data_prep.verified import FRESH_NS, MAX_THREADS, Mode, Record, hash_file, recall, record, remember
 from data_prep.writers.recordio import SUFFIXES
 
 
 def check_records(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice = slice(None)) -> None:
-    """Compare a share of a split's three files with ``records.json``, as :func:`data_prep.verified.check_files` does.
+    """Compare a share of a split's three files with ``records.json``, as ``check_files`` does for tars.
 
     Raises:
         DataError: a file is missing, damaged or changes while it is read.

@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.dataset.manifest import SHA256, SPLITS, STRICT, Manifest
 from data_prep.descriptors import Descriptors, open_remedy, open_sized
 from data_prep.durable import write_durably
 from data_prep.errors import DataError
-from data_prep.manifest import SHA256, SPLITS, STRICT, Manifest
-from data_prep.stored import Stored
-from data_prep.writers.index import IMAGE_EXTENSIONS
+from data_prep.formats.sample import IMAGE_EXTENSIONS, Stored
 from data_prep.writers.recordio import ALIGNMENT, HEADER, MAGIC, PREFIX, SUFFIXES
 
 RECORDS = "records.json"

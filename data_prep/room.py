@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_prep.dataset.manifest import Option
 from data_prep.errors import UsageError
 from data_prep.labels import write_labels
-from data_prep.manifest import Option
 from data_prep.split import Labels
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.dataset.manifest import Shard
 from data_prep.errors import DataError
 from data_prep.images import EXTENSIONS, decode_image
-from data_prep.manifest import Shard
 
 __all__ = ["Fault", "Sample", "decode_image", "read_shard", "scan_shard"]
 

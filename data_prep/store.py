@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.dataset.manifest import Manifest, Shard
+from data_prep.dataset.mirror import is_mirror, use_file
 from data_prep.descriptors import Descriptors, open_remedy, open_sized
 from data_prep.errors import DataError
-from data_prep.manifest import Manifest, Shard
+from data_prep.formats.sample import IMAGE_EXTENSIONS, Store, Stored
 from data_prep.records import open_records
-from data_prep.remote import is_mirror, use_file
 from data_prep.shards import LABEL_EXTENSION
-from data_prep.stored import Store, Stored
-from data_prep.writers.index import BLOCK, IMAGE_EXTENSIONS, TarIndex, padded, read_index
+from data_prep.writers.index import BLOCK, TarIndex, padded, read_index
 
 __all__ = ["Store", "Stored", "TarStore", "open_records", "open_tars"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.dataset.manifest import SPLITS, Manifest, Shard, load_manifest
 from data_prep.durable import PARTIAL
 from data_prep.errors import DataError
 from data_prep.images import Shape, decode_image
-from data_prep.manifest import SPLITS, Manifest, Shard, load_manifest
 from data_prep.pool import available_cpus, run_jobs
 from data_prep.record_files import record_damage
 from data_prep.shards import Fault, Sample, compare_bytes, load_bytes, scan_shard

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from data_prep.command import Command
+from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import make_folder
 from data_prep.errors import UsageError
-from data_prep.manifest import load_manifest
 from pipeline.config import Config
 from pipeline.data.training import TrainingData, load_training_data
 from pipeline.preflight import DataSet, default_folder, settle_data

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_prep.command import Command
+from data_prep.dataset.checksums import hash_file
+from data_prep.dataset.manifest import MANIFEST, SPLITS, Manifest, load_manifest
 from data_prep.errors import UsageError
-from data_prep.manifest import MANIFEST, SPLITS, Manifest, load_manifest
 from data_prep.prepare import default_out
-from data_prep.verified import hash_file
 from pipeline.config import Config
 from pipeline.data.choose import RESIDENT
 from pipeline.data.dali import has_dali

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from data_prep.command import Command
+from data_prep.dataset.manifest import Manifest, load_manifest
 from data_prep.durable import make_folder
 from data_prep.errors import UsageError
-from data_prep.manifest import Manifest, load_manifest
 from pipeline.data.resident import ResidentSplit, load_split
 from pipeline.distributed import World
 from pipeline.models.load import load_model, read_export

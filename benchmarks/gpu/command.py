@@ -21,9 +21,9 @@ from benchmarks.gpu.targets import write_tables
 from benchmarks.record import commit
 from data_prep.cli_types import LocalFolder
 from data_prep.command import Command
+from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked, make_folder
 from data_prep.errors import UsageError
-from data_prep.manifest import load_manifest
 from pipeline.registry import nearest
 
 SOURCES = ("benchmarks", "data_prep", "pipeline", "tests")

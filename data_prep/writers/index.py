@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.errors import DataError
-from data_prep.images import EXTENSIONS
+from data_prep.formats.sample import IMAGE_EXTENSIONS
 
 BLOCK = 512
-IMAGE_EXTENSIONS = tuple(sorted(EXTENSIONS))
 LABEL_EXTENSIONS = ("cls", "truth")
 LABEL_DIGITS = 6
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from data_prep.durable import written_durably
 from data_prep.errors import DataError
-from data_prep.stored import Stored
+from data_prep.formats.sample import Stored
 
 MAGIC = 0xCED7230A
 HEADER = struct.Struct("<IIIfQQ")

@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from data_prep.dataset.manifest import Shard
+from data_prep.dataset.shard_stats import Receipt, Skipped
 from data_prep.durable import write_durably, written_durably
 from data_prep.encoded import Encoded, Part, Rejected, Sums
 from data_prep.errors import DataError
-from data_prep.manifest import Shard
-from data_prep.receipt import Receipt, Skipped
 from data_prep.shards import LABEL_EXTENSION
 from data_prep.writers.index import BLOCK, Member, padded, tar_index
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from data_prep import cgroup
+from data_prep.dataset.manifest import SPLITS, Manifest
 from data_prep.errors import UsageError
 from data_prep.images import CODECS
-from data_prep.manifest import SPLITS, Manifest
 from pipeline.data.dali import has_dali, require_dali
 from pipeline.task import view_side
 

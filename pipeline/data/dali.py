@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from data_prep.errors import DataError, UsageError
-from data_prep.stored import Stored
+from data_prep.formats.sample import Stored
 from pipeline.data.crop import Crop
 from pipeline.data.decode import broken
 

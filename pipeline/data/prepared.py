@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.manifest import Manifest
+from data_prep.dataset.manifest import Manifest
 from pipeline.data.choose import Choice
 from pipeline.data.split import Split
 from pipeline.data.stream import StreamOptions

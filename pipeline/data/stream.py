@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_prep.dataset.checksums import Mode
+from data_prep.dataset.manifest import Manifest
 from data_prep.errors import DataError
-from data_prep.manifest import Manifest
+from data_prep.formats.sample import Store
 from data_prep.pool import available_cpus
-from data_prep.stored import Store
-from data_prep.verified import Mode
 from pipeline.data.crop import center_windows
 from pipeline.data.decode import Decoder
 from pipeline.data.engines import ENGINES, Wanted

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.manifest import Manifest
+from data_prep.dataset.manifest import Manifest
 from pipeline.data.loader import Loader, ResidentLoader
 from pipeline.data.resident import load_split
 from pipeline.data.split import Split

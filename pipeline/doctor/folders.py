@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.dataset.manifest import MANIFEST
 from data_prep.durable import locked, make_folder, write_durably
 from data_prep.errors import UserError
-from data_prep.manifest import MANIFEST
 from data_prep.sources.download import cache_folder
 from pipeline.doctor.finding import Finding, Level, Request
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from data_prep.stored import Stored
+from data_prep.formats.sample import Stored
 from pipeline.data.dali import DaliDecoder
 from pipeline.distributed import this_device
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, one_line

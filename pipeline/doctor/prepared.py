@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterator
 
+from data_prep.dataset.manifest import SPLITS, load_manifest
 from data_prep.errors import DataError
 from data_prep.finish import stands
-from data_prep.manifest import SPLITS, load_manifest
 from pipeline.doctor.finding import Finding, Level, Request
 
 

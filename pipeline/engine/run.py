@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from data_prep.command import STOPPED
+from data_prep.dataset.manifest import Manifest, load_manifest
 from data_prep.durable import write_durably
 from data_prep.errors import UsageError, UserError
-from data_prep.manifest import Manifest, load_manifest
 from pipeline.budget import BUDGET, Budget
 from pipeline.config import Config
 from pipeline.data.prepared import PreparedSet

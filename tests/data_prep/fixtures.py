@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.manifest import load_manifest, save_manifest
+from data_prep.dataset.manifest import load_manifest, save_manifest
 
 COMMAND = [sys.executable, "-c", "from data_prep.cli import main; main()"]
 

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
+from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked
 from data_prep.errors import DataError, UsageError, UserError
 from data_prep.finish import finish, finish_within
 from data_prep.ledger import Share
-from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare, prepare_share
 from tests.data_prep.fixtures import contents
 from tests.data_prep.trees import names_of, write

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data_prep.manifest import load_manifest
+from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from data_prep.show import contact_sheet
 from data_prep.verify import find_damage

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from data_prep.dataset.manifest import load_manifest
 from data_prep.encoded import Sums
 from data_prep.errors import DataError
 from data_prep.images import decode_image, encode_image
-from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from data_prep.shards import read_shard
 from data_prep.sources import SOURCES, Origin, check_raw

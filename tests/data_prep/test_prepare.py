@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from data_prep import durable
+from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked
 from data_prep.encoded import Sums
 from data_prep.errors import DataError, UsageError
 from data_prep.ledger import WHOLE, Ledger
-from data_prep.manifest import load_manifest
 from data_prep.plan import Identity
 from data_prep.prepare import Request, completed, default_out, prepare
 from data_prep.shards import decode_image, read_shard

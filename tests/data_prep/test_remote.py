@@ -17,18 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from data_prep import transport
+from data_prep.dataset.checksums import check_files
+from data_prep.dataset.manifest import load_manifest, save_manifest
+from data_prep.dataset.mirror import is_remote, local_path, mirror, use_file
+from data_prep.dataset.mirror_cache import parse_bytes
 from data_prep.errors import DataError, UnreachableError, UsageError
-from data_prep.manifest import load_manifest, save_manifest
 from data_prep.prepare import Request, prepare
-from data_prep.remote import is_remote, local_path, mirror, use_file
-from data_prep.shard_cache import parse_bytes
 from data_prep.sources.download import cache_folder
-from data_prep.verified import check_files
 from tests.data_prep.serving import answer, cut, refuse, replace, serving, stall
 
 TEST = "test-000000.tar"
 OTHER = "test-000001.tar"
-CHILD = "import sys; from pathlib import Path; from data_prep.remote import *; "
+CHILD = "import sys; from pathlib import Path; from data_prep.dataset.mirror import *; "
 HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a job in the background ignores it
 FETCH = f"{HEED}{CHILD}local_path(Path(sys.argv[1]), sys.argv[2])"
 
@@ -122,7 +122,7 @@ def test_what_came_is_known_to_be_checked(server, monkeypatch):
         read.append(file.name)
         return whole(file, kind)
 
-    monkeypatch.setattr("data_prep.verified.hashlib.file_digest", watched)
+    monkeypatch.setattr("data_prep.dataset.checksums.hashlib.file_digest", watched)
     check_files(folder, manifest, manifest.split("test"), "once")
     assert str(folder / "test-000000.idx") in read
     assert str(folder / TEST) not in read
@@ -434,7 +434,7 @@ def test_a_full_disk_in_the_middle(server, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data_prep.remote.os.fsync", full)
+    monkeypatch.setattr("data_prep.dataset.mirror.os.fsync", full)
     text = fails(DataError, folder, TEST)
     assert "No space left on device" in text
     assert "SMPL_CACHE" in text

@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
+from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import DataError, UsageError
 from data_prep.finish import finish
 from data_prep.ledger import Share
-from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare, prepare_share
 from data_prep.verify import find_damage
 from tests.data_prep.fixtures import contents

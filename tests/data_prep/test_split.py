@@ -24,7 +24,7 @@ def test_split_is_pinned():
 
 
 def test_digits_labeled_ids_are_pinned(digits):
-    from data_prep.manifest import load_manifest
+    from data_prep.dataset.manifest import load_manifest
 
     expected = [57, 122, 158, 192, 194, 246, 265, 372, 376, 461, 501, 550, 687, 813, 831, 883, 948, 995, 1155, 1383]
     assert list(load_manifest(digits).labeled_ids) == expected

@@ -17,9 +17,9 @@ import pytest
 from data_prep import descriptors
 from data_prep.address import Address, save_origin
 from data_prep.convert import convert
+from data_prep.dataset.manifest import SPLITS, load_manifest, save_manifest
 from data_prep.descriptors import PART, Descriptors, open_sized
 from data_prep.errors import DataError
-from data_prep.manifest import SPLITS, load_manifest, save_manifest
 from data_prep.prepare import Request, prepare
 from data_prep.shards import read_shard
 from data_prep.store import MIRROR_FILES, open_records, open_tars

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.dataset.checksums import MEMORY, check_files, check_shard
+from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import DataError
-from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from data_prep.sources.download import cache_folder
-from data_prep.verified import MEMORY, check_files, check_shard
 from tests.data_prep.fixtures import contents
 
 NAME, INDEX = "val-000000.tar", "val-000000.idx"
@@ -41,7 +41,7 @@ def hashed(monkeypatch):
         names.append(Path(file.name).name)
         return whole(file, kind)
 
-    monkeypatch.setattr("data_prep.verified.hashlib.file_digest", watched)
+    monkeypatch.setattr("data_prep.dataset.checksums.hashlib.file_digest", watched)
     return names
 
 
@@ -187,7 +187,7 @@ def test_a_file_that_changes_while_it_is_read(aged, monkeypatch):
             set_time(aged / NAME, 1)
         return digest
 
-    monkeypatch.setattr("data_prep.verified.hashlib.file_digest", disturbed)
+    monkeypatch.setattr("data_prep.dataset.checksums.hashlib.file_digest", disturbed)
     assert f"{NAME} changed while it was read" in fails(aged)
 
 
@@ -236,8 +236,8 @@ def test_a_damaged_memory_is_no_memory(content, aged, hashed):
 CHILD = """
 import sys
 from pathlib import Path
-from data_prep.manifest import load_manifest
-from data_prep.verified import check_files
+from data_prep.dataset.manifest import load_manifest
+from data_prep.dataset.checksums import check_files
 folder, split = Path(sys.argv[1]), sys.argv[2]
 manifest = load_manifest(folder)
 sys.stdin.readline()

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_prep.manifest import Manifest
-from data_prep.stored import Stored
+from data_prep.dataset.manifest import Manifest
+from data_prep.formats.sample import Stored
 from pipeline.data.augment import AugmentOptions, build_views
 from pipeline.data.batch import Batch
 from pipeline.data.dali import DaliDecoder

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
+from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import UsageError
-from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from pipeline.budget import BUDGET, LEAST, MARGIN, Budget, Pace, read_budget
 from pipeline.config import Config

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from data_prep.dataset.manifest import Manifest
 from data_prep.errors import UsageError
-from data_prep.manifest import Manifest
 from data_prep.prepare import Request, prepare
 from pipeline.data import choose, dali
 from pipeline.data.choose import choose_loader, decoded_bytes, free_memory

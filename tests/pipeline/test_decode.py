@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from data_prep.errors import DataError
+from data_prep.formats.sample import Stored
 from data_prep.images import encode_image
-from data_prep.stored import Stored
 from pipeline.data.dali import DaliDecoder
 from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder
 from tests.pipeline.conftest import CPU

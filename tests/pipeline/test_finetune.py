@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import DataError, UsageError
-from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from pipeline.config import Config
 from pipeline.data.training import load_training_data

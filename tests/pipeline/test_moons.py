@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.manifest import load_manifest
+from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from pipeline.data.resident import load_split
 from pipeline.data.training import load_training_data

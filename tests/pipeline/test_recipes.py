@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep import sources
-from data_prep.manifest import load_manifest
+from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from data_prep.sources import ArrayPart, Origin, RawSet, Source
 from pipeline.methods import METHODS

@@ -4,7 +4,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from data_prep.manifest import load_manifest
+from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from pipeline.cli import main
 from pipeline.regions import second_class

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from data_prep.dataset.manifest import Manifest
 from data_prep.errors import DataError
-from data_prep.manifest import Manifest
 from data_prep.prepare import Request, prepare
 from data_prep.sources import SOURCES, Origin
 from pipeline.data.resident import load_split

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked
-from data_prep.manifest import load_manifest
 from data_prep.prepare import Request, prepare
 from pipeline.config import Config
 from pipeline.engine.build import build_module

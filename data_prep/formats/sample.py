@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.images import EXTENSIONS
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -34,3 +36,6 @@ class Store(Protocol):
 
     def read(self, index: int) -> Stored:
         """Read sample ``index``. Raises DataError if what lies there is not that sample."""
+
+
+IMAGE_EXTENSIONS = tuple(sorted(EXTENSIONS))

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
+from data_prep.dataset.manifest import Shard
 from data_prep.encoded import Sums
-from data_prep.manifest import Shard
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_prep.address import is_mirror
+from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.durable import locked, make_folder, write_durably
 from data_prep.errors import DataError
-from data_prep.manifest import Manifest, Shard
 from data_prep.pool import available_cpus
 from data_prep.sources.download import cache_folder
 

@@ -1,1 +1,0 @@
-"""Writers of prepared samples, one file a format."""

@@ -13,13 +13,22 @@ import numpy as np
 from data_prep.dataset.manifest import SPLITS, Manifest, Split, load_manifest
 from data_prep.durable import PARTIAL, locked
 from data_prep.errors import DataError, UsageError
+from data_prep.formats.recordio.checksums import check_record_files
+from data_prep.formats.recordio.reader import (
+    NAMES,
+    PROGRESS,
+    RECORDS,
+    RecordFile,
+    Records,
+    load_records,
+    read_records,
+    save_records,
+)
+from data_prep.formats.recordio.writer import SUFFIXES, write_records
 from data_prep.formats.sample import Stored
 from data_prep.images import CODECS
 from data_prep.prepare import LOCK
-from data_prep.record_files import check_record_files
-from data_prep.records import NAMES, PROGRESS, RECORDS, RecordFile, Records, load_records, read_records, save_records
 from data_prep.store import open_tars
-from data_prep.writers.recordio import SUFFIXES, write_records
 
 FORMATS = ("recordio",)
 

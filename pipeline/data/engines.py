@@ -8,9 +8,9 @@ import torch
 
 from data_prep.dataset.checksums import Mode, check_files
 from data_prep.dataset.manifest import Manifest
+from data_prep.formats.recordio.checksums import check_records
+from data_prep.formats.recordio.reader import RECORDS, open_records
 from data_prep.formats.sample import Store
-from data_prep.record_files import check_records
-from data_prep.records import RECORDS, open_records
 from data_prep.store import open_tars
 from pipeline.data.dali import DaliDecoder
 from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder

@@ -18,14 +18,14 @@ import pytest
 from data_prep.convert import convert
 from data_prep.dataset.manifest import SPLITS, load_manifest
 from data_prep.errors import DataError, UsageError
+from data_prep.formats.recordio.checksums import check_records
+from data_prep.formats.recordio.reader import RECORDS, load_records, save_records
+from data_prep.formats.recordio.writer import pack, write_records
 from data_prep.formats.sample import Stored
 from data_prep.images import decode_image
 from data_prep.prepare import Request, prepare
-from data_prep.record_files import check_records
-from data_prep.records import RECORDS, load_records, save_records
 from data_prep.store import open_records, open_tars
 from data_prep.verify import find_damage
-from data_prep.writers.recordio import pack, write_records
 from tests.data_prep.fixtures import contents
 from tests.data_prep.test_store import members_of, rewrite_indexed
 

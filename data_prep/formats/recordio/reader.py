@@ -14,8 +14,8 @@ from data_prep.dataset.manifest import SHA256, SPLITS, STRICT, Manifest
 from data_prep.descriptors import Descriptors, open_remedy, open_sized
 from data_prep.durable import write_durably
 from data_prep.errors import DataError
+from data_prep.formats.recordio.writer import ALIGNMENT, HEADER, MAGIC, PREFIX, SUFFIXES
 from data_prep.formats.sample import IMAGE_EXTENSIONS, Stored
-from data_prep.writers.recordio import ALIGNMENT, HEADER, MAGIC, PREFIX, SUFFIXES
 
 RECORDS = "records.json"
 PROGRESS = ".records.json"

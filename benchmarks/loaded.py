@@ -10,8 +10,8 @@ from torch import Tensor
 from benchmarks.photographs import PHOTOGRAPHS, SMALL, make_files
 from data_prep.dataset.manifest import Manifest, load_manifest
 from data_prep.errors import UsageError
+from data_prep.formats.webdataset.reader import open_tars
 from data_prep.prepare import Request, prepare
-from data_prep.store import open_tars
 from pipeline.task import view_side
 
 SPLIT = "unlabeled"

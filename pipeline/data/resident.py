@@ -16,8 +16,8 @@ from torch import Tensor
 from data_prep.dataset.checksums import check_shard
 from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.dataset.mirror import local_path
+from data_prep.formats.webdataset.scan import decode_image, read_shard
 from data_prep.images import CODECS
-from data_prep.shards import decode_image, read_shard
 from pipeline.data.shuffle import Layout
 from pipeline.distributed import World
 

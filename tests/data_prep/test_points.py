@@ -10,9 +10,9 @@ import pytest
 from data_prep.dataset.manifest import load_manifest
 from data_prep.encoded import Sums
 from data_prep.errors import DataError
+from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images import decode_image, encode_image
 from data_prep.prepare import Request, prepare
-from data_prep.shards import read_shard
 from data_prep.sources import SOURCES, Origin, check_raw
 from data_prep.verify import find_damage
 from tests.data_prep.fixtures import Bomb, contents, rewrite

@@ -16,12 +16,12 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked
 from data_prep.encoded import Sums
 from data_prep.errors import DataError, UsageError
+from data_prep.formats.webdataset.scan import decode_image, read_shard
+from data_prep.formats.webdataset.writer import ustar_header
 from data_prep.ledger import WHOLE, Ledger
 from data_prep.plan import Identity
 from data_prep.prepare import Request, completed, default_out, prepare
-from data_prep.shards import decode_image, read_shard
 from data_prep.sources import SOURCES, Origin
-from data_prep.writers.webdataset import ustar_header
 from tests.data_prep.fixtures import contents, random_images
 
 

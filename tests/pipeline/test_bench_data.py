@@ -107,7 +107,7 @@ def test_all_contenders_give_batches_of_one_shape_and_type(
 
 def test_the_files_of_the_others_are_the_bytes_of_the_split(loaded: Callable[[str], Loaded]) -> None:
     work = loaded("large")
-    from data_prep.store import open_tars
+    from data_prep.formats.webdataset.reader import open_tars
 
     store = open_tars(work.folder, work.manifest, "unlabeled")
     stored = {(sample.name, str(sample.label)): sample.image for sample in map(store.read, range(len(store)))}

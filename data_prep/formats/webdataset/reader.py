@@ -19,8 +19,8 @@ from data_prep.descriptors import Descriptors, open_remedy, open_sized
 from data_prep.errors import DataError
 from data_prep.formats.recordio.reader import open_records
 from data_prep.formats.sample import IMAGE_EXTENSIONS, Store, Stored
-from data_prep.shards import LABEL_EXTENSION
-from data_prep.writers.index import BLOCK, TarIndex, padded, read_index
+from data_prep.formats.webdataset.index import BLOCK, TarIndex, padded, read_index
+from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 
 __all__ = ["Store", "Stored", "TarStore", "open_records", "open_tars"]
 

@@ -17,8 +17,8 @@ from data_prep.dataset.shard_stats import Receipt, Skipped
 from data_prep.durable import write_durably, written_durably
 from data_prep.encoded import Encoded, Part, Rejected, Sums
 from data_prep.errors import DataError
-from data_prep.shards import LABEL_EXTENSION
-from data_prep.writers.index import BLOCK, Member, padded, tar_index
+from data_prep.formats.webdataset.index import BLOCK, Member, padded, tar_index
+from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from data_prep.cli_types import Duration, Formats, LabelNumbers, LocalFolder, Sh
 from data_prep.command import CommandGroup
 from data_prep.dataset.manifest import SPLITS, Manifest, load_manifest
 from data_prep.errors import DataError, UsageError
-from data_prep.images import CODECS
+from data_prep.images.codecs import CODECS
 from data_prep.ledger import WHOLE
 from data_prep.sources import SOURCES
 

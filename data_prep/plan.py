@@ -8,9 +8,9 @@ import numpy as np
 
 from data_prep.dataset.manifest import SPLITS, Manifest, Option
 from data_prep.dataset.shard_stats import Receipt
-from data_prep.encoded import Sums
 from data_prep.errors import DataError
 from data_prep.formats.webdataset.writer import ShardJob
+from data_prep.images.pixel_stats import Sums
 from data_prep.labels import LISTED, per_class
 from data_prep.room import check_room
 from data_prep.sources import RawSet, Source

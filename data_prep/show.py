@@ -14,7 +14,7 @@ from data_prep.dataset.manifest import SPLITS, Manifest
 from data_prep.dataset.mirror import local_path
 from data_prep.durable import cannot_write
 from data_prep.formats.webdataset.scan import Sample, read_shard
-from data_prep.images import CODECS, Values, decode_image
+from data_prep.images.codecs import CODECS, Values, decode_image
 
 COLUMNS = 12
 POINTS = 400  # of each class

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from data_prep.durable import write_durably
 from data_prep.errors import DataError
-from data_prep.images import CODECS
+from data_prep.images.codecs import CODECS
 
 SCHEMA: int = 2
 MANIFEST = "manifest.json"

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from data_prep.dataset.manifest import Shard
-from data_prep.encoded import Sums
+from data_prep.images.pixel_stats import Sums
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.images import EXTENSIONS
+from data_prep.images.codecs import EXTENSIONS
 
 
 @dataclass(frozen=True, slots=True)

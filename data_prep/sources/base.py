@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.encoded import Encoded, Part, Rejected, Sums
 from data_prep.errors import DataError
-from data_prep.images import CODECS, Values
+from data_prep.images.codecs import CODECS, Values
+from data_prep.images.encoded import Encoded, Part, Rejected
+from data_prep.images.pixel_stats import Sums
 from data_prep.split import Labels
 
 ALL = frozenset({"csv", "unlabeled", "label_list", "test", "resize", "quality"})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.errors import DataError
-from data_prep.images import Pixels
+from data_prep.images.codecs import Pixels
 from data_prep.sources.archive import read_files
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.sources.download import Remote, fetch

@@ -9,11 +9,11 @@ from functools import cache
 
 import numpy as np
 
-from data_prep.encoded import Encoded, Rejected
 from data_prep.errors import DataError
+from data_prep.images.encoded import Encoded, Rejected
+from data_prep.images.normalize import Treatment
 from data_prep.sources.references import LOOSE, References
 from data_prep.split import Labels
-from data_prep.treat import Treatment
 
 MAX_FILE_BYTES = 1 << 30  # no photograph: reading it could end the process
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -21,7 +21,7 @@ FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @dataclass(frozen=True)
 class FilePart:
-    """Images by reference, labels int64 [N], -1 where unknown; see :class:`data_prep.encoded.Part`."""
+    """Images by reference, labels int64 [N], -1 where unknown; see :class:`data_prep.images.encoded.Part`."""
 
     labels: Labels
     references: References

@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from data_prep.images import Values
+from data_prep.images.codecs import Values
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.split import Labels
 

@@ -19,9 +19,9 @@ from typing import IO, BinaryIO
 import numpy as np
 
 from data_prep.durable import cannot_write, make_folder
-from data_prep.encoded import Encoded, Rejected
 from data_prep.errors import DataError
-from data_prep.images import Pixels
+from data_prep.images.codecs import Pixels
+from data_prep.images.encoded import Encoded, Rejected
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.sources.download import Remote, cache_folder, fetch
 from data_prep.sources.members import refuse_unsafe

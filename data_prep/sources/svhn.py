@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import DataError
-from data_prep.images import Pixels
+from data_prep.images.codecs import Pixels
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.sources.download import Remote, fetch
 from data_prep.split import Labels

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data_prep.errors import DataError, UsageError
+from data_prep.images.normalize import Treatment
 from data_prep.labels import LISTED, check_numbers, per_class, read_labels
 from data_prep.sources.base import Origin, RawSet
 from data_prep.sources.files import FilePart
@@ -12,7 +13,6 @@ from data_prep.sources.label_list import read_label_list
 from data_prep.sources.listing import listing_digest
 from data_prep.sources.references import References
 from data_prep.split import Labels, take
-from data_prep.treat import Treatment
 
 USUAL_TEST = "20%"
 TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on the same images

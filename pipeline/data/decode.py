@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from data_prep.errors import DataError
 from data_prep.formats.sample import Stored
-from data_prep.images import CODECS, ORIGINAL, Shape, decode_image
+from data_prep.images.codecs import CODECS, ORIGINAL, Shape, decode_image
 from pipeline.data.crop import Crop
 
 RGB = 3

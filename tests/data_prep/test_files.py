@@ -7,12 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from data_prep.encoded import Encoded, Rejected
+from data_prep.images.encoded import Encoded, Rejected
+from data_prep.images.normalize import Treatment
 from data_prep.sources import files
 from data_prep.sources.files import FilePart
 from data_prep.sources.listing import list_images
 from data_prep.sources.references import Names, References, Root, printable
-from data_prep.treat import Treatment
 from tests.data_prep import trees
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.encoded import Sums
 from data_prep.errors import DataError
 from data_prep.formats.webdataset.scan import read_shard
-from data_prep.images import decode_image, encode_image
+from data_prep.images.codecs import decode_image, encode_image
+from data_prep.images.pixel_stats import Sums
 from data_prep.prepare import Request, prepare
 from data_prep.sources import SOURCES, Origin, check_raw
 from data_prep.verify import find_damage

@@ -14,10 +14,10 @@ import pytest
 from data_prep import durable
 from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked
-from data_prep.encoded import Sums
 from data_prep.errors import DataError, UsageError
 from data_prep.formats.webdataset.scan import decode_image, read_shard
 from data_prep.formats.webdataset.writer import ustar_header
+from data_prep.images.pixel_stats import Sums
 from data_prep.ledger import WHOLE, Ledger
 from data_prep.plan import Identity
 from data_prep.prepare import Request, completed, default_out, prepare
@@ -73,7 +73,7 @@ def test_lossless_formats_return_the_source_pixels(image_format, dataset, tmp_pa
 
 def test_jpeg_is_close(tmp_path):
     gradient = np.linspace(0, 255, 32, dtype=np.uint8)[None, :, None].repeat(32, 0).repeat(3, 2)
-    from data_prep.images import encode_image
+    from data_prep.images.codecs import encode_image
 
     decoded = decode_image(encode_image(gradient, "jpeg"), (32, 32, 3), "jpeg").astype(int)
     assert 0 < np.abs(decoded - gradient).max() < 12

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import DataError
-from data_prep.images import decode_image
+from data_prep.images.codecs import decode_image
 from data_prep.sources import Origin, stl10
 from data_prep.sources.stl10 import SOURCE
 from tests.data_prep import fixtures, trees

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data_prep.errors import DataError
 from data_prep.formats.sample import Stored
-from data_prep.images import encode_image
+from data_prep.images.codecs import encode_image
 from pipeline.data.dali import DaliDecoder
 from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder
 from tests.pipeline.conftest import CPU

@@ -57,7 +57,7 @@ class Picture(Codec):
     save: dict[str, Any] = field(default_factory=dict)
     gray: bool = True
     modes: frozenset[str] = frozenset({"RGB"})
-    """Of Pillow, that an image of three channels may be stored in: what :mod:`data_prep.treat` leaves as it is."""
+    """Pillow modes of three channels that ``normalize.py`` stores as they are."""
 
     def encode(self, image: Values) -> bytes:
         """Save with Pillow."""

@@ -1,17 +1,17 @@
-"""An image on its way into a shard: its bytes there, and what the manifest has to know of its pixels."""
+"""Sums of pixel values and of their squares, channel by channel, from which mean and deviation follow."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
-from data_prep.images import Shape, Values
+from data_prep.images.codecs import Values
 from data_prep.split import Labels
 
 _LEVELS = np.arange(256)
+
 _SQUARES = _LEVELS**2
 
 
@@ -52,40 +52,3 @@ class Sums:
         total = tuple(mine + theirs for mine, theirs in zip(self.total, other.total, strict=True))
         squares = tuple(mine + theirs for mine, theirs in zip(self.squares, other.squares, strict=True))
         return Sums(self.count + other.count, total, squares)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """An image as a shard holds it."""
-
-    extension: str
-    """Of its member: png, webp, jpg or npy."""
-    content: bytes
-    shape: Shape
-    """[H, W, C] of what is stored."""
-    sums: Sums
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """An image that cannot be had: its name as the user knows it, and why."""
-
-    name: str
-    reason: str
-
-
-class Part(Protocol):
-    """Images with their labels, not yet encoded: a whole set in the source, or a shard's share of it.
-
-    It goes to worker processes, so it must be picklable, and small where images lie in files.
-    """
-
-    @property
-    def labels(self) -> Labels:
-        """int64 [N], -1 where unknown."""
-
-    def select(self, indices: Labels) -> "Part":
-        """Return the samples at ``indices``, in that order."""
-
-    def encoded(self) -> Iterator[Encoded | Rejected]:
-        """Encode one image after the other; N in all, in order."""

@@ -38,11 +38,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.encoded import Encoded, Sums
 from data_prep.errors import DataError
-from data_prep.images import MAX_PIXELS
-from data_prep.jpeg import is_orderly
-from data_prep.png import check_png, read_header
+from data_prep.images.codecs import MAX_PIXELS
+from data_prep.images.encoded import Encoded
+from data_prep.images.pixel_stats import Sums
+from data_prep.images.strict_checks import check_png, is_orderly, read_header
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose

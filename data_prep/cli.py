@@ -157,7 +157,7 @@ def convert(folder: Path, to: str) -> None:
 @WORKERS
 def verify(folder: Path, workers: int | None) -> None:
     """Check every byte, name, label and image in DIR; list all damage, a line each."""
-    from data_prep.verify import find_damage  # noqa: PLC0415
+    from data_prep.inspection.verify import find_damage  # noqa: PLC0415
 
     if damage := find_damage(folder, workers):
         for line in damage:
@@ -171,7 +171,7 @@ def verify(folder: Path, workers: int | None) -> None:
 @click.option("--sheet", type=PATH, help="The picture's file [NAME-contact.png, here].")
 def show(folder: Path, sheet: Path | None) -> None:
     """Print the splits of DIR and draw a contact sheet, a row a class."""
-    from data_prep.show import contact_sheet, table  # noqa: PLC0415
+    from data_prep.inspection.preview import contact_sheet, table  # noqa: PLC0415
 
     manifest = load_manifest(folder)
     path = sheet or Path(f"{folder.resolve().name}-contact.png")

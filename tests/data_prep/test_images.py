@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from data_prep.dataset.manifest import load_manifest
+from data_prep.inspection.preview import contact_sheet
+from data_prep.inspection.verify import find_damage
 from data_prep.prepare import Request, prepare
-from data_prep.show import contact_sheet
-from data_prep.verify import find_damage
 from pipeline.data.resident import load_split
 from pipeline.data.stream import StreamOptions, open_stream
 from tests.pipeline.conftest import ALONE

@@ -12,9 +12,9 @@ from data_prep.errors import DataError
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images.codecs import decode_image, encode_image
 from data_prep.images.pixel_stats import Sums
+from data_prep.inspection.verify import find_damage
 from data_prep.prepare import Request, prepare
 from data_prep.sources import SOURCES, Origin, check_raw
-from data_prep.verify import find_damage
 from tests.data_prep.fixtures import Bomb, contents, rewrite
 
 SHAPE = (1, 2, 1)

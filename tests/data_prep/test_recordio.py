@@ -24,8 +24,8 @@ from data_prep.formats.recordio.writer import pack, write_records
 from data_prep.formats.sample import Stored
 from data_prep.formats.webdataset.reader import open_records, open_tars
 from data_prep.images.codecs import decode_image
+from data_prep.inspection.verify import find_damage
 from data_prep.prepare import Request, prepare
-from data_prep.verify import find_damage
 from tests.data_prep.fixtures import contents
 from tests.data_prep.test_store import members_of, rewrite_indexed
 

@@ -15,7 +15,7 @@ from data_prep.dataset.manifest import Shard, load_manifest, save_manifest
 from data_prep.errors import DataError
 from data_prep.formats.webdataset.scan import decode_image, read_shard
 from data_prep.images.codecs import encode_image
-from data_prep.verify import find_damage
+from data_prep.inspection.verify import find_damage
 from tests.data_prep.fixtures import rewrite, tar_of
 
 NAME = "val-000000.tar"

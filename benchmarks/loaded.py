@@ -11,7 +11,7 @@ from benchmarks.photographs import PHOTOGRAPHS, SMALL, make_files
 from data_prep.dataset.manifest import Manifest, load_manifest
 from data_prep.errors import UsageError
 from data_prep.formats.webdataset.reader import open_tars
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from pipeline.task import view_side
 
 SPLIT = "unlabeled"

@@ -12,11 +12,11 @@ from data_prep.command import CommandGroup
 from data_prep.dataset.manifest import SPLITS, Manifest, load_manifest
 from data_prep.errors import DataError, UsageError
 from data_prep.images.codecs import CODECS
-from data_prep.ledger import WHOLE
+from data_prep.prepare.progress import WHOLE
 from data_prep.sources import SOURCES
 
 if TYPE_CHECKING:
-    from data_prep.request import Request
+    from data_prep.prepare.options import Request
 
 PATH = click.Path(path_type=Path)
 FOLDER = click.argument("folder", metavar="DIR", type=LocalFolder())
@@ -76,7 +76,7 @@ def prepare(checksum: str, on_error: str, formats: tuple[str, ...], **options: A
     The same command again finishes a stopped one, mends a damaged set and leaves a complete one alone. Downloads are
     kept in $SMPL_CACHE or ~/.cache/smpl. In an indexed job, --shard-range N takes I from JOB_COMPLETION_INDEX.
     """
-    from data_prep.prepare import Request, completed  # noqa: PLC0415
+    from data_prep.prepare.run import Request, completed  # noqa: PLC0415
 
     request = Request(checksum=checksum == "on", skip=on_error == "skip", **options)
     if manifest := completed(request):
@@ -93,7 +93,7 @@ def prepare(checksum: str, on_error: str, formats: tuple[str, ...], **options: A
 
 
 def _prepare(request: "Request") -> None:
-    from data_prep.prepare import prepare as run  # noqa: PLC0415
+    from data_prep.prepare.run import prepare as run  # noqa: PLC0415
 
     if request.image_format == "jpeg":
         click.echo("note: jpeg is lossy, the pixels will differ from the source's", err=True)
@@ -105,14 +105,14 @@ def _prepare(request: "Request") -> None:
 
 
 def _tell_skipped(folder: Path) -> None:
-    from data_prep.finish import REPORT, count_skipped  # noqa: PLC0415
+    from data_prep.prepare.finalize import REPORT, count_skipped  # noqa: PLC0415
 
     if skipped := count_skipped(folder):
         click.echo(f"left out {skipped} images that could not be had: {folder / REPORT} names each", err=True)
 
 
 def _prepare_share(request: "Request") -> None:
-    from data_prep.prepare import prepare_share  # noqa: PLC0415
+    from data_prep.prepare.run import prepare_share  # noqa: PLC0415
 
     count = prepare_share(request)
     share = f"share {request.share.index} of {request.share.count}"
@@ -120,7 +120,7 @@ def _prepare_share(request: "Request") -> None:
 
 
 def _convert(folder: Path, to: str) -> None:
-    from data_prep.convert import convert as run  # noqa: PLC0415
+    from data_prep.prepare.convert import convert as run  # noqa: PLC0415
 
     records = run(folder, to)
     click.echo(f"{folder}: {', '.join(file.name for file in records.files)}")
@@ -136,8 +136,8 @@ def finish(folder: Path, wait: int | None) -> None:
 
     A finished set is left as it is. Several calls may wait at the same time; one of them does the work.
     """
-    from data_prep.finish import finish as run  # noqa: PLC0415
-    from data_prep.finish import finish_within  # noqa: PLC0415
+    from data_prep.prepare.finalize import finish as run  # noqa: PLC0415
+    from data_prep.prepare.finalize import finish_within  # noqa: PLC0415
 
     manifest = run(folder) if wait is None else finish_within(folder, wait, partial(click.echo, err=True))
     click.echo(f"finished {folder}: {_summary(manifest)}")

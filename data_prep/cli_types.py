@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from data_prep.labels import read_labels
-from data_prep.ledger import Share
+from data_prep.prepare.progress import Share
 
 DURATION = re.compile(r"([0-9]{1,9})([smh]?)")
 

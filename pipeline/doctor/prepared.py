@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from data_prep.dataset.manifest import SPLITS, load_manifest
 from data_prep.errors import DataError
-from data_prep.finish import stands
+from data_prep.prepare.finalize import stands
 from pipeline.doctor.finding import Finding, Level, Request
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from tests.data_prep import fixtures
 
 

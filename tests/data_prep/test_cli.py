@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from data_prep.cli import main
 from data_prep.errors import UsageError
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from tests.data_prep import fixtures
 
 

@@ -14,9 +14,9 @@ from data_prep.cli import main
 from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked
 from data_prep.errors import DataError, UsageError, UserError
-from data_prep.finish import finish, finish_within
-from data_prep.ledger import Share
-from data_prep.prepare import Request, prepare, prepare_share
+from data_prep.prepare.finalize import finish, finish_within
+from data_prep.prepare.progress import Share
+from data_prep.prepare.run import Request, prepare, prepare_share
 from tests.data_prep.fixtures import contents
 from tests.data_prep.trees import names_of, write
 
@@ -153,7 +153,7 @@ def test_a_wait_finishes_what_comes(whole, tmp_path, monkeypatch):
         prepare_share(share_of(tmp_path, next(indices), 2), progress=False)
 
     indices = iter(range(2))
-    monkeypatch.setattr("data_prep.finish.time.sleep", next_share)
+    monkeypatch.setattr("data_prep.prepare.finalize.time.sleep", next_share)
     assert finish_within(tmp_path, 60, said.append) == load_manifest(whole)
     assert len(said) == 1
     assert "holds no shares" in said[0]
@@ -168,11 +168,11 @@ def test_the_second_at_the_lock_finds_a_finished_set(second, whole, tmp_path, mo
 
     @contextmanager
     def after_another(path, **_):
-        monkeypatch.setattr("data_prep.finish.locked", locked)
+        monkeypatch.setattr("data_prep.prepare.finalize.locked", locked)
         finish(path.parent)
         yield
 
-    monkeypatch.setattr("data_prep.finish.locked", after_another)
+    monkeypatch.setattr("data_prep.prepare.finalize.locked", after_another)
     assert second(tmp_path) == load_manifest(whole)
     assert contents(tmp_path) == contents(whole)
 
@@ -192,7 +192,7 @@ def test_a_wait_that_runs_out_exits_with_1(tmp_path):
 
 
 def test_what_no_wait_mends_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.finish.time.sleep", lambda _: pytest.fail("it should not wait"))
+    monkeypatch.setattr("data_prep.prepare.finalize.time.sleep", lambda _: pytest.fail("it should not wait"))
     for index in range(2):
         prepare_share(share_of(tmp_path / "set", index, 2), progress=False)
     path = tmp_path / "set" / "test-000001.tar"

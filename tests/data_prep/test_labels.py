@@ -6,7 +6,7 @@ import pytest
 from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import UsageError
 from data_prep.labels import per_class, read_labels
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from data_prep.split import divide
 from tests.data_prep.fixtures import contents
 

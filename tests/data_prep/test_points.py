@@ -13,7 +13,7 @@ from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images.codecs import decode_image, encode_image
 from data_prep.images.pixel_stats import Sums
 from data_prep.inspection.verify import find_damage
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from data_prep.sources import SOURCES, Origin, check_raw
 from tests.data_prep.fixtures import Bomb, contents, rewrite
 

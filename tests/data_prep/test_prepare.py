@@ -18,9 +18,9 @@ from data_prep.errors import DataError, UsageError
 from data_prep.formats.webdataset.scan import decode_image, read_shard
 from data_prep.formats.webdataset.writer import ustar_header
 from data_prep.images.pixel_stats import Sums
-from data_prep.ledger import WHOLE, Ledger
-from data_prep.plan import Identity
-from data_prep.prepare import Request, completed, default_out, prepare
+from data_prep.prepare.plan import Identity
+from data_prep.prepare.progress import WHOLE, Ledger
+from data_prep.prepare.run import Request, completed, default_out, prepare
 from data_prep.sources import SOURCES, Origin
 from tests.data_prep.fixtures import contents, random_images
 

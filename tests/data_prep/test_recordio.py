@@ -15,7 +15,6 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep.convert import convert
 from data_prep.dataset.manifest import SPLITS, load_manifest
 from data_prep.errors import DataError, UsageError
 from data_prep.formats.recordio.checksums import check_records
@@ -25,7 +24,8 @@ from data_prep.formats.sample import Stored
 from data_prep.formats.webdataset.reader import open_records, open_tars
 from data_prep.images.codecs import decode_image
 from data_prep.inspection.verify import find_damage
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.convert import convert
+from data_prep.prepare.run import Request, prepare
 from tests.data_prep.fixtures import contents
 from tests.data_prep.test_store import members_of, rewrite_indexed
 
@@ -278,7 +278,9 @@ def test_a_split_finished_before_the_kill_is_checked_before_it_is_kept(damaged):
     assert contents(damaged) == expected
 
 
-CONVERT = "from data_prep.command import exit_code; from data_prep.convert import convert; from pathlib import Path"
+CONVERT = (
+    "from data_prep.command import exit_code; from data_prep.prepare.convert import convert; from pathlib import Path"
+)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_of_the_split(damaged):

@@ -22,7 +22,7 @@ from data_prep.dataset.manifest import load_manifest, save_manifest
 from data_prep.dataset.mirror import is_remote, local_path, mirror, use_file
 from data_prep.dataset.mirror_cache import parse_bytes
 from data_prep.errors import DataError, UnreachableError, UsageError
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from data_prep.sources.download import cache_folder
 from tests.data_prep.serving import answer, cut, refuse, replace, serving, stall
 

@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from data_prep.cli import main
 from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import DataError, UsageError
-from data_prep.finish import finish
 from data_prep.inspection.verify import find_damage
-from data_prep.ledger import Share
-from data_prep.prepare import Request, prepare, prepare_share
+from data_prep.prepare.finalize import finish
+from data_prep.prepare.progress import Share
+from data_prep.prepare.run import Request, prepare, prepare_share
 from tests.data_prep.fixtures import contents
 from tests.data_prep.trees import names_of, write
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from data_prep.split import divide, rank, shuffled
 from tests.data_prep import fixtures
 

@@ -15,7 +15,7 @@ import pytest
 from data_prep.dataset.checksums import MEMORY, check_files, check_shard
 from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import DataError
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from data_prep.sources.download import cache_folder
 from tests.data_prep.fixtures import contents
 

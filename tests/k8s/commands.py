@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from data_prep import cli, prepare
-from data_prep.request import Request, settle
+from data_prep import cli
+from data_prep.prepare.options import Request, settle
+from data_prep.prepare.run import run
 from pipeline import train
 from pipeline.cli import main as smpl
 from pipeline.config import Config
@@ -74,7 +75,7 @@ class Reader:
         self.patch = patch
         self.seen: list[Any] = []
         patch.setattr(train, "MODES", {None: lambda *given: self.seen.append(Training.of(*given))})
-        patch.setattr(prepare, "completed", self._prepare)
+        patch.setattr(run, "completed", self._prepare)
         patch.setattr(cli.finish, "callback", lambda folder, wait: self.seen.append(Finishing(folder, wait)))
 
     def read(self, work: Workload, part: Object, index: int = 0) -> list[Any]:

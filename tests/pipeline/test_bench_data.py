@@ -141,7 +141,7 @@ def test_a_library_that_is_not_installed_is_named_in_its_row(
 
 
 def test_points_and_tiny_images_are_refused(tmp_path: Path) -> None:
-    from data_prep.prepare import Request, prepare
+    from data_prep.prepare.run import Request, prepare
 
     prepare(Request("digits", out=tmp_path / "digits"), progress=False)
     with pytest.raises(UsageError, match="color images of 32 pixels"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from pipeline.cli import main
 from pipeline.config import Config
 from pipeline.data.training import TrainingData, load_training_data

@@ -21,8 +21,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from data_prep import cgroup
-from data_prep.prepare import Request as Wanted
-from data_prep.prepare import prepare
+from data_prep.prepare.run import Request as Wanted
+from data_prep.prepare.run import prepare
 from pipeline.doctor import folders, images, libraries, machine, network, prepared, processes
 from pipeline.doctor.child import run_python
 from pipeline.doctor.command import main, row

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from torch import nn
 
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from pipeline.data.split import Split
 from pipeline.engine.precision import choose_precision
 from pipeline.evaluate import evaluate, main, regroup

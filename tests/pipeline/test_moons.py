@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from pipeline.data.resident import load_split
 from pipeline.data.training import load_training_data
 from pipeline.engine.evaluate import evaluate

@@ -25,7 +25,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 
 from data_prep.errors import UsageError, UserError
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from pipeline.distributed import World
 from pipeline.engine.launch import choose_processes
 from pipeline.engine.meeting import Meeting

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from data_prep import sources
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from data_prep.sources import ArrayPart, Origin, RawSet, Source
 from pipeline.methods import METHODS
 from pipeline.recipes import built_in, load_recipe

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data_prep.convert import convert
+from data_prep.prepare.convert import convert
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
 from tests.pipeline.streams import encode, smooth
 

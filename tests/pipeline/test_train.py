@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from data_prep.dataset.manifest import load_manifest
 from data_prep.durable import locked
-from data_prep.prepare import Request, prepare
+from data_prep.prepare.run import Request, prepare
 from pipeline.config import Config
 from pipeline.engine.build import build_module
 from pipeline.recipes import load_recipe

@@ -9,7 +9,7 @@ from data_prep.dataset.manifest import Option
 from data_prep.errors import UsageError
 from data_prep.images.codecs import CODECS, ORIGINAL
 from data_prep.labels import LISTED, check_numbers, read_labels
-from data_prep.ledger import WHOLE, Share
+from data_prep.prepare.progress import WHOLE, Share
 from data_prep.sources import Origin, Source, find_source
 
 TREE_OPTIONS: dict[str, Option] = {"resize": 0, "quality": 90}

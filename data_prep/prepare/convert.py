@@ -28,7 +28,7 @@ from data_prep.formats.recordio.writer import SUFFIXES, write_records
 from data_prep.formats.sample import Stored
 from data_prep.formats.webdataset.reader import open_tars
 from data_prep.images.codecs import CODECS
-from data_prep.prepare import LOCK
+from data_prep.prepare.run import LOCK
 
 FORMATS = ("recordio",)
 

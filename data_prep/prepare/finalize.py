@@ -14,9 +14,9 @@ from data_prep.dataset.manifest import MANIFEST, Manifest, Shard, load_manifest,
 from data_prep.dataset.shard_stats import Receipt, Skipped
 from data_prep.durable import locked, write_durably
 from data_prep.errors import DataError, UsageError, UserError
-from data_prep.ledger import Ledger
-from data_prep.plan import Identity
 from data_prep.pool import available_cpus
+from data_prep.prepare.plan import Identity
+from data_prep.prepare.progress import Ledger
 
 LOCK = ".lock"
 REPORT = "rejected.csv"

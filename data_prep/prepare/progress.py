@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.dataset.shard_stats import Receipt
 from data_prep.durable import append_durably, fsync_folder, write_durably
 from data_prep.errors import DataError
-from data_prep.plan import Identity
+from data_prep.prepare.plan import Identity
 
 PATTERN = ".progress*.jsonl"
 

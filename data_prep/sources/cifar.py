@@ -12,10 +12,10 @@ import numpy as np
 
 from data_prep.errors import DataError
 from data_prep.images.codecs import Pixels
-from data_prep.sources.archive import read_files
+from data_prep.sources.archives.named_files import read_files
+from data_prep.sources.archives.unpickle import unpickle_arrays
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.sources.download import Remote, fetch
-from data_prep.sources.unpickle import unpickle_arrays
 from data_prep.split import Labels
 
 TEN_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -11,7 +11,7 @@ import pytest
 from data_prep.errors import DataError
 from data_prep.prepare.run import Request, prepare
 from data_prep.sources import SOURCES, Origin
-from data_prep.sources.unpickle import unpickle_arrays
+from data_prep.sources.archives.unpickle import unpickle_arrays
 from tests.data_prep import fixtures
 
 

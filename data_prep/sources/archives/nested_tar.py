@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.errors import DataError
-from data_prep.sources.members import refuse_unsafe
+from data_prep.sources.archives.safety import refuse_unsafe
 
 BLOCK = 512
 

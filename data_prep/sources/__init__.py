@@ -1,8 +1,9 @@
 """The registry of data sets: a new one is a file beside these and a line here."""
 
 from data_prep.errors import UsageError
-from data_prep.sources import cifar, digits, folder, imagenet, moons, stl10, svhn
+from data_prep.sources import cifar, digits, imagenet, moons, stl10, svhn
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source, check_raw
+from data_prep.sources.image_files import folder
 
 __all__ = ["SOURCES", "ArrayPart", "Origin", "RawSet", "Source", "check_raw", "find_source"]
 

@@ -15,12 +15,12 @@ import numpy as np
 from data_prep.errors import DataError
 from data_prep.sources.archives.nested_tar import Member, tar_members
 from data_prep.sources.base import Origin, RawSet, Source
-from data_prep.sources.files import MAX_FILE_BYTES, FilePart
-from data_prep.sources.folder import list_classes
+from data_prep.sources.image_files.folder import list_classes
+from data_prep.sources.image_files.listing import existing_folder, folders_in, images_below, is_image
+from data_prep.sources.image_files.raw_set import Tree, raw_set, treatment
+from data_prep.sources.image_files.reader import MAX_FILE_BYTES, FilePart
+from data_prep.sources.image_files.references import LOOSE, References, Root, printable
 from data_prep.sources.imagenet_labels import find_labels, is_synset
-from data_prep.sources.listing import existing_folder, folders_in, images_below, is_image
-from data_prep.sources.references import LOOSE, References, Root, printable
-from data_prep.sources.tree import Tree, raw_set, treatment
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")

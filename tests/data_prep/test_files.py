@@ -9,10 +9,10 @@ import pytest
 
 from data_prep.images.encoded import Encoded, Rejected
 from data_prep.images.normalize import Treatment
-from data_prep.sources import files
-from data_prep.sources.files import FilePart
-from data_prep.sources.listing import list_images
-from data_prep.sources.references import Names, References, Root, printable
+from data_prep.sources.image_files import reader
+from data_prep.sources.image_files.listing import list_images
+from data_prep.sources.image_files.reader import FilePart
+from data_prep.sources.image_files.references import Names, References, Root, printable
 from tests.data_prep import trees
 
 
@@ -89,7 +89,7 @@ def test_dead_and_circular_links_are_refused(tree):
 
 def test_huge_file_is_refused_unread(tree):
     with (tree / "b.jpg").open("wb") as file:
-        file.truncate(files.MAX_FILE_BYTES + 1)
+        file.truncate(reader.MAX_FILE_BYTES + 1)
     assert rejected(tree) == Rejected("b.jpg", "1073741825 bytes, more than 1073741824: refused")
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import DataError
-from data_prep.sources.files import FilePart
-from data_prep.sources.references import printable
+from data_prep.sources.image_files.reader import FilePart
+from data_prep.sources.image_files.references import printable
 from data_prep.split import Labels
 
 KIND = {"val": "a validation image", "test": "a test image", "unlabeled": "an image without a label"}

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from data_prep.errors import DataError, UsageError
-from data_prep.sources.files import FilePart
-from data_prep.sources.references import References, Root, printable
+from data_prep.sources.image_files.reader import FilePart
+from data_prep.sources.image_files.references import References, Root, printable
 
 SUFFIXES = (b".jpg", b".jpeg", b".png", b".webp")
 KINDS = ", ".join(suffix.decode() for suffix in SUFFIXES)

@@ -9,8 +9,8 @@ import numpy as np
 
 from data_prep.errors import DataError, UsageError
 from data_prep.sources.base import ALL, Origin, RawSet, Source
-from data_prep.sources.files import FilePart
-from data_prep.sources.listing import (
+from data_prep.sources.image_files.csv_table import Row, read_table
+from data_prep.sources.image_files.listing import (
     KINDS,
     class_name,
     existing_folder,
@@ -20,9 +20,9 @@ from data_prep.sources.listing import (
     list_images,
     sorted_references,
 )
-from data_prep.sources.references import References, Root, printable
-from data_prep.sources.table import Row, read_table
-from data_prep.sources.tree import Tree, raw_set, treatment, unlabeled_part
+from data_prep.sources.image_files.raw_set import Tree, raw_set, treatment, unlabeled_part
+from data_prep.sources.image_files.reader import FilePart
+from data_prep.sources.image_files.references import References, Root, printable
 
 VAL = (b"val", b"valid", b"validation")
 UNLABELED = b"unlabeled"

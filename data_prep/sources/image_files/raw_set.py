@@ -8,10 +8,10 @@ from data_prep.errors import DataError, UsageError
 from data_prep.images.normalize import Treatment
 from data_prep.labels import LISTED, check_numbers, per_class, read_labels
 from data_prep.sources.base import Origin, RawSet
-from data_prep.sources.files import FilePart
-from data_prep.sources.label_list import read_label_list
-from data_prep.sources.listing import listing_digest
-from data_prep.sources.references import References
+from data_prep.sources.image_files.label_list import read_label_list
+from data_prep.sources.image_files.listing import listing_digest
+from data_prep.sources.image_files.reader import FilePart
+from data_prep.sources.image_files.references import References
 from data_prep.split import Labels, take
 
 USUAL_TEST = "20%"

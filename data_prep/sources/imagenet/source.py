@@ -20,7 +20,7 @@ from data_prep.sources.image_files.listing import existing_folder, folders_in, i
 from data_prep.sources.image_files.raw_set import Tree, raw_set, treatment
 from data_prep.sources.image_files.reader import MAX_FILE_BYTES, FilePart
 from data_prep.sources.image_files.references import LOOSE, References, Root, printable
-from data_prep.sources.imagenet_labels import find_labels, is_synset
+from data_prep.sources.imagenet.val_labels import find_labels, is_synset
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from data_prep.labels import read_labels
 from data_prep.prepare.progress import Share
+from data_prep.splits.label_counts import read_labels
 
 DURATION = re.compile(r"([0-9]{1,9})([smh]?)")
 

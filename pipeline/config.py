@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from data_prep.labels import read_labels
+from data_prep.splits.label_counts import read_labels
 from pipeline.data.augment import AugmentOptions
 from pipeline.lengths import Interval, Length, Moments
 from pipeline.methods import METHODS

@@ -11,10 +11,9 @@ from data_prep.dataset.shard_stats import Receipt
 from data_prep.errors import DataError
 from data_prep.formats.webdataset.writer import ShardJob
 from data_prep.images.pixel_stats import Sums
-from data_prep.labels import LISTED, per_class
-from data_prep.room import check_room
 from data_prep.sources import RawSet, Source
-from data_prep.split import Labels, divide, writing_order
+from data_prep.splits.assign import Labels, divide, writing_order
+from data_prep.splits.label_counts import LISTED, check_room, per_class
 
 
 @dataclass(frozen=True)

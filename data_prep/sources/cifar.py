@@ -16,7 +16,7 @@ from data_prep.sources.archives.named_files import read_files
 from data_prep.sources.archives.unpickle import unpickle_arrays
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
 from data_prep.sources.download import Remote, fetch
-from data_prep.split import Labels
+from data_prep.splits.assign import Labels
 
 TEN_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HUNDRED_NAMES = """

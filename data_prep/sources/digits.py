@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.split import take
+from data_prep.splits.assign import take
 
 CLASSES = tuple("0123456789")
 TEST_PER_CLASS = 40

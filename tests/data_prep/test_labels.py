@@ -5,9 +5,9 @@ import pytest
 
 from data_prep.dataset.manifest import load_manifest
 from data_prep.errors import UsageError
-from data_prep.labels import per_class, read_labels
 from data_prep.prepare.run import Request, prepare
-from data_prep.split import divide
+from data_prep.splits.assign import divide
+from data_prep.splits.label_counts import per_class, read_labels
 from tests.data_prep.fixtures import contents
 
 CLASSES = np.arange(1000, dtype=np.int64) % 3

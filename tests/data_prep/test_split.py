@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.prepare.run import Request, prepare
-from data_prep.split import divide, rank, shuffled
+from data_prep.splits.assign import divide, rank, shuffled
 from tests.data_prep import fixtures
 
 LABELS = np.arange(1000, dtype=np.int64) * 7 % 10

@@ -13,7 +13,7 @@ from data_prep.errors import DataError
 from data_prep.images.encoded import Encoded, Rejected
 from data_prep.images.normalize import Treatment
 from data_prep.sources.image_files.references import LOOSE, References
-from data_prep.split import Labels
+from data_prep.splits.assign import Labels
 
 MAX_FILE_BYTES = 1 << 30  # no photograph: reading it could end the process
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -3,7 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from data_prep.dataset.manifest import Option
 from data_prep.errors import UsageError
+from data_prep.splits.assign import Labels
 
 NUMBERS = re.compile(r"-?\d{1,9}(\+-?\d{1,9})*", re.ASCII)
 PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)%", re.ASCII)
@@ -66,3 +70,41 @@ def check_numbers(option: str, wanted: int | str, classes: int, *, lowest: int) 
 def _is_percent(text: str) -> bool:
     found = PERCENT.fullmatch(text)
     return found is not None and 0 < float(found[1]) <= 100
+
+
+def check_room(
+    classes: Sequence[str],
+    available: Sequence[int],
+    labeled: Sequence[int],
+    val: Sequence[int],
+    options: dict[str, Option],
+) -> None:
+    """Check that every class has the images that ``labeled`` and ``val`` take together. Raises UsageError.
+
+    With the labeled images excluded, every class must keep an unlabeled image as well.
+    """
+    room = np.array(available) - (0 if options["include_labeled"] else 1)
+    wanted, held = np.array(labeled), np.array(val)
+    worst = int((wanted + held - room).argmax())
+    if wanted[worst] + held[worst] <= room[worst]:
+        return
+    needs = f"{wanted[worst] + held[worst]} images{'' if options['include_labeled'] else ' and an unlabeled one'}"
+    raise UsageError(
+        f"--labels {options['labels']} --val {options['val']} need {needs} of class {classes[worst]!r}, "
+        f"which has {available[worst]}; the nearest valid choice is {_nearest_choice(wanted, held, room, options)}"
+    )
+
+
+def _nearest_choice(wanted: Labels, held: Labels, room: Labels, options: dict[str, Option]) -> str:
+    """Fewer labels, else fewer validation images, else as many labels as there is ``room`` for; all int64 [classes]."""
+    write = write_labels if isinstance(options["labels"], str) else _write_even
+    fewer, left = np.minimum(wanted, room - held), int((room - wanted).min())
+    if fewer.min() > 0:
+        return f"--labels {write(fewer)}"
+    if left >= 0:
+        return f"--val {left * len(wanted)}"
+    return f"--labels {write(np.minimum(wanted, np.maximum(room, 1)))} --val 0"
+
+
+def _write_even(numbers: Labels) -> str:
+    return str(numbers.min() * len(numbers))

@@ -15,12 +15,12 @@ from os import fstat, stat_result
 from pathlib import Path
 from typing import Any, Literal
 
-from data_prep.address import is_mirror
 from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.durable import locked, make_folder, write_durably
 from data_prep.errors import DataError
 from data_prep.pool import available_cpus
-from data_prep.sources.download import cache_folder
+from data_prep.storage.download import cache_folder
+from data_prep.storage.url import is_mirror
 
 MEMORY = ".verified.json"
 MAX_THREADS = 8

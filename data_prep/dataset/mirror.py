@@ -14,14 +14,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from data_prep.address import Address, is_mirror, is_remote, load_origin, save_origin
 from data_prep.dataset.checksums import Expected, expected_files, record, remember
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest, save_manifest
 from data_prep.dataset.mirror_cache import VARIABLE, lock_of, reserve, touch
 from data_prep.durable import PARTIAL, fsync_folder, locked, make_folder
 from data_prep.errors import DataError, UsageError
-from data_prep.sources.download import cache_folder
-from data_prep.transport import Received, receive
+from data_prep.storage.download import cache_folder
+from data_prep.storage.transfer import Received, receive
+from data_prep.storage.url import Address, is_mirror, is_remote, load_origin, save_origin
 
 __all__ = ["is_mirror", "is_remote", "local_path", "mirror", "use_file"]
 

@@ -24,8 +24,8 @@ from data_prep.images.codecs import Pixels
 from data_prep.images.encoded import Encoded, Rejected
 from data_prep.sources.archives.safety import refuse_unsafe
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.sources.download import Remote, cache_folder, fetch
 from data_prep.splits.assign import Labels
+from data_prep.storage.download import Remote, cache_folder, fetch
 
 ARCHIVE = Remote("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb")
 FOLDER = "stl10_binary"

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from data_prep.cli import main
 from data_prep.errors import DataError, UnreachableError
-from data_prep.sources import SOURCES, Origin, download
-from data_prep.sources.download import Remote, cache_folder, fetch
+from data_prep.sources import SOURCES, Origin
+from data_prep.storage import download
+from data_prep.storage.download import Remote, cache_folder, fetch
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = hashlib.md5(CONTENT).hexdigest()

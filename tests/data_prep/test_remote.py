@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from data_prep import transport
 from data_prep.dataset.checksums import check_files
 from data_prep.dataset.manifest import load_manifest, save_manifest
 from data_prep.dataset.mirror import is_remote, local_path, mirror, use_file
 from data_prep.dataset.mirror_cache import parse_bytes
 from data_prep.errors import DataError, UnreachableError, UsageError
 from data_prep.prepare.run import Request, prepare
-from data_prep.sources.download import cache_folder
+from data_prep.storage import transfer
+from data_prep.storage.download import cache_folder
 from tests.data_prep.serving import answer, cut, refuse, replace, serving, stall
 
 TEST = "test-000000.tar"
@@ -35,7 +35,7 @@ FETCH = f"{HEED}{CHILD}local_path(Path(sys.argv[1]), sys.argv[2])"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(transport, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("SMPL_CACHE_BYTES", raising=False)
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from data_prep import descriptors
-from data_prep.address import Address, save_origin
 from data_prep.dataset.manifest import SPLITS, load_manifest, save_manifest
 from data_prep.descriptors import PART, Descriptors, open_sized
 from data_prep.errors import DataError
@@ -24,6 +23,7 @@ from data_prep.formats.webdataset.reader import MIRROR_FILES, open_records, open
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
+from data_prep.storage.url import Address, save_origin
 from tests.data_prep.fixtures import bomb, contents, tar_of
 
 NAME, INDEX = "val-000000.tar", "val-000000.idx"

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import save_record
-from data_prep.command import Command
-from data_prep.pool import available_cpus
+from data_prep.system.cli import Command
+from data_prep.system.workers import available_cpus
 from pipeline.data.augment import AugmentOptions, build_views
 from pipeline.distributed import this_device
 from pipeline.engine.compiler import choose_compiler

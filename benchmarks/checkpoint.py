@@ -19,8 +19,8 @@ import torch
 from benchmarks.own_loop import time_steps
 from benchmarks.record import tell_rows
 from benchmarks.step import WARM, data_of, random_split
-from data_prep.command import Command
-from data_prep.errors import UsageError
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer

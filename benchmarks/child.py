@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_prep.errors import UserError
+from data_prep.system.errors import UserError
 
 
 def answer_of(words: Sequence[str], environment: Mapping[str, str] | None = None) -> Any:

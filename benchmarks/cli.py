@@ -13,7 +13,7 @@ from benchmarks.peer import main as peer
 from benchmarks.prepare import main as prepare
 from benchmarks.scale import main as scale
 from benchmarks.step import main as step
-from data_prep.command import CommandGroup
+from data_prep.system.cli import CommandGroup
 
 
 @click.group(cls=CommandGroup)

@@ -37,8 +37,8 @@ from benchmarks.loaded import Contender, Loaded, load, make_set
 from benchmarks.loaders import NEEDS, OTHERS, ours, stream_options
 from benchmarks.processes import cpu_seconds
 from benchmarks.record import tell_rows
-from data_prep.command import Command
-from data_prep.pool import available_cpus
+from data_prep.system.cli import Command
+from data_prep.system.workers import available_cpus
 from pipeline.data.choose import RESIDENT
 from pipeline.data.training import load_training_data
 from pipeline.distributed import World, join_world

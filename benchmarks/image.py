@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from benchmarks.record import save_record
-from data_prep.command import Command
-from data_prep.errors import UsageError
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 
 BUILDERS = ("--mount", "file:", "dir:", "VARIANT=", "|")
 UNITS = {"B": 1e-6, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "TB": 1e6}

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.photographs import PHOTOGRAPHS, SMALL, make_files
 from data_prep.dataset.manifest import Manifest, load_manifest
-from data_prep.errors import UsageError
 from data_prep.formats.webdataset.reader import open_tars
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import UsageError
 from pipeline.task import view_side
 
 SPLIT = "unlabeled"

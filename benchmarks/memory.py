@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from benchmarks.record import tell_rows
 from benchmarks.step import bench_config, data_of, random_split
-from data_prep.command import Command
-from data_prep.errors import UsageError
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.data.batch import Batch
 from pipeline.data.training import TrainingData

@@ -9,7 +9,7 @@ import click
 import torch
 
 from benchmarks.step import CASES, WARM, bench_config, data_of, random_split
-from data_prep.command import Command
+from data_prep.system.cli import Command
 from pipeline.distributed import join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from benchmarks.step import CASES, count_backward, count_forward
-from data_prep.command import Command
-from data_prep.durable import write_durably
+from data_prep.system.atomic_files import write_durably
+from data_prep.system.cli import Command
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path("docs/performance.md")

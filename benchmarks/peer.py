@@ -25,8 +25,8 @@ import click
 
 from benchmarks.child import answer_of
 from benchmarks.record import save_record
-from data_prep.command import Command
-from data_prep.errors import UsageError
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import click
 from benchmarks.photographs import PHOTOGRAPHS, make_files
 from benchmarks.processes import Usage, run_measured
 from benchmarks.record import tell_rows
-from data_prep.command import Command
-from data_prep.errors import UsageError
-from data_prep.pool import available_cpus
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
+from data_prep.system.workers import available_cpus
 
 RESIZE, QUALITY = ("--resize", "256"), ("--quality", "90")
 PREPARE, DECODE, ENCODE = "smpl-data prepare", "Pillow: decode", "Pillow: decode, encode"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.errors import UserError
+from data_prep.system.errors import UserError
 
 INTERVAL_S = 0.1
 """Between two looks at the memory of a command."""

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import torch
 
-from data_prep.durable import write_durably
+from data_prep.system.atomic_files import write_durably
 
 
 def tell_rows(

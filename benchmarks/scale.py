@@ -17,9 +17,9 @@ import torch
 from benchmarks.child import answer_of
 from benchmarks.record import tell_rows
 from benchmarks.step import CASES, bench_config, named_cases
-from data_prep.command import Command
-from data_prep.errors import UsageError
-from data_prep.pool import available_cpus
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
+from data_prep.system.workers import available_cpus
 from pipeline.config import Config, batch_error
 from pipeline.train import COMPILES, PRECISIONS
 

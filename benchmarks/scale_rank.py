@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.own_loop import time_steps
 from benchmarks.step import WARM, data_of, random_split
-from data_prep.command import Command
+from data_prep.system.cli import Command
 from pipeline.distributed import World, join_world, leave_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock

@@ -41,8 +41,8 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.record import tell_rows
-from data_prep.command import Command
-from data_prep.errors import UsageError
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData

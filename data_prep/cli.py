@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_prep.cli_types import Duration, Formats, LabelNumbers, LocalFolder, ShardRange
-from data_prep.command import CommandGroup
 from data_prep.dataset.manifest import SPLITS, Manifest, load_manifest
-from data_prep.errors import DataError, UsageError
 from data_prep.images.codecs import CODECS
 from data_prep.prepare.progress import WHOLE
 from data_prep.sources import SOURCES
+from data_prep.system.cli import CommandGroup
+from data_prep.system.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from data_prep.prepare.options import Request

@@ -11,8 +11,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_prep.durable import write_durably
-from data_prep.errors import DataError, UsageError
+from data_prep.system.atomic_files import write_durably
+from data_prep.system.errors import DataError, UsageError
 from pipeline.config import Config
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.lengths import rescale

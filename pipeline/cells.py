@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from data_prep.durable import locked, make_folder
-from data_prep.errors import DataError, UsageError
-from data_prep.pool import available_cpus
+from data_prep.system.atomic_files import locked, make_folder
+from data_prep.system.errors import DataError, UsageError
+from data_prep.system.workers import available_cpus
 from pipeline.rows import Variant
 
 JUDGED = "last, averaged"

@@ -4,7 +4,7 @@ import importlib
 
 import click
 
-from data_prep.command import CommandGroup
+from data_prep.system.cli import CommandGroup
 
 COMMANDS = {
     "train": ("pipeline.train:main", "Train a classifier from few labels."),

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from data_prep.command import Command
-from data_prep.durable import make_folder
-from data_prep.errors import UsageError
-from data_prep.pool import available_cpus
+from data_prep.system.atomic_files import make_folder
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
+from data_prep.system.workers import available_cpus
 from pipeline.cells import Cell, run_all
 from pipeline.config import Config
 from pipeline.report.comparison import write_table

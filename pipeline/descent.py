@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from data_prep.command import Command
 from data_prep.dataset.manifest import load_manifest
-from data_prep.durable import make_folder
-from data_prep.errors import UsageError
+from data_prep.system.atomic_files import make_folder
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.data.training import TrainingData, load_training_data
 from pipeline.preflight import DataSet, default_folder, settle_data

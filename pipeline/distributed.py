@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from data_prep.allocator import keep_memory
-from data_prep.errors import UserError
+from data_prep.system.errors import UserError
+from data_prep.system.malloc import keep_memory
 
 T = TypeVar("T")
 GLOO = re.compile(r"\[.*\bgloo/[\w/]+\.(cc|h):\d+\]")

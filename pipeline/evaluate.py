@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data_prep.command import Command
 from data_prep.dataset.checksums import hash_file
 from data_prep.dataset.manifest import MANIFEST, SPLITS, Manifest, load_manifest
-from data_prep.errors import UsageError
 from data_prep.prepare.run import default_out
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.data.choose import RESIDENT
 from pipeline.data.dali import has_dali

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.recipes import CONFIG, load_recipe
 from pipeline.report.summary import SUMMARY

@@ -7,8 +7,8 @@ from typing import Any
 
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.dataset.mirror import is_remote, mirror
-from data_prep.errors import UsageError
 from data_prep.prepare.run import Request, default_out, prepare
+from data_prep.system.errors import UsageError
 from pipeline.budget import read_budget
 from pipeline.config import MAY_CHANGE, Config, DataOptions, batch_error
 from pipeline.data.augment import build_views

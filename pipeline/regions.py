@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_prep.command import Command
 from data_prep.dataset.manifest import Manifest, load_manifest
-from data_prep.durable import make_folder
-from data_prep.errors import UsageError
+from data_prep.system.atomic_files import make_folder
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.data.resident import ResidentSplit, load_split
 from pipeline.distributed import World
 from pipeline.models.load import load_model, read_export

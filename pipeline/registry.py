@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 
 
 class Registry:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.config import Config, NetworkOptions
 from pipeline.methods import METHODS
 from pipeline.models import MODELS

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from data_prep.dataset.manifest import Manifest
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 
 USUAL_SIDE = 224
 """Pixels, where images have sizes of their own and nothing else is asked for."""

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from data_prep.cli_types import LabelNumbers
-from data_prep.command import Command
-from data_prep.durable import locked, make_folder
-from data_prep.errors import UsageError
+from data_prep.system.atomic_files import locked, make_folder
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.budget import settle_budget
 from pipeline.config import Config
 from pipeline.engine.launch import choose_processes, launch, launched

@@ -20,10 +20,10 @@ from benchmarks.gpu.runner import ROOT, run_pieces
 from benchmarks.gpu.targets import write_tables
 from benchmarks.record import commit
 from data_prep.cli_types import LocalFolder
-from data_prep.command import Command
 from data_prep.dataset.manifest import load_manifest
-from data_prep.durable import locked, make_folder
-from data_prep.errors import UsageError
+from data_prep.system.atomic_files import locked, make_folder
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
 from pipeline.registry import nearest
 
 SOURCES = ("benchmarks", "data_prep", "pipeline", "tests")

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from benchmarks.record import save_record
-from data_prep.command import Command
-from data_prep.durable import written_durably
-from data_prep.errors import DataError
+from data_prep.system.atomic_files import written_durably
+from data_prep.system.cli import Command
+from data_prep.system.errors import DataError
 from pipeline.config import Config
 from pipeline.methods import METHODS
 from pipeline.recipes import load_recipe

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.piece import Piece
-from data_prep.durable import write_durably
+from data_prep.system.atomic_files import write_durably
 
 NAME = "pieces.json"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.gpu.journal import Ending, Journal
 from benchmarks.gpu.piece import Piece
-from data_prep.command import STOPPED
-from data_prep.durable import make_folder
+from data_prep.system.atomic_files import make_folder
+from data_prep.system.cli import STOPPED
 
 ROOT = Path(__file__).parents[2]
 GRACE_S = 20.0

@@ -11,7 +11,7 @@ from benchmarks.gpu.curve import WANTED
 from benchmarks.gpu.pieces import BUDGET_MINUTES, CURVE, PEER, RUN, STEP, TUNE, TUNED
 from benchmarks.page import table
 from benchmarks.record import save_record
-from data_prep.durable import write_durably
+from data_prep.system.atomic_files import write_durably
 
 Row = dict[str, Any]
 Rows = Callable[[str], list[Row]]

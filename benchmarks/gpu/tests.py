@@ -15,10 +15,10 @@ import click
 
 from benchmarks.gpu.runner import ROOT
 from benchmarks.record import save_record
-from data_prep.command import Command
-from data_prep.durable import make_folder, write_durably
-from data_prep.errors import UsageError
-from data_prep.pool import available_cpus
+from data_prep.system.atomic_files import make_folder, write_durably
+from data_prep.system.cli import Command
+from data_prep.system.errors import UsageError
+from data_prep.system.workers import available_cpus
 
 COUNTED = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 PASSED = {0, 5}

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_prep.dataset.manifest import Manifest, Shard
-from data_prep.durable import locked, make_folder, write_durably
-from data_prep.errors import DataError
-from data_prep.pool import available_cpus
-from data_prep.storage.download import cache_folder
 from data_prep.storage.url import is_mirror
+from data_prep.system.atomic_files import locked, make_folder, write_durably
+from data_prep.system.errors import DataError
+from data_prep.system.paths import cache_folder
+from data_prep.system.workers import available_cpus
 
 MEMORY = ".verified.json"
 MAX_THREADS = 8

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from data_prep.durable import write_durably
-from data_prep.errors import DataError
 from data_prep.images.codecs import CODECS
+from data_prep.system.atomic_files import write_durably
+from data_prep.system.errors import DataError
+from data_prep.system.types import Option
 
 SCHEMA: int = 2
 MANIFEST = "manifest.json"
 MAX_SIDE = 16_384
 
 Split = Literal["labeled", "unlabeled", "val", "test"]
-Option = int | bool | str
 SPLITS: tuple[Split, ...] = get_args(Split)
 SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
 SHA256 = re.compile(r"[0-9a-f]{64}")

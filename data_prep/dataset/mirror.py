@@ -17,11 +17,11 @@ from typing import TypeVar
 from data_prep.dataset.checksums import Expected, expected_files, record, remember
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest, save_manifest
 from data_prep.dataset.mirror_cache import VARIABLE, lock_of, reserve, touch
-from data_prep.durable import PARTIAL, fsync_folder, locked, make_folder
-from data_prep.errors import DataError, UsageError
-from data_prep.storage.download import cache_folder
 from data_prep.storage.transfer import Received, receive
 from data_prep.storage.url import Address, is_mirror, is_remote, load_origin, save_origin
+from data_prep.system.atomic_files import PARTIAL, fsync_folder, locked, make_folder
+from data_prep.system.errors import DataError, UsageError
+from data_prep.system.paths import cache_folder
 
 __all__ = ["is_mirror", "is_remote", "local_path", "mirror", "use_file"]
 

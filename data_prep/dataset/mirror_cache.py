@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.durable import PARTIAL, cannot_write, locked
-from data_prep.errors import DataError, UsageError
+from data_prep.system.atomic_files import PARTIAL, cannot_write, locked
+from data_prep.system.errors import DataError, UsageError
 
 VARIABLE = "SMPL_CACHE_BYTES"
 DEFAULT_BYTES = "50G"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.errors import DataError
+from data_prep.system.errors import DataError
 
 Pixels = NDArray[np.uint8]
 Values = NDArray[np.uint8 | np.float32]

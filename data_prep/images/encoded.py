@@ -6,7 +6,7 @@ from typing import Protocol
 
 from data_prep.images.codecs import Shape
 from data_prep.images.pixel_stats import Sums
-from data_prep.splits.assign import Labels
+from data_prep.system.types import Labels
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.images.codecs import MAX_PIXELS
 from data_prep.images.encoded import Encoded
 from data_prep.images.pixel_stats import Sums
 from data_prep.images.strict_checks import check_png, is_orderly, read_header
+from data_prep.system.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from data_prep.images.codecs import Values
-from data_prep.splits.assign import Labels
+from data_prep.system.types import Labels
 
 _LEVELS = np.arange(256)
 

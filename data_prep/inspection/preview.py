@@ -12,9 +12,9 @@ import numpy as np
 from data_prep.dataset.checksums import check_shard
 from data_prep.dataset.manifest import SPLITS, Manifest
 from data_prep.dataset.mirror import local_path
-from data_prep.durable import cannot_write
 from data_prep.formats.webdataset.scan import Sample, read_shard
 from data_prep.images.codecs import CODECS, Values, decode_image
+from data_prep.system.atomic_files import cannot_write
 
 COLUMNS = 12
 POINTS = 400  # of each class

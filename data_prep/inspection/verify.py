@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.dataset.manifest import SPLITS, Manifest, Shard, load_manifest
-from data_prep.durable import PARTIAL
-from data_prep.errors import DataError
 from data_prep.formats.recordio.checksums import record_damage
 from data_prep.formats.webdataset.scan import Fault, Sample, compare_bytes, load_bytes, scan_shard
 from data_prep.images.codecs import Shape, decode_image
-from data_prep.pool import available_cpus, run_jobs
+from data_prep.system.atomic_files import PARTIAL
+from data_prep.system.errors import DataError
+from data_prep.system.workers import available_cpus, run_jobs
 
 SAMPLES_PER_WORKER = 10000  # below this a worker costs more to start than it saves
 

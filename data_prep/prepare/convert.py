@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.dataset.manifest import SPLITS, Manifest, Split, load_manifest
-from data_prep.durable import PARTIAL, locked
-from data_prep.errors import DataError, UsageError
 from data_prep.formats.recordio.checksums import check_record_files
 from data_prep.formats.recordio.reader import (
     NAMES,
@@ -29,6 +27,8 @@ from data_prep.formats.sample import Stored
 from data_prep.formats.webdataset.reader import open_tars
 from data_prep.images.codecs import CODECS
 from data_prep.prepare.run import LOCK
+from data_prep.system.atomic_files import PARTIAL, locked
+from data_prep.system.errors import DataError, UsageError
 
 FORMATS = ("recordio",)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from data_prep.dataset.checksums import check_shard
 from data_prep.dataset.manifest import MANIFEST, Manifest, Shard, load_manifest, save_manifest
 from data_prep.dataset.shard_stats import Receipt, Skipped
-from data_prep.durable import locked, write_durably
-from data_prep.errors import DataError, UsageError, UserError
-from data_prep.pool import available_cpus
 from data_prep.prepare.plan import Identity
 from data_prep.prepare.progress import Ledger
+from data_prep.system.atomic_files import locked, write_durably
+from data_prep.system.errors import DataError, UsageError, UserError
+from data_prep.system.workers import available_cpus
 
 LOCK = ".lock"
 REPORT = "rejected.csv"

@@ -5,12 +5,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.dataset.manifest import Option
-from data_prep.errors import UsageError
 from data_prep.images.codecs import CODECS, ORIGINAL
 from data_prep.prepare.progress import WHOLE, Share
 from data_prep.sources import Origin, Source, find_source
 from data_prep.splits.label_counts import LISTED, check_numbers, read_labels
+from data_prep.system.errors import UsageError
+from data_prep.system.types import Option
 
 TREE_OPTIONS: dict[str, Option] = {"resize": 0, "quality": 90}
 """What sources of image files read, with what it is if it is left out; a resize of 0 leaves sizes as they are."""

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.dataset.manifest import SPLITS, Manifest, Option
+from data_prep.dataset.manifest import SPLITS, Manifest
 from data_prep.dataset.shard_stats import Receipt
-from data_prep.errors import DataError
 from data_prep.formats.webdataset.writer import ShardJob
 from data_prep.images.pixel_stats import Sums
 from data_prep.sources import RawSet, Source
-from data_prep.splits.assign import Labels, divide, writing_order
+from data_prep.splits.assign import divide, writing_order
 from data_prep.splits.label_counts import LISTED, check_room, per_class
+from data_prep.system.errors import DataError
+from data_prep.system.types import Labels, Option
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_prep.dataset.shard_stats import Receipt
-from data_prep.durable import append_durably, fsync_folder, write_durably
-from data_prep.errors import DataError
 from data_prep.prepare.plan import Identity
+from data_prep.system.atomic_files import append_durably, fsync_folder, write_durably
+from data_prep.system.errors import DataError
 
 PATTERN = ".progress*.jsonl"
 

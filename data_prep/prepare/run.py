@@ -10,17 +10,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from data_prep.dataset.manifest import MANIFEST, Manifest, Option, load_manifest
+from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.dataset.shard_stats import Receipt
-from data_prep.durable import locked, make_folder
-from data_prep.errors import DataError, UsageError
 from data_prep.formats.webdataset.writer import write_shard
-from data_prep.pool import available_cpus, run_jobs
 from data_prep.prepare.finalize import LOCK, confirmed, finish, size_of, stands, write_manifest
 from data_prep.prepare.options import Request, check_options, default_out, settle
 from data_prep.prepare.plan import Identity, Piece, Plan
 from data_prep.prepare.progress import Ledger
 from data_prep.sources import Source, check_raw
+from data_prep.system.atomic_files import locked, make_folder
+from data_prep.system.errors import DataError, UsageError
+from data_prep.system.types import Option
+from data_prep.system.workers import available_cpus, run_jobs
 
 __all__ = ["LOCK", "Request", "completed", "default_out", "finish", "prepare", "prepare_share"]
 

@@ -1,10 +1,10 @@
 """The registry of data sets: a new one is a file beside these and a line here."""
 
-from data_prep.errors import UsageError
 from data_prep.sources import cifar, digits, moons, stl10, svhn
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source, check_raw
 from data_prep.sources.image_files import folder
 from data_prep.sources.imagenet import source as imagenet
+from data_prep.system.errors import UsageError
 
 __all__ = ["SOURCES", "ArrayPart", "Origin", "RawSet", "Source", "check_raw", "find_source"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.images.codecs import CODECS, Values
 from data_prep.images.encoded import Encoded, Part, Rejected
 from data_prep.images.pixel_stats import Sums
-from data_prep.splits.assign import Labels
+from data_prep.system.errors import DataError
+from data_prep.system.types import Labels
 
 ALL = frozenset({"csv", "unlabeled", "label_list", "test", "resize", "quality"})
 """The options that only some sources read; see :attr:`Source.takes`."""

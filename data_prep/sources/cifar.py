@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.images.codecs import Pixels
 from data_prep.sources.archives.named_files import read_files
 from data_prep.sources.archives.unpickle import unpickle_arrays
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.splits.assign import Labels
 from data_prep.storage.download import Remote, fetch
+from data_prep.system.errors import DataError
+from data_prep.system.types import Labels
 
 TEN_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HUNDRED_NAMES = """

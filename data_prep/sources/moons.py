@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.images.codecs import Values
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.splits.assign import Labels
+from data_prep.system.types import Labels
 
 CLASSES = ("upper", "lower")
 POINTS = 2000  # in each of the two sets, half of them of each class

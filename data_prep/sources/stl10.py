@@ -18,14 +18,15 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from data_prep.durable import cannot_write, make_folder
-from data_prep.errors import DataError
 from data_prep.images.codecs import Pixels
 from data_prep.images.encoded import Encoded, Rejected
 from data_prep.sources.archives.safety import refuse_unsafe
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.splits.assign import Labels
-from data_prep.storage.download import Remote, cache_folder, fetch
+from data_prep.storage.download import Remote, fetch
+from data_prep.system.atomic_files import cannot_write, make_folder
+from data_prep.system.errors import DataError
+from data_prep.system.paths import cache_folder
+from data_prep.system.types import Labels
 
 ARCHIVE = Remote("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb")
 FOLDER = "stl10_binary"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.images.codecs import Pixels
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.splits.assign import Labels
 from data_prep.storage.download import Remote, fetch
+from data_prep.system.errors import DataError
+from data_prep.system.types import Labels
 
 CLASSES = tuple("0123456789")
 _SITE = "http://ufldl.stanford.edu/housenumbers"

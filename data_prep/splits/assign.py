@@ -9,9 +9,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]
+from data_prep.system.types import Labels
 
 
 def rank(seed: int, purpose: str, index: int) -> bytes:

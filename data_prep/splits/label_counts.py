@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data_prep.dataset.manifest import Option
-from data_prep.errors import UsageError
-from data_prep.splits.assign import Labels
+from data_prep.system.errors import UsageError
+from data_prep.system.types import Labels, Option
 
 NUMBERS = re.compile(r"-?\d{1,9}(\+-?\d{1,9})*", re.ASCII)
 PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)%", re.ASCII)

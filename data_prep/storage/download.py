@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from data_prep.durable import cannot_write, fsync_folder, locked, make_folder
-from data_prep.errors import DataError, UnreachableError, UserError
+from data_prep.system.atomic_files import cannot_write, fsync_folder, locked, make_folder
+from data_prep.system.errors import DataError, UnreachableError, UserError
+from data_prep.system.paths import cache_folder
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 1.0
@@ -35,11 +36,6 @@ class Remote:
     def name(self) -> str:
         """The file's own name."""
         return self.url.rsplit("/", 1)[-1]
-
-
-def cache_folder() -> Path:
-    """``$SMPL_CACHE`` or ``~/.cache/smpl``."""
-    return Path(os.environ.get("SMPL_CACHE") or Path.home() / ".cache" / "smpl")
 
 
 def fetch(remote: Remote) -> Path:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from http.client import HTTPException, InvalidURL
 from typing import BinaryIO
 
-from data_prep.errors import DataError, UnreachableError, UsageError
 from data_prep.storage.download import CHUNK_BYTES, TIMEOUT_SECONDS, may_pass
 from data_prep.storage.url import Address
+from data_prep.system.errors import DataError, UnreachableError, UsageError
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.5  # doubled each time

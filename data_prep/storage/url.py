@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from data_prep.durable import PARTIAL, cannot_write, fsync_folder
-from data_prep.errors import DataError
+from data_prep.system.atomic_files import PARTIAL, cannot_write, fsync_folder
+from data_prep.system.errors import DataError
 
 ORIGIN = ".origin"
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)

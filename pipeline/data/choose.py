@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from data_prep import cgroup
 from data_prep.dataset.manifest import SPLITS, Manifest
-from data_prep.errors import UsageError
 from data_prep.images.codecs import CODECS
+from data_prep.system import cgroup
+from data_prep.system.errors import UsageError
 from pipeline.data.dali import has_dali, require_dali
 from pipeline.task import view_side
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from data_prep.errors import DataError, UsageError
 from data_prep.formats.sample import Stored
+from data_prep.system.errors import DataError, UsageError
 from pipeline.data.crop import Crop
 from pipeline.data.decode import broken
 

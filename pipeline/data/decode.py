@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_prep.errors import DataError
 from data_prep.formats.sample import Stored
 from data_prep.images.codecs import CODECS, ORIGINAL, Shape, decode_image
+from data_prep.system.errors import DataError
 from pipeline.data.crop import Crop
 
 RGB = 3

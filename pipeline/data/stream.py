@@ -14,9 +14,9 @@ from torch import Tensor
 
 from data_prep.dataset.checksums import Mode
 from data_prep.dataset.manifest import Manifest
-from data_prep.errors import DataError
 from data_prep.formats.sample import Store
-from data_prep.pool import available_cpus
+from data_prep.system.errors import DataError
+from data_prep.system.workers import available_cpus
 from pipeline.data.crop import center_windows
 from pipeline.data.decode import Decoder
 from pipeline.data.engines import ENGINES, Wanted

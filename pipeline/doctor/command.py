@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from data_prep.cli_types import LocalFolder
-from data_prep.command import Command
+from data_prep.system.cli import Command
 from pipeline.doctor import folders, images, machine, network, prepared, processes
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine
 from pipeline.report.json_file import JsonFile, give_json, printed

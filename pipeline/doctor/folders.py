@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import MANIFEST
-from data_prep.durable import locked, make_folder, write_durably
-from data_prep.errors import UserError
-from data_prep.storage.download import cache_folder
+from data_prep.system.atomic_files import locked, make_folder, write_durably
+from data_prep.system.errors import UserError
+from data_prep.system.paths import cache_folder
 from pipeline.doctor.finding import Finding, Level, Request
 
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "MPLCONFIGDIR")

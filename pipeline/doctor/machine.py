@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from data_prep import cgroup
-from data_prep.pool import available_cpus
+from data_prep.system import cgroup
+from data_prep.system.workers import available_cpus
 from pipeline.doctor.finding import Finding, Level, Request
 
 OLDEST, NEWEST = (3, 11), (3, 13)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.doctor.finding import Finding, Level, Request
 from pipeline.doctor.machine import gpus
 from pipeline.engine.nodes import ALONE, find_nodes

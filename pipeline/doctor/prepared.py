@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 
 from data_prep.dataset.manifest import SPLITS, load_manifest
-from data_prep.errors import DataError
 from data_prep.prepare.finalize import stands
+from data_prep.system.errors import DataError
 from pipeline.doctor.finding import Finding, Level, Request
 
 

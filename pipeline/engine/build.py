@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.data.augment import build_views
 from pipeline.data.choose import RESIDENT, choose_loader

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from data_prep.durable import make_folder, write_durably
-from data_prep.errors import DataError, UserError
+from data_prep.system.atomic_files import make_folder, write_durably
+from data_prep.system.errors import DataError, UserError
 
 KEEP = 2
 APPEAR_SECONDS = 10

@@ -20,7 +20,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.data.augment import View
 
 VARIANTS = 64

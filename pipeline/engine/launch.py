@@ -22,9 +22,9 @@ from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as run_agent
 
-from data_prep.command import STOPPED
-from data_prep.errors import UsageError
-from data_prep.pool import available_cpus
+from data_prep.system.cli import STOPPED
+from data_prep.system.errors import UsageError
+from data_prep.system.workers import available_cpus
 from pipeline.engine.meeting import Meeting
 from pipeline.engine.nodes import ALONE, PATIENCE, Nodes
 

@@ -23,7 +23,7 @@ from torch.distributed.elastic.rendezvous import (
     rendezvous_handler_registry,
 )
 
-from data_prep.errors import UsageError, UserError
+from data_prep.system.errors import UsageError, UserError
 from pipeline.engine.nodes import Nodes
 
 STORE_SECONDS = 30

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 
 PATIENCE = 600
 EACH_GPU = ("", "auto", "gpu", "cpu")

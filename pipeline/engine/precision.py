@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from data_prep.durable import make_folder
+from data_prep.system.atomic_files import make_folder
 from pipeline.budget import Pace
 from pipeline.config import Config
 from pipeline.data.prepared import PreparedSet

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from data_prep.command import STOPPED
 from data_prep.dataset.manifest import Manifest, load_manifest
-from data_prep.durable import write_durably
-from data_prep.errors import UsageError, UserError
+from data_prep.system.atomic_files import write_durably
+from data_prep.system.cli import STOPPED
+from data_prep.system.errors import UsageError, UserError
 from pipeline.budget import BUDGET, Budget
 from pipeline.config import Config
 from pipeline.data.prepared import PreparedSet

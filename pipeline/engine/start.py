@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.engine.trainer import Trainer
 from pipeline.models.load import Export, misfit, read_export

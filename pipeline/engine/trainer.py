@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from data_prep.errors import DataError, UsageError
+from data_prep.system.errors import DataError, UsageError
 from pipeline.config import Config
 from pipeline.data.loader import Loader
 from pipeline.data.training import TrainingData

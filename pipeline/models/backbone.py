@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
-from data_prep.errors import DataError, UsageError, UserError
+from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.models.freeze import freeze_parameters, frozen_modules
 from pipeline.models.pretrained import first_line, fit_weights, read_weights
 from pipeline.models.rehearsal import rehearse

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.task import Task
 
 SMALLEST = 12

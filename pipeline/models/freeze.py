@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from torch import nn
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.models.pretrained import belongs
 from pipeline.registry import nearest
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, Json, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from data_prep.errors import DataError, UserError
+from data_prep.system.errors import DataError, UserError
 from pipeline.models import MODELS
 from pipeline.models.ensemble import together
 from pipeline.models.normalize import Normalize

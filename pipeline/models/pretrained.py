@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from data_prep.errors import DataError
+from data_prep.system.errors import DataError
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.task import Task
 
 

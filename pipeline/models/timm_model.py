@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.models.backbone import Backbone, BackboneOptions
 from pipeline.task import Task
 

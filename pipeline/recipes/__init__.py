@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from data_prep.durable import write_durably
-from data_prep.errors import UsageError
+from data_prep.system.atomic_files import write_durably
+from data_prep.system.errors import UsageError
 from pipeline.registry import nearest
 
 DEFAULT = "digits-smpl"

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from data_prep.durable import write_durably
+from data_prep.system.atomic_files import write_durably
 
 Scores = Iterable[tuple[str, int, float]]
 """Row, seed and test accuracy in percent, of each run that ended."""

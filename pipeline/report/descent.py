@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.data.split import Split
 from pipeline.data.training import TrainingData

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from data_prep.durable import make_folder, write_durably
+from data_prep.system.atomic_files import make_folder, write_durably
 
 
 class JsonFile(click.ParamType[Path]):

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import nn
 
-from data_prep.durable import write_durably
+from data_prep.system.atomic_files import write_durably
 
 SUMMARY, MODEL = "summary.json", "model.safetensors"
 

@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import resource, torch
-from data_prep.allocator import keep_memory
+from data_prep.system.malloc import keep_memory
 def step():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     (weights.sin().cos() * weights).sum().backward()

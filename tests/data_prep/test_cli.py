@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
-from data_prep.errors import UsageError
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import UsageError
 from tests.data_prep import fixtures
 
 

@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
-from data_prep.errors import DataError, UnreachableError
 from data_prep.sources import SOURCES, Origin
 from data_prep.storage import download
-from data_prep.storage.download import Remote, cache_folder, fetch
+from data_prep.storage.download import Remote, fetch
+from data_prep.system.errors import DataError, UnreachableError
+from data_prep.system.paths import cache_folder
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = hashlib.md5(CONTENT).hexdigest()

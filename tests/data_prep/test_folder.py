@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from data_prep.errors import DataError, UsageError, UserError
 from data_prep.sources.base import Origin
 from data_prep.sources.image_files.folder import SOURCE, list_classes
 from data_prep.sources.image_files.listing import listing_digest
 from data_prep.sources.image_files.references import Root
+from data_prep.system.errors import DataError, UsageError, UserError
 from tests.data_prep import trees
 from tests.data_prep.trees import names_in, names_of
 

@@ -10,9 +10,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from data_prep.errors import DataError
 from data_prep.sources.imagenet.source import SOURCE, TRAIN, VAL
 from data_prep.sources.imagenet.val_labels import DEVKIT, META, READERS, TRUTH
+from data_prep.system.errors import DataError
 from tests.data_prep import trees
 from tests.data_prep.trees import SYNSETS, names_in, tar_bytes
 

@@ -6,9 +6,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from data_prep.errors import DataError
 from data_prep.formats.sample import IMAGE_EXTENSIONS
 from data_prep.formats.webdataset.index import Member, read_index, tar_index
+from data_prep.system.errors import DataError
 
 SIZES = [1, 511, 512, 513, 5000]
 NAMES = ["00000007.png", "00000003.jpg", "123456789.webp", "00000000.npy", "999999999999.jpg"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.errors import UsageError
 from data_prep.prepare.run import Request, prepare
 from data_prep.splits.assign import divide
 from data_prep.splits.label_counts import per_class, read_labels
+from data_prep.system.errors import UsageError
 from tests.data_prep.fixtures import contents
 
 CLASSES = np.arange(1000, dtype=np.int64) % 3

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.errors import DataError
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images.codecs import decode_image, encode_image
 from data_prep.images.pixel_stats import Sums
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.run import Request, prepare
 from data_prep.sources import SOURCES, Origin, check_raw
+from data_prep.system.errors import DataError
 from tests.data_prep.fixtures import Bomb, contents, rewrite
 
 SHAPE = (1, 2, 1)

@@ -11,10 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from data_prep import durable
 from data_prep.dataset.manifest import load_manifest
-from data_prep.durable import locked
-from data_prep.errors import DataError, UsageError
 from data_prep.formats.webdataset.scan import decode_image, read_shard
 from data_prep.formats.webdataset.writer import ustar_header
 from data_prep.images.pixel_stats import Sums
@@ -22,6 +19,9 @@ from data_prep.prepare.plan import Identity
 from data_prep.prepare.progress import WHOLE, Ledger
 from data_prep.prepare.run import Request, completed, default_out, prepare
 from data_prep.sources import SOURCES, Origin
+from data_prep.system import atomic_files
+from data_prep.system.atomic_files import locked
+from data_prep.system.errors import DataError, UsageError
 from tests.data_prep.fixtures import contents, random_images
 
 
@@ -186,7 +186,7 @@ def failing_write(monkeypatch, folder, error, after):
         if len(list(folder.glob("*.tar"))) >= after:
             raise error
 
-    monkeypatch.setattr(durable.os, "fsync", fsync)
+    monkeypatch.setattr(atomic_files.os, "fsync", fsync)
 
 
 def test_unfinished_folder_refuses_other_options(tmp_path, tiny):
@@ -225,9 +225,11 @@ def test_second_caller_waits_for_the_lock(tmp_path):
 def test_a_final_name_is_a_rename_of_durable_bytes(tmp_path, monkeypatch):
     """At the first fsync the final name is free; afterwards it is the very file that was made durable."""
     seen = []
-    monkeypatch.setattr(durable.os, "fsync", lambda number: seen.append((os.fstat(number).st_ino, target.exists())))
+    monkeypatch.setattr(
+        atomic_files.os, "fsync", lambda number: seen.append((os.fstat(number).st_ino, target.exists()))
+    )
     target = tmp_path / "file"
-    durable.write_durably(target, b"bytes")
+    atomic_files.write_durably(target, b"bytes")
     assert seen == [(target.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
     assert target.read_bytes() == b"bytes"
 
@@ -258,8 +260,8 @@ def test_manifest_is_one_line_a_field(digits):
 
 
 def test_a_killed_worker_is_one_line_and_ends_the_others():
-    from data_prep.errors import UserError
-    from data_prep.pool import run_jobs
+    from data_prep.system.errors import UserError
+    from data_prep.system.workers import run_jobs
 
     with pytest.raises(UserError, match="a worker was killed"):
         list(run_jobs(ends_at_zero, [0.01, 0.01, 0.01, 0.01, 10, 0], 2))

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import SPLITS, load_manifest
-from data_prep.errors import DataError, UsageError
 from data_prep.formats.recordio.checksums import check_records
 from data_prep.formats.recordio.reader import RECORDS, load_records, save_records
 from data_prep.formats.recordio.writer import pack, write_records
@@ -26,6 +25,7 @@ from data_prep.images.codecs import decode_image
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import DataError, UsageError
 from tests.data_prep.fixtures import contents
 from tests.data_prep.test_store import members_of, rewrite_indexed
 
@@ -279,7 +279,8 @@ def test_a_split_finished_before_the_kill_is_checked_before_it_is_kept(damaged):
 
 
 CONVERT = (
-    "from data_prep.command import exit_code; from data_prep.prepare.convert import convert; from pathlib import Path"
+    "from data_prep.system.cli import exit_code; from data_prep.prepare.convert import convert; "
+    "from pathlib import Path"
 )
 
 

@@ -20,10 +20,10 @@ from data_prep.dataset.checksums import check_files
 from data_prep.dataset.manifest import load_manifest, save_manifest
 from data_prep.dataset.mirror import is_remote, local_path, mirror, use_file
 from data_prep.dataset.mirror_cache import parse_bytes
-from data_prep.errors import DataError, UnreachableError, UsageError
 from data_prep.prepare.run import Request, prepare
 from data_prep.storage import transfer
-from data_prep.storage.download import cache_folder
+from data_prep.system.errors import DataError, UnreachableError, UsageError
+from data_prep.system.paths import cache_folder
 from tests.data_prep.serving import answer, cut, refuse, replace, serving, stall
 
 TEST = "test-000000.tar"
@@ -418,9 +418,8 @@ def test_killed_in_the_middle_then_again(number, server, monkeypatch):
 def test_a_full_disk_is_one_line_and_leaves_nothing(server):
     folder = mirror(server.url)
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); {CHILD}"
-    code = (
-        f"{limited}from data_prep.command import exit_code; exit_code(lambda: local_path(Path(sys.argv[1]), '{TEST}'))"
-    )
+    code = f"{limited}from data_prep.system.cli import exit_code; "
+    code += f"exit_code(lambda: local_path(Path(sys.argv[1]), '{TEST}'))"
     child = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     assert child.stderr.count("\n") == 1
     assert f"cannot write {folder / TEST}" in child.stderr

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 
 from data_prep.cli import main
 from data_prep.dataset.manifest import load_manifest
-from data_prep.errors import DataError, UsageError
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.finalize import finish
 from data_prep.prepare.progress import Share
 from data_prep.prepare.run import Request, prepare, prepare_share
+from data_prep.system.errors import DataError, UsageError
 from tests.data_prep.fixtures import contents
 from tests.data_prep.trees import names_of, write
 

@@ -8,10 +8,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from data_prep.errors import DataError
 from data_prep.prepare.run import Request, prepare
 from data_prep.sources import SOURCES, Origin
 from data_prep.sources.archives.unpickle import unpickle_arrays
+from data_prep.system.errors import DataError
 from tests.data_prep import fixtures
 
 

@@ -9,10 +9,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from data_prep.errors import DataError
 from data_prep.images.codecs import decode_image
 from data_prep.sources import Origin, stl10
 from data_prep.sources.stl10 import SOURCE
+from data_prep.system.errors import DataError
 from tests.data_prep import fixtures, trees
 
 COUNTS = {"train": 20, "unlabeled": 30, "test": 10}

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep import descriptors
 from data_prep.dataset.manifest import SPLITS, load_manifest, save_manifest
-from data_prep.descriptors import PART, Descriptors, open_sized
-from data_prep.errors import DataError
 from data_prep.formats.webdataset.index import Member, tar_index
 from data_prep.formats.webdataset.reader import MIRROR_FILES, open_records, open_tars
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
 from data_prep.storage.url import Address, save_origin
+from data_prep.system import file_handles
+from data_prep.system.errors import DataError
+from data_prep.system.file_handles import PART, Descriptors, open_sized
 from tests.data_prep.fixtures import bomb, contents, tar_of
 
 NAME, INDEX = "val-000000.tar", "val-000000.idx"
@@ -275,7 +275,7 @@ def test_verified_looks_behind_the_last_sample(copied):
 
 def test_threads_in_any_order_read_the_same(digits, monkeypatch):
     """With two files open at a time of six, so that files are closed while others are read."""
-    monkeypatch.setattr(descriptors, "LEAST", 2)
+    monkeypatch.setattr(file_handles, "LEAST", 2)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (16, 16))
     store = open_tars(digits, load_manifest(digits), "unlabeled")
     expected = read_all(store)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.errors import DataError
 from data_prep.images.normalize import MAX_SIDE, Treatment
 from data_prep.images.pixel_stats import Sums
+from data_prep.system.errors import DataError
 
 SIZE = (48, 36)
 FORMATS = ("original", "jpeg", "png", "webp")

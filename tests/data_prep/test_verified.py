@@ -14,9 +14,9 @@ import pytest
 
 from data_prep.dataset.checksums import MEMORY, check_files, check_shard
 from data_prep.dataset.manifest import load_manifest
-from data_prep.errors import DataError
 from data_prep.prepare.run import Request, prepare
-from data_prep.storage.download import cache_folder
+from data_prep.system.errors import DataError
+from data_prep.system.paths import cache_folder
 from tests.data_prep.fixtures import contents
 
 NAME, INDEX = "val-000000.tar", "val-000000.idx"

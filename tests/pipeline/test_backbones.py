@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data_prep.errors import DataError, UsageError, UserError
+from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.engine.build import build_module
 from pipeline.engine.trainer import Trainer
 from pipeline.models import MODELS

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import pipeline.methods
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.engine.trainer import Trainer
 from pipeline.methods import METHODS
 from tests.pipeline.by_hand import fresh, gradient, logits, step, weights

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.engine.trainer import Trainer
 from pipeline.methods.passes import PASSES, joint, separate
 from pipeline.resolve import resolve

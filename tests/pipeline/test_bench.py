@@ -15,7 +15,7 @@ from benchmarks.own_loop import main as own_loop
 from benchmarks.peer import PEERS, recognize
 from benchmarks.scale import run_ranks
 from benchmarks.scale_rank import measure as rank
-from data_prep.errors import UsageError, UserError
+from data_prep.system.errors import UsageError, UserError
 from pipeline.cli import main
 from pipeline.config import Config
 from tests.pipeline.conftest import ALONE

@@ -21,7 +21,7 @@ from benchmarks.loaded import Loaded, load, make_set
 from benchmarks.loaders import OTHERS, ours
 from benchmarks.photographs import PHOTOGRAPHS, draw_photograph, make_files
 from benchmarks.processes import cpu_seconds, family, run_measured
-from data_prep.errors import UsageError, UserError
+from data_prep.system.errors import UsageError, UserError
 from pipeline.cli import main
 from tests.pipeline.conftest import ALONE, CPU
 

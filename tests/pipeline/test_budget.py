@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.errors import UsageError
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import UsageError
 from pipeline.budget import BUDGET, LEAST, MARGIN, Budget, Pace, read_budget
 from pipeline.config import Config
 from pipeline.data.choose import Choice

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from data_prep.dataset.manifest import Manifest
-from data_prep.errors import UsageError
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import UsageError
 from pipeline.data import choose, dali
 from pipeline.data.choose import choose_loader, decoded_bytes, free_memory
 from pipeline.task import Task, view_side

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 from click.testing import CliRunner, Result
 
-from data_prep.durable import locked
+from data_prep.system.atomic_files import locked
 from pipeline.cli import main
 from pipeline.config import Config
 from pipeline.recipes import built_in

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.engine import compiler
 from pipeline.engine.compiler import Compiler, choose_compiler, compile_failure
 from pipeline.engine.trainer import Trainer

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.config import batch_error
 from pipeline.methods import METHODS
 from pipeline.recipes import built_in, find_recipe, load_recipe, parse_value

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from data_prep.errors import UsageError
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import UsageError
 from pipeline.preflight import DataSet, default_folder, settle_data
 from pipeline.recipes import load_recipe, parse_value, parse_yaml
 from pipeline.resolve import resolve

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_prep.errors import DataError
 from data_prep.formats.sample import Stored
 from data_prep.images.codecs import encode_image
+from data_prep.system.errors import DataError
 from pipeline.data.dali import DaliDecoder
 from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder
 from tests.pipeline.conftest import CPU

@@ -20,9 +20,9 @@ import torchvision
 from click.testing import CliRunner
 from PIL import Image
 
-from data_prep import cgroup
 from data_prep.prepare.run import Request as Wanted
 from data_prep.prepare.run import prepare
+from data_prep.system import cgroup
 from pipeline.doctor import folders, images, libraries, machine, network, prepared, processes
 from pipeline.doctor.child import run_python
 from pipeline.doctor.command import main, row

@@ -17,8 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.errors import DataError, UsageError
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import DataError, UsageError
 from pipeline.config import Config
 from pipeline.data.training import load_training_data
 from pipeline.engine.start import start_networks

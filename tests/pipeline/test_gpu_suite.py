@@ -184,7 +184,7 @@ def start_call(parent: Piece, folder: Path, sign: Path) -> "tuple[subprocess.Pop
 from pathlib import Path
 from benchmarks.gpu import runner
 from benchmarks.gpu.piece import Piece
-from data_prep.command import exit_code
+from data_prep.system.cli import exit_code
 piece = Piece('parent', {parent.words!r}, 0.01, 'parent.json')
 raise SystemExit(exit_code(lambda: runner.run_pieces([piece], Path({str(folder)!r}), 5, print).exit_code))"""
     process = subprocess.Popen([sys.executable, "-c", words], cwd=ROOT, stderr=subprocess.PIPE)

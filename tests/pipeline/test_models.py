@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.engine.build import build_module
 from pipeline.engine.precision import Precision

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.engine.trainer import Trainer
 from pipeline.methods.mpl_options import MODES, Choices, MPLOptions
 from pipeline.models.sync_norm import synchronize_norms

@@ -24,8 +24,8 @@ from torch.distributed.elastic.rendezvous import (
     rendezvous_handler_registry,
 )
 
-from data_prep.errors import UsageError, UserError
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import UsageError, UserError
 from pipeline.distributed import World
 from pipeline.engine.launch import choose_processes
 from pipeline.engine.meeting import Meeting

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from data_prep.errors import UsageError
+from data_prep.system.errors import UsageError
 from pipeline.engine import precision
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.trainer import Trainer

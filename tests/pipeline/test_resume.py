@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from data_prep.errors import DataError, UsageError, UserError
+from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.distributed import World
 from pipeline.engine import checkpoint
 from pipeline.engine.checkpoint import CheckpointFolder

@@ -14,10 +14,10 @@ import torch
 
 from data_prep.dataset.checksums import Mode
 from data_prep.dataset.manifest import Manifest
-from data_prep.errors import DataError
 from data_prep.formats.sample import Stored
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.errors import DataError
 from pipeline.data.counter import permutation
 from pipeline.data.prefetch import Pending, Prefetcher
 from pipeline.data.resident import load_split

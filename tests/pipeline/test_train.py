@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.durable import locked
 from data_prep.prepare.run import Request, prepare
+from data_prep.system.atomic_files import locked
 from pipeline.config import Config
 from pipeline.engine.build import build_module
 from pipeline.recipes import load_recipe
@@ -220,8 +220,8 @@ def test_a_full_disk_while_saving_is_one_line_and_loses_nothing(monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     before = {path.name: path.read_bytes() for path in Path("runs/digits-smpl-seed0/checkpoints").iterdir()}
-    monkeypatch.setattr("data_prep.durable.fsync_folder", full)
-    monkeypatch.setattr("data_prep.durable.os.fsync", full)
+    monkeypatch.setattr("data_prep.system.atomic_files.fsync_folder", full)
+    monkeypatch.setattr("data_prep.system.atomic_files.os.fsync", full)
     result = run(*SHORT, "--steps", "6")
     assert result.exit_code == 3
     assert "No space left" in result.stderr

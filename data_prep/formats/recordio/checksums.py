@@ -9,10 +9,10 @@ from pathlib import Path
 
 from data_prep.dataset.checksums import FRESH_NS, MAX_THREADS, Mode, Record, hash_file, recall, record, remember
 from data_prep.dataset.manifest import Manifest
-from data_prep.errors import DataError
 from data_prep.formats.recordio.reader import NAMES, PROGRESS, RECORDS, REMEDY, RecordFile, load_records
 from data_prep.formats.recordio.writer import SUFFIXES
-from data_prep.pool import available_cpus
+from data_prep.system.errors import DataError
+from data_prep.system.workers import available_cpus
 
 
 def check_records(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice = slice(None)) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.dataset.manifest import SHA256, SPLITS, STRICT, Manifest
-from data_prep.descriptors import Descriptors, open_remedy, open_sized
-from data_prep.durable import write_durably
-from data_prep.errors import DataError
 from data_prep.formats.recordio.writer import ALIGNMENT, HEADER, MAGIC, PREFIX, SUFFIXES
 from data_prep.formats.sample import IMAGE_EXTENSIONS, Stored
+from data_prep.system.atomic_files import write_durably
+from data_prep.system.errors import DataError
+from data_prep.system.file_handles import Descriptors, open_remedy, open_sized
 
 RECORDS = "records.json"
 PROGRESS = ".records.json"

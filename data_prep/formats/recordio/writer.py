@@ -5,17 +5,15 @@ image, padded to four bytes. ``.idx`` has a line ``key, offset`` a record and ``
 tabs. Keys are those of the tars. One image is held in memory at a time.
 """
 
-import hashlib
 import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from data_prep.durable import written_durably
-from data_prep.errors import DataError
 from data_prep.formats.sample import Stored
+from data_prep.system.atomic_files import _Hashed, written_durably
+from data_prep.system.errors import DataError
 
 MAGIC = 0xCED7230A
 HEADER = struct.Struct("<IIIfQQ")
@@ -53,18 +51,6 @@ def write_records(samples: Iterable[Stored], stem: Path) -> dict[str, Written]:
         raise
     finished = (Written(file.position, file.digest.hexdigest()) for file in files)
     return dict(zip(SUFFIXES, finished, strict=True))
-
-
-class _Hashed:
-    """A file that is written from its beginning, and its sha256."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.digest, self.position = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> None:
-        self.file.write(data)
-        self.digest.update(data)
-        self.position += len(data)
 
 
 def _write(samples: Iterable[Stored], listing: _Hashed, index: _Hashed, records: _Hashed) -> None:

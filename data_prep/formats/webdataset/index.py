@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.errors import DataError
 from data_prep.formats.sample import IMAGE_EXTENSIONS
+from data_prep.system.errors import DataError
 
 BLOCK = 512
 LABEL_EXTENSIONS = ("cls", "truth")

@@ -15,12 +15,12 @@ import numpy as np
 
 from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.dataset.mirror import is_mirror, use_file
-from data_prep.descriptors import Descriptors, open_remedy, open_sized
-from data_prep.errors import DataError
 from data_prep.formats.recordio.reader import open_records
 from data_prep.formats.sample import IMAGE_EXTENSIONS, Store, Stored
 from data_prep.formats.webdataset.index import BLOCK, TarIndex, padded, read_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
+from data_prep.system.errors import DataError
+from data_prep.system.file_handles import Descriptors, open_remedy, open_sized
 
 __all__ = ["Store", "Stored", "TarStore", "open_records", "open_tars"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import Shard
-from data_prep.errors import DataError
 from data_prep.images.codecs import EXTENSIONS, decode_image
+from data_prep.system.errors import DataError
 
 __all__ = ["Fault", "Sample", "decode_image", "read_shard", "scan_shard"]
 

@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 from data_prep.dataset.manifest import Shard
 from data_prep.dataset.shard_stats import Receipt, Skipped
-from data_prep.durable import write_durably, written_durably
-from data_prep.errors import DataError
 from data_prep.formats.webdataset.index import BLOCK, Member, padded, tar_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 from data_prep.images.encoded import Encoded, Part, Rejected
 from data_prep.images.pixel_stats import Sums
+from data_prep.system.atomic_files import write_durably, written_durably
+from data_prep.system.errors import DataError
 
 
 @dataclass(frozen=True)

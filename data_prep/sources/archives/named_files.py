@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from data_prep.errors import DataError
 from data_prep.sources.archives.safety import refuse_unsafe
+from data_prep.system.errors import DataError
 
 MAX_MEMBER_BYTES = 1 << 30  # the largest published member is 155 MB: more than this is a decompression bomb
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.errors import DataError
 from data_prep.sources.archives.safety import refuse_unsafe
+from data_prep.system.errors import DataError
 
 BLOCK = 512
 

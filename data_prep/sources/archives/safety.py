@@ -2,7 +2,7 @@
 
 import tarfile
 
-from data_prep.errors import DataError
+from data_prep.system.errors import DataError
 
 
 def refuse_unsafe(archive: object, member: tarfile.TarInfo, most: int) -> None:

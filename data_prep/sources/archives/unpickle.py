@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.errors import DataError
+from data_prep.system.errors import DataError
 
 _reconstruct: Any = np.zeros(0).__reduce__()[0]  # where NumPy keeps it depends on its version
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.errors import DataError, UsageError
 from data_prep.sources.base import ALL, Origin, RawSet, Source
 from data_prep.sources.image_files.csv_table import Row, read_table
 from data_prep.sources.image_files.listing import (
@@ -23,6 +22,7 @@ from data_prep.sources.image_files.listing import (
 from data_prep.sources.image_files.raw_set import Tree, raw_set, treatment, unlabeled_part
 from data_prep.sources.image_files.reader import FilePart
 from data_prep.sources.image_files.references import References, Root, printable
+from data_prep.system.errors import DataError, UsageError
 
 VAL = (b"val", b"valid", b"validation")
 UNLABELED = b"unlabeled"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.sources.image_files.reader import FilePart
 from data_prep.sources.image_files.references import printable
-from data_prep.splits.assign import Labels
+from data_prep.system.errors import DataError
+from data_prep.system.types import Labels
 
 KIND = {"val": "a validation image", "test": "a test image", "unlabeled": "an image without a label"}
 MOST_BYTES = 1 << 30

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from data_prep.errors import DataError, UsageError
 from data_prep.sources.image_files.reader import FilePart
 from data_prep.sources.image_files.references import References, Root, printable
+from data_prep.system.errors import DataError, UsageError
 
 SUFFIXES = (b".jpg", b".jpeg", b".png", b".webp")
 KINDS = ", ".join(suffix.decode() for suffix in SUFFIXES)

@@ -4,15 +4,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.errors import DataError, UsageError
 from data_prep.images.normalize import Treatment
 from data_prep.sources.base import Origin, RawSet
 from data_prep.sources.image_files.label_list import read_label_list
 from data_prep.sources.image_files.listing import listing_digest
 from data_prep.sources.image_files.reader import FilePart
 from data_prep.sources.image_files.references import References
-from data_prep.splits.assign import Labels, take
+from data_prep.splits.assign import take
 from data_prep.splits.label_counts import LISTED, check_numbers, per_class, read_labels
+from data_prep.system.errors import DataError, UsageError
+from data_prep.system.types import Labels
 
 USUAL_TEST = "20%"
 TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on the same images

@@ -9,11 +9,11 @@ from functools import cache
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.images.encoded import Encoded, Rejected
 from data_prep.images.normalize import Treatment
 from data_prep.sources.image_files.references import LOOSE, References
-from data_prep.splits.assign import Labels
+from data_prep.system.errors import DataError
+from data_prep.system.types import Labels
 
 MAX_FILE_BYTES = 1 << 30  # no photograph: reading it could end the process
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

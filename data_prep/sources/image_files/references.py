@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.splits.assign import Labels
+from data_prep.system.types import Labels
 
 LOOSE = -1
 """The offset of an image that is a file of its own."""

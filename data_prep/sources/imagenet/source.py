@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.errors import DataError
 from data_prep.sources.archives.nested_tar import Member, tar_members
 from data_prep.sources.base import Origin, RawSet, Source
 from data_prep.sources.image_files.folder import list_classes
@@ -21,6 +20,7 @@ from data_prep.sources.image_files.raw_set import Tree, raw_set, treatment
 from data_prep.sources.image_files.reader import MAX_FILE_BYTES, FilePart
 from data_prep.sources.image_files.references import LOOSE, References, Root, printable
 from data_prep.sources.imagenet.val_labels import find_labels, is_synset
+from data_prep.system.errors import DataError
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")

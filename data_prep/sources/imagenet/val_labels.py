@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from data_prep.errors import DataError
 from data_prep.sources.archives.named_files import read_files
+from data_prep.system.errors import DataError
 
 SYNSET = re.compile(r"n\d{8}", re.ASCII)
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"

@@ -13,9 +13,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from data_prep.allocator import keep_memory
-from data_prep.cgroup import cpu_quota
-from data_prep.errors import UserError
+from data_prep.system.cgroup import cpu_quota
+from data_prep.system.errors import UserError
+from data_prep.system.malloc import keep_memory
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

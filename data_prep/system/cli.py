@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from data_prep.errors import UserError
+from data_prep.system.errors import UserError
 
 USAGE, STOPPED = 2, 4
 

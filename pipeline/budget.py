@@ -15,7 +15,7 @@ from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UsageError
 from pipeline.config import Config
 from pipeline.engine.checkpoint import CheckpointFolder
-from pipeline.lengths import rescale
+from pipeline.step_units import rescale
 
 BUDGET = "budget.json"
 MARGIN = 0.97

@@ -8,10 +8,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from data_prep.splits.label_counts import read_labels
 from pipeline.data.augment import AugmentOptions
-from pipeline.lengths import Interval, Length, Moments
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
 from pipeline.registry import nearest
+from pipeline.step_units import Interval, Length, Moments
 
 
 class Options(BaseModel):

@@ -23,15 +23,15 @@ from pipeline.data.choose import RESIDENT
 from pipeline.data.dali import has_dali
 from pipeline.distributed import World, this_device
 from pipeline.engine.build import open_data
-from pipeline.engine.precision import Precision, choose_precision
 from pipeline.models.ensemble import Ensemble, together
 from pipeline.models.load import Export, read_export
+from pipeline.precision import Precision, choose_precision
 from pipeline.preflight import find_folder
-from pipeline.recipes import CONFIG, load_recipe
+from pipeline.recipes import load_recipe
 from pipeline.report.evaluation import Evaluation, Score, tables
 from pipeline.report.json_file import JsonFile, give_json, printed
-from pipeline.report.summary import MODEL, SUMMARY
 from pipeline.resolve import resolve
+from pipeline.run_folder import CONFIG, MODEL, SUMMARY
 from pipeline.task import Task, view_side
 
 Samples = tuple[Tensor, Tensor]

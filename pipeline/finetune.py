@@ -7,8 +7,9 @@ from typing import Any
 from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.methods import METHODS
-from pipeline.recipes import CONFIG, load_recipe
+from pipeline.recipes import load_recipe
 from pipeline.resolve import Tree, resolve
+from pipeline.run_folder import CONFIG
 
 
 def finetune_config(run: Path, recipe: str | None, flags: Tree) -> Config:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from data_prep.system.errors import UsageError
 from pipeline.config import Config
-from pipeline.recipes import CONFIG, load_recipe
-from pipeline.report.summary import SUMMARY
+from pipeline.recipes import load_recipe
+from pipeline.run_folder import CONFIG, SUMMARY
 
 
 def settle_start(config: Config, out: Path) -> Config:

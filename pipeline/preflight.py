@@ -16,11 +16,12 @@ from pipeline.distributed import this_device
 from pipeline.engine.build import build_module
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.engine.compiler import choose_compiler
-from pipeline.engine.precision import choose_precision
 from pipeline.engine.start import read_start
 from pipeline.methods import METHODS
-from pipeline.recipes import CONFIG, load_recipe
+from pipeline.precision import choose_precision
+from pipeline.recipes import load_recipe
 from pipeline.resolve import flatten, resolve
+from pipeline.run_folder import CONFIG
 from pipeline.task import Task
 
 

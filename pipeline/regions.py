@@ -18,7 +18,7 @@ from data_prep.system.errors import UsageError
 from pipeline.data.resident import ResidentSplit, load_split
 from pipeline.distributed import World
 from pipeline.models.load import load_model, read_export
-from pipeline.report.summary import MODEL, SUMMARY
+from pipeline.run_folder import MODEL, SUMMARY
 
 POINT = (1, 2, 1)
 """[H, W, C] of a prepared set of points in the plane."""

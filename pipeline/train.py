@@ -30,8 +30,9 @@ from pipeline.preflight import (
     own_recipe,
     settle_data,
 )
-from pipeline.recipes import CONFIG, find_recipe, load_recipe, parse_value, save_recipe
+from pipeline.recipes import find_recipe, load_recipe, parse_value, save_recipe
 from pipeline.resolve import flatten, merge, resolve
+from pipeline.run_folder import CONFIG
 
 VERIFY = click.Choice(["always", "once", "never"])
 LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])

@@ -19,7 +19,7 @@ from pipeline.distributed import this_device
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, one_line
 from pipeline.doctor.machine import gpus as gpus_shown
 from pipeline.engine.compiler import choose_compiler, missing_here
-from pipeline.engine.precision import choose_precision
+from pipeline.precision import choose_precision
 
 OLDEST = (2, 11)
 SIDE = 64

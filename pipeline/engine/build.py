@@ -19,12 +19,12 @@ from pipeline.data.training import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.compiler import Compiler
 from pipeline.engine.network import Network
-from pipeline.engine.precision import Precision
 from pipeline.methods import METHODS
 from pipeline.methods.method import Method
 from pipeline.models import MODELS
 from pipeline.models.load import assemble
 from pipeline.models.sync_norm import synchronize_norms
+from pipeline.precision import Precision
 from pipeline.task import Task
 
 

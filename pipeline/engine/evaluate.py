@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from pipeline.data.split import Split
 from pipeline.distributed import World
-from pipeline.engine.precision import Precision
+from pipeline.precision import Precision
 
 
 @torch.no_grad()

@@ -17,9 +17,9 @@ from pipeline.distributed import World
 from pipeline.engine.compiler import Compiler
 from pipeline.engine.guard import Guard
 from pipeline.engine.optimizer import build_descent, build_optimizer
-from pipeline.engine.precision import Precision
 from pipeline.engine.schedule import rate_factor
 from pipeline.methods.phase import Gradient
+from pipeline.precision import Precision
 
 
 class Network:

@@ -30,8 +30,9 @@ from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.methods import METHODS
 from pipeline.recipes import save_recipe
-from pipeline.report.summary import MODEL, SUMMARY, describe_network, export_model, results_table
+from pipeline.report.summary import describe_network, export_model, results_table
 from pipeline.resolve import flatten
+from pipeline.run_folder import MODEL, SUMMARY
 from pipeline.task import Task
 
 Job = Callable[[Config, Path, Path, World], None]

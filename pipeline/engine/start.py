@@ -10,7 +10,7 @@ from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.engine.trainer import Trainer
 from pipeline.models.load import Export, misfit, read_export
-from pipeline.report.summary import MODEL, SUMMARY
+from pipeline.run_folder import MODEL, SUMMARY
 
 
 @dataclass(frozen=True)

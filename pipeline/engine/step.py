@@ -13,8 +13,8 @@ from pipeline.data.counter import derive_key
 from pipeline.distributed import World
 from pipeline.engine.guard import Guard
 from pipeline.engine.network import Network
-from pipeline.engine.precision import Precision
 from pipeline.methods.phase import Apply, Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
+from pipeline.precision import Precision
 
 
 class StepRunner:

@@ -19,11 +19,11 @@ from pipeline.engine.ema import Average
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.network import Network
-from pipeline.engine.precision import Precision, choose_precision
 from pipeline.engine.signals import StopSignal
 from pipeline.engine.step import StepRunner
 from pipeline.methods.method import Method
 from pipeline.models.ensemble import Ensemble, together
+from pipeline.precision import Precision, choose_precision
 from pipeline.report.clock import Clock
 from pipeline.report.metrics import Meter, RunLog
 from pipeline.report.progress import Progress

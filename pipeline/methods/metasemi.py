@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from pipeline.data.batch import Batch
 from pipeline.data.counter import uniform
-from pipeline.lengths import Length
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Differentiate, Gradient, Measure, Phase, Phases, Shift, Update
 from pipeline.methods.prediction import report_precision
+from pipeline.step_units import Length
 
 REACH = 0.01
 """Length of the finite difference's step in the space of weights."""

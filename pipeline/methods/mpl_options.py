@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.lengths import Length
+from pipeline.step_units import Length
 
 Sign = Literal["old-new", "new-old"]
 LabelMode = Literal["argmax", "sample", "soft", "two-argmax"]

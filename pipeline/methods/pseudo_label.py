@@ -4,10 +4,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from pipeline.data.batch import Batch
-from pipeline.lengths import Length
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Phases, Update
 from pipeline.methods.prediction import confident_loss, report_precision
+from pipeline.step_units import Length
 
 
 class PseudoLabelOptions(BaseModel):

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.lengths import Interval, Length
 from pipeline.methods.mpl import MPL
+from pipeline.step_units import Interval, Length
 
 
 class RolePlayOptions(BaseModel):

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batch import Batch
-from pipeline.lengths import Length
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Measure, Phases, Update
 from pipeline.methods.prediction import remember
+from pipeline.step_units import Length
 
 
 class UDAOptions(BaseModel):

@@ -11,10 +11,9 @@ import yaml
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import UsageError
 from pipeline.registry import nearest
+from pipeline.run_folder import CONFIG
 
 DEFAULT = "digits-smpl"
-CONFIG = "config.yaml"
-"""The recipe in a run folder, which is that of the run, resolved."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,8 +10,6 @@ from torch import nn
 
 from data_prep.system.atomic_files import write_durably
 
-SUMMARY, MODEL = "summary.json", "model.safetensors"
-
 
 def results_table(results: Mapping[str, Any]) -> str:
     """Return the final table: accuracy of every set of weights on the validation and the test split."""

@@ -21,8 +21,9 @@ from pipeline.data.prepared import PreparedSet
 from pipeline.engine.rehearsal import rehearse
 from pipeline.engine.trainer import Trainer
 from pipeline.finetune import finetune_recipe
-from pipeline.recipes import CONFIG, load_recipe
+from pipeline.recipes import load_recipe
 from pipeline.resolve import flatten, resolve
+from pipeline.run_folder import CONFIG
 from pipeline.train import main, read_config
 from tests.pipeline.conftest import ALONE, assert_same, make_data, weights_of
 

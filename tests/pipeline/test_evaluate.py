@@ -14,8 +14,8 @@ from torch import nn
 
 from data_prep.prepare.run import Request, prepare
 from pipeline.data.split import Split
-from pipeline.engine.precision import choose_precision
 from pipeline.evaluate import evaluate, main, regroup
+from pipeline.precision import choose_precision
 from pipeline.report.evaluation import SHOWN, Evaluation, Score, tables
 from pipeline.train import main as train
 from tests.pipeline.streams import encode, smooth

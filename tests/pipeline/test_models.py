@@ -5,10 +5,10 @@ from torch import nn
 from data_prep.system.errors import UsageError
 from pipeline.config import Config
 from pipeline.engine.build import build_module
-from pipeline.engine.precision import Precision
 from pipeline.models.conv_large import ConvLarge, ConvLargeOptions
 from pipeline.models.small_conv import SmallConv, SmallConvOptions
 from pipeline.models.wide_resnet import WideResNet, WideResNetOptions
+from pipeline.precision import Precision
 from pipeline.resolve import resolve
 from pipeline.task import Task
 from pipeline.train import read_config

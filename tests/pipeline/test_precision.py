@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_prep.system.errors import UsageError
-from pipeline.engine import precision
+from pipeline import precision
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.trainer import Trainer
 from pipeline.methods import METHODS

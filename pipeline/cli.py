@@ -9,11 +9,14 @@ from data_prep.system.cli import CommandGroup
 COMMANDS = {
     "train": ("pipeline.train:main", "Train a classifier from few labels."),
     "data": ("data_prep.cli:main", "Prepare, check and look at data sets."),
-    "evaluate": ("pipeline.evaluate:main", "Score a trained model: accuracy, the worst classes, what is confused."),
-    "doctor": ("pipeline.doctor.command:main", "Find what would make a run fail on this machine."),
-    "compare": ("pipeline.compare:main", "Train methods x seeds and tabulate their accuracy."),
-    "regions": ("pipeline.regions:main", "Draw what the runs of a table made of the plane."),
-    "descent": ("pipeline.descent:main", "Draw a step of SMPL and a supervised one on the true loss."),
+    "evaluate": (
+        "pipeline.commands.evaluate:main",
+        "Score a trained model: accuracy, the worst classes, what is confused.",
+    ),
+    "doctor": ("pipeline.commands.doctor:main", "Find what would make a run fail on this machine."),
+    "compare": ("pipeline.commands.compare:main", "Train methods x seeds and tabulate their accuracy."),
+    "regions": ("pipeline.commands.regions:main", "Draw what the runs of a table made of the plane."),
+    "descent": ("pipeline.commands.descent:main", "Draw a step of SMPL and a supervised one on the true loss."),
     "bench": ("benchmarks.cli:main", "Measure speed and memory against what the mathematics needs."),
 }
 

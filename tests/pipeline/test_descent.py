@@ -127,7 +127,7 @@ def descend(*arguments: str) -> Result:
 
 
 def test_the_command_prepares_each_seed_s_labels_counts_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.descent.STARTS", (0, 2))
+    monkeypatch.setattr("pipeline.commands.descent.STARTS", (0, 2))
     monkeypatch.setattr("pipeline.report.surface.GRID", 9)
     result = descend("--seeds", "2", "--seed", "1", "--start", "1", "--set", "data.labels=5+1", "--out", "a/b.png")
     assert result.exit_code == 0, result.output

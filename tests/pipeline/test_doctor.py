@@ -23,9 +23,9 @@ from PIL import Image
 from data_prep.prepare.run import Request as Wanted
 from data_prep.prepare.run import prepare
 from data_prep.system import cgroup
+from pipeline.commands.doctor import main, row
 from pipeline.doctor import folders, images, libraries, machine, network, prepared, processes
 from pipeline.doctor.child import run_python
-from pipeline.doctor.command import main, row
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, read_finding
 from tests.pipeline.processes import search_path
 
@@ -111,7 +111,7 @@ def children(parent: int) -> list[int]:
 
 def test_json_alone_goes_to_stdout_if_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Finding("bad", Level.FAILURE, "found", "remedy")
-    monkeypatch.setattr("pipeline.doctor.command.CHECKS", (lambda _: [bad],))
+    monkeypatch.setattr("pipeline.commands.doctor.CHECKS", (lambda _: [bad],))
     result = CliRunner().invoke(main, ["--json", "-"])
     assert result.exit_code == 1
     expected = {"name": "bad", "level": "failure", "found": "found", "remedy": "remedy"}

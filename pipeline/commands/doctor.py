@@ -8,9 +8,9 @@ import click
 
 from data_prep.cli_types import LocalFolder
 from data_prep.system.cli import Command
+from pipeline.commands.json_output import JsonFile, give_json, printed
 from pipeline.doctor import folders, images, machine, network, prepared, processes
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine
-from pipeline.report.json_file import JsonFile, give_json, printed
 
 CHECKS: tuple[Check, ...] = (
     *(machine.python, machine.cpus, machine.memory, machine.shared_memory, machine.open_files),

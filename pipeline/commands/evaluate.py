@@ -18,6 +18,7 @@ from data_prep.dataset.manifest import MANIFEST, SPLITS, Manifest, load_manifest
 from data_prep.prepare.run import default_out
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
+from pipeline.commands.json_output import JsonFile, give_json, printed
 from pipeline.config import Config
 from pipeline.data.choose import RESIDENT
 from pipeline.data.dali import has_dali
@@ -29,7 +30,6 @@ from pipeline.precision import Precision, choose_precision
 from pipeline.preflight import find_folder
 from pipeline.recipes import load_recipe
 from pipeline.report.evaluation import Evaluation, Score, tables
-from pipeline.report.json_file import JsonFile, give_json, printed
 from pipeline.resolve import resolve
 from pipeline.run_folder import CONFIG, MODEL, SUMMARY
 from pipeline.task import Task, view_side

@@ -1,1 +1,0 @@
-"""What a run tells: metrics while it trains, a summary when it is done."""

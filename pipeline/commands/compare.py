@@ -8,10 +8,10 @@ from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from data_prep.system.workers import available_cpus
-from pipeline.cells import Cell, run_all
+from pipeline.comparison.rows import Variant, read_rows, refuse_fixed
+from pipeline.comparison.runner import Cell, run_all
+from pipeline.comparison.table import write_table
 from pipeline.config import Config
-from pipeline.report.comparison import write_table
-from pipeline.rows import Variant, read_rows, refuse_fixed
 from pipeline.train import read_config
 
 

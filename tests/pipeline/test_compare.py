@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from data_prep.system.atomic_files import locked
 from pipeline.cli import main
+from pipeline.comparison.rows import Variant, read_rows
 from pipeline.config import Config
 from pipeline.recipes import built_in
-from pipeline.rows import Variant, read_rows
 from pipeline.train import read_config
 
 TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1", "--set", "model.width=4"]

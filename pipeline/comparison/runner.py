@@ -19,7 +19,7 @@ from tqdm import tqdm
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.errors import DataError, UsageError
 from data_prep.system.workers import available_cpus
-from pipeline.rows import Variant
+from pipeline.comparison.rows import Variant
 
 JUDGED = "last, averaged"
 """The weights that a table reports: chosen by nobody, so that nothing is selected on a test or validation split."""

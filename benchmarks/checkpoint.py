@@ -21,11 +21,11 @@ from benchmarks.record import tell_rows
 from benchmarks.step import WARM, data_of, random_split
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer
-from pipeline.recipes import load_recipe
-from pipeline.resolve import resolve
 
 RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "mpl": ("cifar10-4k-mpl", {"mpl": {"student_wait": 0}}),  # else its student has no optimizer state yet

@@ -39,12 +39,12 @@ from benchmarks.processes import cpu_seconds
 from benchmarks.record import tell_rows
 from data_prep.system.cli import Command
 from data_prep.system.workers import available_cpus
+from pipeline.config.resolve import resolve
 from pipeline.data.choose import RESIDENT
 from pipeline.data.training import load_training_data
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock
-from pipeline.resolve import resolve
 
 STREAMING = ("webdataset", "dali")
 WARM, WARM_STEPS = 6, 2

@@ -26,7 +26,7 @@ from benchmarks.record import tell_rows
 from benchmarks.step import bench_config, data_of, random_split
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.data.batch import Batch
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World, join_world

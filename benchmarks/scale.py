@@ -20,7 +20,7 @@ from benchmarks.step import CASES, bench_config, named_cases
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from data_prep.system.workers import available_cpus
-from pipeline.config import Config, batch_error
+from pipeline.config.schema import Config, batch_error
 from pipeline.train import COMPILES, PRECISIONS
 
 LAUNCHER = ("torch.distributed.run", "--standalone", "--local-addr=localhost")

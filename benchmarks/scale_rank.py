@@ -17,10 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.own_loop import time_steps
 from benchmarks.step import WARM, data_of, random_split
 from data_prep.system.cli import Command
+from pipeline.config.resolve import resolve
 from pipeline.distributed import World, join_world, leave_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock
-from pipeline.resolve import resolve
 
 
 @click.command(cls=Command)

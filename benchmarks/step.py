@@ -43,14 +43,14 @@ from torch.nn import functional as F
 from benchmarks.record import tell_rows
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.registry import nearest
 from pipeline.report.clock import Clock
-from pipeline.resolve import resolve
 from pipeline.task import Task
 from pipeline.train import COMPILES, PRECISIONS
 

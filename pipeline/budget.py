@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UsageError
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.step_units import rescale
 

@@ -10,7 +10,9 @@ from data_prep.dataset.mirror import is_remote, mirror
 from data_prep.prepare.run import Request, default_out, prepare
 from data_prep.system.errors import UsageError
 from pipeline.budget import read_budget
-from pipeline.config import MAY_CHANGE, Config, DataOptions, batch_error
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import flatten, resolve
+from pipeline.config.schema import MAY_CHANGE, Config, DataOptions, batch_error
 from pipeline.data.augment import build_views
 from pipeline.distributed import this_device
 from pipeline.engine.build import build_module
@@ -19,8 +21,6 @@ from pipeline.engine.compiler import choose_compiler
 from pipeline.engine.start import read_start
 from pipeline.methods import METHODS
 from pipeline.precision import choose_precision
-from pipeline.recipes import load_recipe
-from pipeline.resolve import flatten, resolve
 from pipeline.run_folder import CONFIG
 from pipeline.task import Task
 

@@ -12,14 +12,14 @@ import click
 from data_prep.cli_types import LabelNumbers
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.cli import Command
-from data_prep.system.errors import UsageError
 from pipeline.budget import settle_budget
-from pipeline.config import Config
+from pipeline.config.command_line import command_line, read_config
+from pipeline.config.finetune import finetuned, settle_start
+from pipeline.config.recipes import save_recipe
+from pipeline.config.schema import Config
 from pipeline.engine.launch import choose_processes, launch, launched
 from pipeline.engine.nodes import find_nodes
 from pipeline.engine.run import run_rank, score_checkpoint, show_networks, tell_result
-from pipeline.finetune import finetune_config, finetuned
-from pipeline.origin import settle_start
 from pipeline.preflight import (
     DataSet,
     check_machine,
@@ -30,8 +30,6 @@ from pipeline.preflight import (
     own_recipe,
     settle_data,
 )
-from pipeline.recipes import find_recipe, load_recipe, parse_value, save_recipe
-from pipeline.resolve import flatten, merge, resolve
 from pipeline.run_folder import CONFIG
 
 VERIFY = click.Choice(["always", "once", "never"])
@@ -163,47 +161,6 @@ def is_main() -> bool:
 
 def default_run(config: Config) -> Path:
     return Path(os.environ.get("SMPL_RUNS", "runs")) / f"{config.dataset}-{config.method}-seed{config.seed}"
-
-
-def read_config(
-    recipe: str | None, flags: dict[str, Any], settings: tuple[str, ...] = (), finetune: Path | None = None
-) -> Config:
-    """Put the command line over a recipe, or over the fine-tuning of a run, over the defaults. Raises UsageError."""
-    tree = _one_length(command_line(flags, settings))
-    if finetune:
-        return finetune_config(finetune, recipe, tree)
-    name = recipe or find_recipe(tree.get("dataset"), tree.get("method"))
-    return resolve(load_recipe(name), tree, f"recipe {name}")
-
-
-def command_line(flags: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
-    """Return flags that were given, and ``--set KEY=VALUE`` over them, as the tree that a recipe would be."""
-    tree: dict[str, Any] = {}
-    for path, value in flatten(flags).items():
-        if value is not None and value != {}:
-            tree = merge(tree, _nest(path, value))
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting}: expected KEY=VALUE, such as optimizer.lr=0.03")
-        tree = merge(tree, _nest(key, parse_value(text)))
-    return tree
-
-
-def _one_length(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the command line's tree; its steps take the place of a recipe's budget. Raises UsageError for both."""
-    if "steps" not in tree:
-        return tree
-    if tree.get("budget_minutes") is not None:
-        raise UsageError("--steps and --budget-minutes: a budget says how many steps there are; leave one of them out")
-    return tree | {"budget_minutes": None}
-
-
-def _nest(path: str, value: Any) -> dict[str, Any]:
-    """Return ``{"a": {"b": value}}`` for the path ``a.b``."""
-    for key in reversed(path.split(".")):
-        value = {key: value}
-    return dict(value)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from pipeline.recipes import built_in
+from pipeline.config.recipes import built_in
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "data_prep", "pipeline")

@@ -15,10 +15,10 @@ from benchmarks.record import save_record
 from data_prep.system.atomic_files import written_durably
 from data_prep.system.cli import Command
 from data_prep.system.errors import DataError
-from pipeline.config import Config
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.methods import METHODS
-from pipeline.recipes import load_recipe
-from pipeline.resolve import resolve
 
 LAST = "last, averaged"
 """The weights whose accuracy is the result."""

@@ -11,8 +11,8 @@ from data_prep.system.workers import available_cpus
 from pipeline.comparison.rows import Variant, read_rows, refuse_fixed
 from pipeline.comparison.runner import Cell, run_all
 from pipeline.comparison.table import write_table
-from pipeline.config import Config
-from pipeline.train import read_config
+from pipeline.config.command_line import read_config
+from pipeline.config.schema import Config
 
 
 @click.command(cls=Command, context_settings={"show_default": True})

@@ -9,12 +9,12 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.command_line import read_config
+from pipeline.config.schema import Config
 from pipeline.data.training import TrainingData, load_training_data
 from pipeline.preflight import DataSet, default_folder, settle_data
 from pipeline.report.descent import ALONE, Descent, TrueLoss, count, measure
 from pipeline.report.surface import draw_descent
-from pipeline.train import read_config
 
 STARTS = (0, 5, 20, 50, 200)
 """Numbers of supervised steps after which the descents are counted, besides the one that is drawn."""

@@ -19,7 +19,9 @@ from data_prep.prepare.run import default_out
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.commands.json_output import JsonFile, give_json, printed
-from pipeline.config import Config
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.data.choose import RESIDENT
 from pipeline.data.dali import has_dali
 from pipeline.distributed import World, this_device
@@ -28,9 +30,7 @@ from pipeline.models.ensemble import Ensemble, together
 from pipeline.models.load import Export, read_export
 from pipeline.precision import Precision, choose_precision
 from pipeline.preflight import find_folder
-from pipeline.recipes import load_recipe
 from pipeline.report.evaluation import Evaluation, Score, tables
-from pipeline.resolve import resolve
 from pipeline.run_folder import CONFIG, MODEL, SUMMARY
 from pipeline.task import Task, view_side
 

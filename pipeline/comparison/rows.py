@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.command_line import command_line
+from pipeline.config.resolve import flatten
+from pipeline.config.schema import Config
 from pipeline.methods import METHODS
-from pipeline.resolve import flatten
-from pipeline.train import command_line
 
 FLAGS = {"dataset": "--dataset", "method": "--methods", "steps": "--steps", "seed": "--seeds", "data.seed": "--seeds"}
 """What a table says of its rows by name or of all its runs, and the flag that says it."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from data_prep.dataset.manifest import load_manifest
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.data.augment import build_views
 from pipeline.data.choose import RESIDENT, choose_loader
 from pipeline.data.counter import derive_key

@@ -12,7 +12,7 @@ from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.config import OptimizerOptions
+from pipeline.config.schema import OptimizerOptions
 from pipeline.distributed import World
 from pipeline.engine.compiler import Compiler
 from pipeline.engine.guard import Guard

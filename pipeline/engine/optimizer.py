@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.config import OptimizerOptions
+from pipeline.config.schema import OptimizerOptions
 
 Groups = list[dict[str, Any]]
 

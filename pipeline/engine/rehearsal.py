@@ -16,7 +16,7 @@ import torch
 
 from data_prep.system.atomic_files import make_folder
 from pipeline.budget import Pace
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.data.prepared import PreparedSet
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World

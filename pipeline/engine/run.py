@@ -16,7 +16,9 @@ from data_prep.system.atomic_files import write_durably
 from data_prep.system.cli import STOPPED
 from data_prep.system.errors import UsageError, UserError
 from pipeline.budget import BUDGET, Budget
-from pipeline.config import Config
+from pipeline.config.recipes import save_recipe
+from pipeline.config.resolve import flatten
+from pipeline.config.schema import Config
 from pipeline.data.prepared import PreparedSet
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World, abandon_world, join_world, leave_world, lost_contact
@@ -29,9 +31,7 @@ from pipeline.engine.rehearsal import rehearse, remove_rehearsal
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.methods import METHODS
-from pipeline.recipes import save_recipe
 from pipeline.report.summary import describe_network, export_model, results_table
-from pipeline.resolve import flatten
 from pipeline.run_folder import MODEL, SUMMARY
 from pipeline.task import Task
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
-from pipeline.config import OptimizerOptions
+from pipeline.config.schema import OptimizerOptions
 
 
 def rate_factor(step: int, options: OptimizerOptions, *, wait: int, total: int) -> float:

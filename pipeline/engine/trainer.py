@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from data_prep.system.errors import DataError, UsageError
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from pipeline.data.loader import Loader
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World

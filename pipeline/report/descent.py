@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.data.split import Split
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World
@@ -22,7 +23,6 @@ from pipeline.engine.build import build_module
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.trainer import Trainer
 from pipeline.methods.phase import Apply, Phases, Update
-from pipeline.resolve import resolve
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0, "clip": None}

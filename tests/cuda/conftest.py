@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.config.resolve import merge, resolve
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World, repeat_sums
 from pipeline.engine.trainer import Trainer
-from pipeline.resolve import merge, resolve
 from tests.pipeline.by_hand import SETTINGS
 from tests.pipeline.conftest import BASE, make_config, make_data
 from tests.pipeline.rank_worker import in_double_precision

@@ -220,8 +220,8 @@ def test_records_of_another_preparation_are_refused_and_written_anew(damaged, ci
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from data_prep import convert
-from data_prep.writers import recordio
+from data_prep.formats.recordio import writer as recordio
+from data_prep.prepare import convert
 count, pack, save = 0, recordio.pack, convert.save_records
 def killing_pack(sample):
     global count

@@ -4,7 +4,7 @@ import pytest
 from click import ClickException
 
 from data_prep.system.errors import UsageError
-from pipeline.config import batch_error
+from pipeline.config.schema import batch_error
 from tests.k8s.commands import Finishing, Preparing, Reader, Training, environment
 from tests.k8s.objects import FILES, load, workloads
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.config import Config
+from pipeline.config.resolve import merge, resolve
+from pipeline.config.schema import Config
 from pipeline.data.dali import has_dali
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.training import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.trainer import Trainer
-from pipeline.resolve import merge, resolve
 from pipeline.task import Task
 
 CPU = torch.device("cpu")

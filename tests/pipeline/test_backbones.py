@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from data_prep.system.errors import DataError, UsageError, UserError
+from pipeline.config.resolve import resolve
 from pipeline.engine.build import build_module
 from pipeline.engine.trainer import Trainer
 from pipeline.models import MODELS
@@ -24,7 +25,6 @@ from pipeline.models.pretrained import read_weights
 from pipeline.models.rehearsal import rehearse
 from pipeline.models.sync_norm import synchronize_norms
 from pipeline.models.timm_model import TimmModel, load_timm
-from pipeline.resolve import resolve
 from pipeline.task import Task
 from tests.pipeline.conftest import make_config
 

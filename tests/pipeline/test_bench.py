@@ -17,7 +17,7 @@ from benchmarks.scale import run_ranks
 from benchmarks.scale_rank import measure as rank
 from data_prep.system.errors import UsageError, UserError
 from pipeline.cli import main
-from pipeline.config import Config
+from pipeline.config.schema import Config
 from tests.pipeline.conftest import ALONE
 
 TINY = ["--batch-size", "2", "--mu", "1", "--width", "1"]

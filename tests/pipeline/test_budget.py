@@ -15,16 +15,17 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
 from pipeline.budget import BUDGET, LEAST, MARGIN, Budget, Pace, read_budget
-from pipeline.config import Config
+from pipeline.config.command_line import read_config
+from pipeline.config.finetune import finetune_recipe
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import flatten, resolve
+from pipeline.config.schema import Config
 from pipeline.data.choose import Choice
 from pipeline.data.prepared import PreparedSet
 from pipeline.engine.rehearsal import rehearse
 from pipeline.engine.trainer import Trainer
-from pipeline.finetune import finetune_recipe
-from pipeline.recipes import load_recipe
-from pipeline.resolve import flatten, resolve
 from pipeline.run_folder import CONFIG
-from pipeline.train import main, read_config
+from pipeline.train import main
 from tests.pipeline.conftest import ALONE, assert_same, make_data, weights_of
 
 PACE = Pace(start=3.0, step=0.1003, evaluation=2.0, save=0.5, scoring=4.0)

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from data_prep.system.atomic_files import locked
 from pipeline.cli import main
 from pipeline.comparison.rows import Variant, read_rows
-from pipeline.config import Config
-from pipeline.recipes import built_in
-from pipeline.train import read_config
+from pipeline.config.command_line import read_config
+from pipeline.config.recipes import built_in
+from pipeline.config.schema import Config
 
 TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1", "--set", "model.width=4"]
 

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
+from pipeline.config.recipes import load_recipe, parse_value, parse_yaml
+from pipeline.config.resolve import resolve
 from pipeline.preflight import DataSet, default_folder, settle_data
-from pipeline.recipes import load_recipe, parse_value, parse_yaml
-from pipeline.resolve import resolve
 from pipeline.train import main
 from tests.data_prep.trees import names_of, write
 

@@ -14,14 +14,14 @@ from torch.nn import functional as F
 
 from data_prep.prepare.run import Request, prepare
 from pipeline.cli import main
-from pipeline.config import Config
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.data.training import TrainingData, load_training_data
 from pipeline.engine.build import build_loader
 from pipeline.engine.compiler import Compiler
-from pipeline.recipes import load_recipe
 from pipeline.report.descent import ALONE, Descent, TrueLoss, build_trainer, count, measure, weights_of
 from pipeline.report.surface import Plane, window
-from pipeline.resolve import resolve
 from tests.pipeline.by_hand import gradient
 from tests.pipeline.rank_worker import in_double_precision
 from tests.pipeline.test_compare import in_a_folder_of_its_own

@@ -19,18 +19,19 @@ from safetensors.torch import load_file, save_file
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError, UsageError
-from pipeline.config import Config
+from pipeline.config.command_line import read_config
+from pipeline.config.finetune import finetune_recipe, finetuned
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.data.training import load_training_data
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import Trainer
-from pipeline.finetune import finetune_recipe, finetuned
 from pipeline.models.load import assemble, load_model
 from pipeline.models.torchvision_model import TorchvisionModel
-from pipeline.recipes import load_recipe
 from pipeline.report.summary import export_model
-from pipeline.resolve import resolve
 from pipeline.task import Task
-from pipeline.train import main, read_config
+from pipeline.train import main
 from tests.pipeline.conftest import ALONE
 from tests.pipeline.processes import search_path
 

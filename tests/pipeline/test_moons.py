@@ -11,12 +11,12 @@ import pytest
 
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import resolve
 from pipeline.data.resident import load_split
 from pipeline.data.training import load_training_data
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.trainer import Trainer
-from pipeline.recipes import load_recipe
-from pipeline.resolve import resolve
 from tests.pipeline.conftest import ALONE
 
 SEEDS = 10

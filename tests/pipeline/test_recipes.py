@@ -12,9 +12,9 @@ from data_prep import sources
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from data_prep.sources import ArrayPart, Origin, RawSet, Source
+from pipeline.config.recipes import built_in, load_recipe
+from pipeline.config.resolve import flatten
 from pipeline.methods import METHODS
-from pipeline.recipes import built_in, load_recipe
-from pipeline.resolve import flatten
 from pipeline.train import main
 
 SHAPES = {

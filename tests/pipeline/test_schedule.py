@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from pipeline.config import OptimizerOptions
+from pipeline.config.schema import OptimizerOptions
 from pipeline.engine.optimizer import OPTIMIZERS, build_optimizer
 from pipeline.engine.schedule import rate_factor
 

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.atomic_files import locked
-from pipeline.config import Config
+from pipeline.config.command_line import read_config
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import resolve
+from pipeline.config.schema import Config
 from pipeline.engine.build import build_module
-from pipeline.recipes import load_recipe
 from pipeline.report.summary import results_table
-from pipeline.resolve import resolve
 from pipeline.task import Task
-from pipeline.train import main, read_config
+from pipeline.train import main
 
 SHORT = ["--steps", "4", "--batch-size", "4", "--mu", "2", "--set", "log_every=2", "--set", "eval_every=2"]
 DIGITS = Path("data/digits-20-seed0")

@@ -1,15 +1,17 @@
 """Fine-tuning: a finished run's averaged weights, trained further on the labeled images alone."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.system.errors import UsageError
-from pipeline.config import Config
+from pipeline.config.recipes import load_recipe
+from pipeline.config.resolve import Tree, resolve
+from pipeline.config.schema import Config
 from pipeline.methods import METHODS
-from pipeline.recipes import load_recipe
-from pipeline.resolve import Tree, resolve
-from pipeline.run_folder import CONFIG
+from pipeline.run_folder import CONFIG, SUMMARY
 
 
 def finetune_config(run: Path, recipe: str | None, flags: Tree) -> Config:
@@ -62,3 +64,31 @@ def _choose(evaluated: Sequence[str], network: str | None, run: Path) -> str:
         return fitting[0]
     which = f"{run} has no network {network!r}" if network else f"{run} evaluates several networks"
     raise UsageError(f"--finetune: {which}; choose from {', '.join(evaluated)} by --set finetune.network=NAME")
+
+
+def settle_start(config: Config, out: Path) -> Config:
+    """Return the configuration with the fingerprint of the run to start from.
+
+    Where that run is gone, it is what the recipe says, or what the run in ``out`` noted when it began at that path.
+    """
+    if config.start is None:
+        return config
+    origin = _fingerprint(Path(config.start)) or config.origin or _noted(out, config.start)
+    return config.model_copy(update={"origin": origin})
+
+
+def _fingerprint(run: Path) -> str | None:
+    """Return a hash over what shaped a finished run's weights and the data they learned from."""
+    try:
+        summary = json.loads((run / SUMMARY).read_text())
+        return hashlib.sha256(f"{summary['config']} {summary['data']}".encode()).hexdigest()[:16]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _noted(out: Path, start: str) -> str | None:
+    try:
+        tree = load_recipe(str(out / CONFIG))
+    except UsageError:
+        return None
+    return tree.get("origin") if tree.get("start") == start else None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from data_prep.system.errors import UsageError
-from pipeline.config import Config, NetworkOptions
+from pipeline.config.schema import Config, NetworkOptions
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
 from pipeline.registry import nearest

@@ -40,8 +40,8 @@ from benchmarks.record import tell_rows
 from data_prep.system.cli import Command
 from data_prep.system.workers import available_cpus
 from pipeline.config.resolve import resolve
-from pipeline.data.choose import RESIDENT
-from pipeline.data.training import load_training_data
+from pipeline.data.loader_choice import RESIDENT
+from pipeline.data.training_splits import load_training_data
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock

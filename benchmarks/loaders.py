@@ -16,11 +16,11 @@ from torch import Tensor
 
 from benchmarks.loaded import RATIO, SCALE, SPLIT, Batches, Contender, Loaded
 from pipeline.data.augment import AugmentOptions, WeakView, build_views
-from pipeline.data.choose import RESIDENT
 from pipeline.data.loader import ResidentLoader, Views
+from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.stream import StreamOptions
 from pipeline.data.stream_loader import StreamLoader
-from pipeline.data.training import open_split
+from pipeline.data.training_splits import open_split
 from pipeline.distributed import World
 
 VIEWS = AugmentOptions(cutout=0)

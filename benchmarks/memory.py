@@ -28,7 +28,7 @@ from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
 from pipeline.data.batch import Batch
-from pipeline.data.training import TrainingData
+from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.methods.prediction import remember

@@ -11,7 +11,7 @@ from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.command_line import read_config
 from pipeline.config.schema import Config
-from pipeline.data.training import TrainingData, load_training_data
+from pipeline.data.training_splits import TrainingData, load_training_data
 from pipeline.preflight import DataSet, default_folder, settle_data
 from pipeline.report.descent import ALONE, Descent, TrueLoss, count, measure
 from pipeline.report.surface import draw_descent

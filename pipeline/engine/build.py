@@ -10,12 +10,12 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
 from pipeline.data.augment import build_views
-from pipeline.data.choose import RESIDENT, choose_loader
 from pipeline.data.counter import derive_key
 from pipeline.data.loader import Loader, Views
-from pipeline.data.prepared import PreparedSet
+from pipeline.data.loader_choice import RESIDENT, choose_loader
+from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.stream import StreamOptions
-from pipeline.data.training import TrainingData
+from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.compiler import Compiler
 from pipeline.engine.network import Network

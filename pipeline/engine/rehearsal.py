@@ -17,8 +17,8 @@ import torch
 from data_prep.system.atomic_files import make_folder
 from pipeline.budget import Pace
 from pipeline.config.schema import Config
-from pipeline.data.prepared import PreparedSet
-from pipeline.data.training import TrainingData
+from pipeline.data.prepared_set import PreparedSet
+from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.trainer import Trainer

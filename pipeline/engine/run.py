@@ -19,8 +19,8 @@ from pipeline.budget import BUDGET, Budget
 from pipeline.config.recipes import save_recipe
 from pipeline.config.resolve import flatten
 from pipeline.config.schema import Config
-from pipeline.data.prepared import PreparedSet
-from pipeline.data.training import TrainingData
+from pipeline.data.prepared_set import PreparedSet
+from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World, abandon_world, join_world, leave_world, lost_contact
 from pipeline.engine.build import build_module, open_data
 from pipeline.engine.compiler import compile_failure

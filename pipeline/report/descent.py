@@ -17,7 +17,7 @@ from data_prep.system.errors import UsageError
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.split import Split
-from pipeline.data.training import TrainingData
+from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.build import build_module
 from pipeline.engine.guard import NonFiniteError

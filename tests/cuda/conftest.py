@@ -12,7 +12,7 @@ import torch
 
 from pipeline.config.resolve import merge, resolve
 from pipeline.data.resident import ResidentSplit
-from pipeline.data.training import TrainingData
+from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World, repeat_sums
 from pipeline.engine.trainer import Trainer
 from tests.pipeline.by_hand import SETTINGS

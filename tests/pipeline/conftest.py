@@ -11,7 +11,7 @@ from pipeline.config.resolve import merge, resolve
 from pipeline.config.schema import Config
 from pipeline.data.dali import has_dali
 from pipeline.data.resident import ResidentSplit
-from pipeline.data.training import TrainingData
+from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.trainer import Trainer
 from pipeline.task import Task

@@ -20,8 +20,8 @@ from pipeline.config.finetune import finetune_recipe
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import Config
-from pipeline.data.choose import Choice
-from pipeline.data.prepared import PreparedSet
+from pipeline.data.loader_choice import Choice
+from pipeline.data.prepared_set import PreparedSet
 from pipeline.engine.rehearsal import rehearse
 from pipeline.engine.trainer import Trainer
 from pipeline.run_folder import CONFIG

@@ -7,8 +7,8 @@ import pytest
 from data_prep.dataset.manifest import Manifest
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
-from pipeline.data import choose, dali
-from pipeline.data.choose import choose_loader, decoded_bytes, free_memory
+from pipeline.data import dali, loader_choice
+from pipeline.data.loader_choice import choose_loader, decoded_bytes, free_memory
 from pipeline.task import Task, view_side
 from tests.pipeline.conftest import CPU
 
@@ -30,9 +30,9 @@ def test_small_images_of_one_size_are_resident(digits: Manifest) -> None:
 
 
 def test_what_does_not_fit_streams(digits: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "free_memory", lambda _: 4 * decoded_bytes(digits))
+    monkeypatch.setattr(loader_choice, "free_memory", lambda _: 4 * decoded_bytes(digits))
     assert choose_loader("auto", digits, None, CPU).name == "resident"
-    monkeypatch.setattr(choose, "free_memory", lambda _: 4 * decoded_bytes(digits) - 1)
+    monkeypatch.setattr(loader_choice, "free_memory", lambda _: 4 * decoded_bytes(digits) - 1)
     assert choose_loader("auto", digits, None, CPU).name == "webdataset"
     assert choose_loader("resident", digits, None, CPU).name == "resident"
 

@@ -17,7 +17,7 @@ from pipeline.cli import main
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.data.training import TrainingData, load_training_data
+from pipeline.data.training_splits import TrainingData, load_training_data
 from pipeline.engine.build import build_loader
 from pipeline.engine.compiler import Compiler
 from pipeline.report.descent import ALONE, Descent, TrueLoss, build_trainer, count, measure, weights_of

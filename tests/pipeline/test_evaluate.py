@@ -215,7 +215,7 @@ def test_damage_is_told_with_exit_code_3(tmp_path: Path) -> None:
 
 def test_only_the_split_that_was_asked_for_is_opened_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    from pipeline.data.prepared import PreparedSet
+    from pipeline.data.prepared_set import PreparedSet
 
     before = PreparedSet.open
 

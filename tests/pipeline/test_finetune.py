@@ -24,7 +24,7 @@ from pipeline.config.finetune import finetune_recipe, finetuned
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.data.training import load_training_data
+from pipeline.data.training_splits import load_training_data
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import Trainer
 from pipeline.models.load import assemble, load_model

@@ -14,7 +14,7 @@ from data_prep.prepare.run import Request, prepare
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.data.resident import load_split
-from pipeline.data.training import load_training_data
+from pipeline.data.training_splits import load_training_data
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.trainer import Trainer
 from tests.pipeline.conftest import ALONE

@@ -27,7 +27,7 @@ from benchmarks.step import bench_config, data_of, random_split
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer

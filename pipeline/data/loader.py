@@ -1,82 +1,11 @@
 """Batches of views: of any split's samples, and those of resident splits."""
 
-from dataclasses import dataclass
-from typing import Protocol
-
-import torch
-from torch import Tensor
-
-from pipeline.data.augment import View
-from pipeline.data.batch import Batch
-from pipeline.data.counter import derive_key
+from pipeline.data.batches.assemble import Share, Views, draw, make_batch
+from pipeline.data.batches.batch import Batch
 from pipeline.data.order import Order
 from pipeline.data.resident import ResidentSplit
 from pipeline.data.shuffle import sample_order
 from pipeline.distributed import World
-
-
-@dataclass(frozen=True)
-class Views:
-    """The augmentation policies of a run; None for a view that its method does not look at."""
-
-    labeled: View
-    weak: View | None
-    strong: View | None
-
-
-class Loader(Protocol):
-    """This rank's share of each global batch, as a pure function of the step.
-
-    The global batch of a step has slots, numbered from 0; which sample a slot holds, where it is cropped and how it is
-    augmented depend on (seed, step, slot) alone. Rank r has the r-th contiguous range of slots.
-    """
-
-    def batch(self, step: int) -> Batch:
-        """Return this rank's slice of the global batch of ``step``. Raises DataError on a broken image."""
-
-    def sample_ids(self, step: int) -> dict[str, list[int]]:
-        """Return the source ids of this rank's samples in the batch of ``step``, for a report on a bad one."""
-
-    def close(self) -> None:
-        """End what works ahead; another batch begins it anew."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Samples of this rank's slots, on the device, not augmented yet."""
-
-    slots: Tensor
-    """int64 [B]."""
-    labels: Tensor
-    """int64 [B]."""
-    images: dict[str, Tensor]
-    """[B, C, H, W] for each purpose: ``labeled``, ``weak``, ``strong``."""
-
-    def view(self, view: View | None, seed: int, step: int, purpose: str) -> Tensor:
-        """Return the view of the images of a purpose; no images without one."""
-        if view is None:
-            return next(iter(self.images.values()))[:0]
-        return view(self.images[purpose], derive_key(seed, step, f"{purpose} view"), self.slots)
-
-
-def make_batch(views: Views, seed: int, step: int, labeled: Share, unlabeled: Share | None) -> Batch:
-    """Augment both parts of a batch, on their device."""
-    images = labeled.view(views.labeled, seed, step, "labeled")
-    if unlabeled is None:
-        nothing = labeled.images["labeled"][:0]
-        return Batch(images, labeled.labels, nothing, nothing, labeled.labels[:0], labeled.slots[:0])
-    weak = unlabeled.view(views.weak, seed, step, "weak")
-    strong = unlabeled.view(views.strong, seed, step, "strong")
-    key = derive_key(seed, step, "choice")
-    return Batch(images, labeled.labels, weak, strong, unlabeled.labels, unlabeled.slots, key=key)
-
-
-def draw(order: Order, world: World, step: int, size: int) -> tuple[Tensor, Tensor]:
-    """Return this rank's slots of a global batch of ``size``, and the samples they hold, where the order has them."""
-    share = size // world.size
-    first = world.rank * share
-    slots = torch.arange(first, first + share, device=order.device)
-    return slots, order.at(step * size + first, share)
 
 
 class ResidentLoader:

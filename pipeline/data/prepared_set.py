@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import Manifest
+from pipeline.data.batches.split import Split
 from pipeline.data.loader_choice import Choice
-from pipeline.data.split import Split
 from pipeline.data.stream import StreamOptions
 from pipeline.data.training_splits import TrainingData, load_training_data, open_split
 from pipeline.distributed import World

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.assemble import Share, Views, draw, make_batch
+from pipeline.data.batches.batch import Batch
 from pipeline.data.counter import derive_key
 from pipeline.data.crop import random_windows
-from pipeline.data.loader import Share, Views, draw, make_batch
 from pipeline.data.order import Order
 from pipeline.data.prefetch import Pending, Prefetcher
 from pipeline.data.shuffle import sample_order
@@ -51,7 +51,7 @@ class Side(NamedTuple):
 
 
 class StreamLoader:
-    """A :class:`pipeline.data.loader.Loader` of splits on the disk.
+    """A :class:`pipeline.data.batches.assemble.Loader` of splits on the disk.
 
     Threads read and decode the steps that follow the last one asked for. They keep no state: a batch is the same
     whether it was begun ahead or not, by one thread or by many. Weak and strong view come from one decoded image.

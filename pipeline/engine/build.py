@@ -10,8 +10,8 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
 from pipeline.data.augment import build_views
+from pipeline.data.batches.assemble import Loader, Views
 from pipeline.data.counter import derive_key
-from pipeline.data.loader import Loader, Views
 from pipeline.data.loader_choice import RESIDENT, choose_loader
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.stream import StreamOptions

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.data.split import Split
+from pipeline.data.batches.split import Split
 from pipeline.distributed import World
 from pipeline.precision import Precision
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.data.counter import derive_key
 from pipeline.distributed import World
 from pipeline.engine.guard import Guard

@@ -9,7 +9,7 @@ from torch import nn
 
 from data_prep.system.errors import DataError, UsageError
 from pipeline.config.schema import Config
-from pipeline.data.loader import Loader
+from pipeline.data.batches.assemble import Loader
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.build import build_loader, build_method, build_networks

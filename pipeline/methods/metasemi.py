@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.data.counter import uniform
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Differentiate, Gradient, Measure, Phase, Phases, Shift, Update

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.methods.passes import PASSES
 from pipeline.methods.phase import Gradient, Phases
 

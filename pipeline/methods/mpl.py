@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method
 from pipeline.methods.mpl_credit import CREDITS
 from pipeline.methods.mpl_options import MPLOptions

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.data.counter import uniform
 
 Choice = Literal["argmax", "sample"]

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Phases, Update
 from pipeline.methods.prediction import confident_loss, report_precision

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method
 from pipeline.methods.phase import Phases, Update
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phase import Measure, Phases, Update
 from pipeline.methods.prediction import remember

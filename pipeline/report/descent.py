@@ -16,7 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from data_prep.system.errors import UsageError
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.data.split import Split
+from pipeline.data.batches.split import Split
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.build import build_module

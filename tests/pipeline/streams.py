@@ -13,11 +13,12 @@ from torch import Tensor
 from data_prep.dataset.manifest import Manifest
 from data_prep.formats.sample import Stored
 from pipeline.data.augment import AugmentOptions, build_views
-from pipeline.data.batch import Batch
+from pipeline.data.batches.assemble import Views
+from pipeline.data.batches.batch import Batch
 from pipeline.data.dali import DaliDecoder
 from pipeline.data.decode import Decoder, WindowDecoder
 from pipeline.data.lane import Lane
-from pipeline.data.loader import ResidentLoader, Views
+from pipeline.data.loader import ResidentLoader
 from pipeline.data.resident import load_split
 from pipeline.data.stream import StreamOptions, StreamSplit, open_stream
 from pipeline.data.stream_loader import StreamLoader

@@ -14,7 +14,7 @@ from torch import nn
 
 from data_prep.prepare.run import Request, prepare
 from pipeline.commands.evaluate import evaluate, main, regroup
-from pipeline.data.split import Split
+from pipeline.data.batches.split import Split
 from pipeline.precision import choose_precision
 from pipeline.report.evaluation import SHOWN, Evaluation, Score, tables
 from pipeline.train import main as train

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.engine.trainer import Trainer
 from pipeline.methods.mpl import MPL
 from tests.pipeline.by_hand import CLASSES, fresh, gradient, logits, set_weights, step, weights

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batch import Batch
+from pipeline.data.batches.batch import Batch
 from pipeline.engine.trainer import Trainer
 from pipeline.methods import metasemi
 from pipeline.methods.metasemi import beta_quantiles, look_up, project

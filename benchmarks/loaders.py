@@ -17,8 +17,8 @@ from torch import Tensor
 from benchmarks.loaded import RATIO, SCALE, SPLIT, Batches, Contender, Loaded
 from pipeline.data.augment import AugmentOptions, WeakView, build_views
 from pipeline.data.batches.assemble import Views
-from pipeline.data.loader import ResidentLoader
 from pipeline.data.loader_choice import RESIDENT
+from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.stream import StreamOptions
 from pipeline.data.stream_loader import StreamLoader
 from pipeline.data.training_splits import open_split

@@ -45,7 +45,7 @@ from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.data.resident import ResidentSplit
+from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World, join_world
 from pipeline.engine.trainer import Trainer

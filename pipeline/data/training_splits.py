@@ -7,8 +7,8 @@ from pathlib import Path
 from data_prep.dataset.manifest import Manifest
 from pipeline.data.batches.assemble import Loader
 from pipeline.data.batches.split import Split
-from pipeline.data.loader import ResidentLoader
-from pipeline.data.resident import load_split
+from pipeline.data.resident.loader import ResidentLoader
+from pipeline.data.resident.split import load_split
 from pipeline.data.stream import StreamOptions, open_stream
 from pipeline.data.stream_loader import StreamLoader
 from pipeline.distributed import World

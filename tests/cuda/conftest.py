@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.config.resolve import merge, resolve
-from pipeline.data.resident import ResidentSplit
+from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World, repeat_sums
 from pipeline.engine.trainer import Trainer

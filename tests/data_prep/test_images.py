@@ -9,7 +9,7 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.inspection.preview import contact_sheet
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.run import Request, prepare
-from pipeline.data.resident import load_split
+from pipeline.data.resident.split import load_split
 from pipeline.data.stream import StreamOptions, open_stream
 from tests.pipeline.conftest import ALONE
 

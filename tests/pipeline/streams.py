@@ -18,8 +18,8 @@ from pipeline.data.batches.batch import Batch
 from pipeline.data.dali import DaliDecoder
 from pipeline.data.decode import Decoder, WindowDecoder
 from pipeline.data.lane import Lane
-from pipeline.data.loader import ResidentLoader
-from pipeline.data.resident import load_split
+from pipeline.data.resident.loader import ResidentLoader
+from pipeline.data.resident.split import load_split
 from pipeline.data.stream import StreamOptions, StreamSplit, open_stream
 from pipeline.data.stream_loader import StreamLoader
 from pipeline.distributed import World

@@ -13,7 +13,7 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
-from pipeline.data.resident import load_split
+from pipeline.data.resident.split import load_split
 from pipeline.data.training_splits import load_training_data
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.trainer import Trainer

@@ -20,7 +20,7 @@ from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError
 from pipeline.data.counter import permutation
 from pipeline.data.prefetch import Pending, Prefetcher
-from pipeline.data.resident import load_split
+from pipeline.data.resident.split import load_split
 from pipeline.data.shuffle import BlockOrder, Layout
 from pipeline.data.stream import StreamOptions, open_stream
 from pipeline.data.stream_loader import StreamLoader

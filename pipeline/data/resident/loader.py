@@ -3,7 +3,7 @@
 from pipeline.data.batches.assemble import Share, Views, draw, make_batch
 from pipeline.data.batches.batch import Batch
 from pipeline.data.order import Order
-from pipeline.data.resident import ResidentSplit
+from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.shuffle import sample_order
 from pipeline.distributed import World
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from data_prep.formats.sample import Stored
 from data_prep.images.codecs import CODECS, ORIGINAL, Shape, decode_image
 from data_prep.system.errors import DataError
-from pipeline.data.crop import Crop
+from pipeline.data.sampling.crop_windows import Crop
 
 RGB = 3
 """torchvision's number of that mode."""

@@ -17,12 +17,12 @@ from data_prep.dataset.manifest import Manifest
 from data_prep.formats.sample import Store
 from data_prep.system.errors import DataError
 from data_prep.system.workers import available_cpus
-from pipeline.data.crop import center_windows
 from pipeline.data.decode import Decoder
 from pipeline.data.engines import ENGINES, Wanted
 from pipeline.data.lane import Lane
 from pipeline.data.prefetch import Pending, Prefetcher
-from pipeline.data.shuffle import Layout
+from pipeline.data.sampling.block_order import Layout
+from pipeline.data.sampling.crop_windows import center_windows
 from pipeline.distributed import World
 from pipeline.task import view_side
 
@@ -32,7 +32,7 @@ EVALUATED_AHEAD = 2
 """Such batches that are begun before they are asked for."""
 
 SlotCrop = Callable[[Tensor, Tensor], Tensor]
-"""From slots int64 [B] and sizes int64 [B, 2] to windows int64 [B, 4]: see :mod:`pipeline.data.crop`."""
+"""From slots int64 [B] and sizes int64 [B, 2] to windows int64 [B, 4]; see ``sampling.crop_windows``."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
 from pipeline.data.augment import build_views
 from pipeline.data.batches.assemble import Loader, Views
-from pipeline.data.counter import derive_key
 from pipeline.data.loader_choice import RESIDENT, choose_loader
 from pipeline.data.prepared_set import PreparedSet
+from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.data.stream import StreamOptions
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
-from pipeline.data.counter import derive_key
+from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.distributed import World
 from pipeline.engine.guard import Guard
 from pipeline.engine.network import Network

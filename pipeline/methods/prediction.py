@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
-from pipeline.data.counter import uniform
+from pipeline.data.sampling.stateless_rng import uniform
 
 Choice = Literal["argmax", "sample"]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from pipeline.data.counter import derive_key
-from pipeline.data.crop import center_windows, random_windows
+from pipeline.data.sampling.crop_windows import center_windows, random_windows
+from pipeline.data.sampling.stateless_rng import derive_key
 
 KEY = derive_key(0, 1, "weak crop")
 SIZES = torch.tensor([[375, 500], [500, 333], [8, 8], [1, 1], [10, 3000], [3000, 10], [2, 900]])

@@ -2,9 +2,9 @@ import torch
 
 from pipeline.data.augment import build_views
 from pipeline.data.batches.assemble import Views
-from pipeline.data.counter import derive_key, permutation, random_bits, uniform
-from pipeline.data.order import Order
 from pipeline.data.resident.loader import ResidentLoader
+from pipeline.data.sampling.epoch_order import Order
+from pipeline.data.sampling.stateless_rng import derive_key, permutation, random_bits, uniform
 from pipeline.distributed import World
 from tests.pipeline.conftest import CPU, make_config, make_data
 

@@ -7,7 +7,7 @@ from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.policies import STRENGTHS, Policy, check_policy, grade_of
 from pipeline.data.augment.pools import Pool
 from pipeline.data.augment.stages import Stages
-from pipeline.data.counter import uniform
+from pipeline.data.sampling.stateless_rng import uniform
 
 
 class AutoAugment:

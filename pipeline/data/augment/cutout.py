@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.data.counter import uniform
+from pipeline.data.sampling.stateless_rng import uniform
 
 
 @dataclass(frozen=True)

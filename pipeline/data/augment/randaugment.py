@@ -5,7 +5,7 @@ from torch import Tensor
 from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.pools import Pool, check_pool
 from pipeline.data.augment.stages import Stages
-from pipeline.data.counter import uniform
+from pipeline.data.sampling.stateless_rng import uniform
 
 
 class RandAugment:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pipeline.data.counter import derive_key
+from pipeline.data.sampling.stateless_rng import derive_key
 
 
 class View(Protocol):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.augment.pixels import pick
-from pipeline.data.counter import uniform
+from pipeline.data.sampling.stateless_rng import uniform
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pipeline.data.augment import View
 from pipeline.data.batches.batch import Batch
-from pipeline.data.counter import derive_key
-from pipeline.data.order import Order
+from pipeline.data.sampling.epoch_order import Order
+from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.distributed import World
 
 

@@ -2,9 +2,9 @@
 
 from pipeline.data.batches.assemble import Share, Views, draw, make_batch
 from pipeline.data.batches.batch import Batch
-from pipeline.data.order import Order
 from pipeline.data.resident.split import ResidentSplit
-from pipeline.data.shuffle import sample_order
+from pipeline.data.sampling.block_order import sample_order
+from pipeline.data.sampling.epoch_order import Order
 from pipeline.distributed import World
 
 

@@ -7,7 +7,7 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, autoaug
 from pipeline.data.augment import OPS, AutoAugment
 from pipeline.data.augment.geometry import GEOMETRIC
 from pipeline.data.augment.policies import CIFAR10_POLICY, IMAGENET_POLICY, STRENGTHS, SVHN_POLICY, check_policy
-from pipeline.data.counter import derive_key
+from pipeline.data.sampling.stateless_rng import derive_key
 from tests.pipeline.augment.batches import noise, smooth
 
 KEY = derive_key(0, 7, "strong")

@@ -9,7 +9,7 @@ from pipeline.data.augment import CIFAR, AugmentOptions, Chain, Cutout, WeakView
 from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.options import PolicyName
 from pipeline.data.augment.stages import Stages
-from pipeline.data.counter import derive_key, uniform
+from pipeline.data.sampling.stateless_rng import derive_key, uniform
 from tests.pipeline.augment.batches import every_view, noise, smooth
 
 KEY = derive_key(0, 7, "strong")

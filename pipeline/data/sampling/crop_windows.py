@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.data.counter import uniform
+from pipeline.data.sampling.stateless_rng import uniform
 
 Crop = Callable[[Tensor], Tensor]
 """From sizes int64 [B, 2] (height, width) to windows int64 [B, 4] (top, left, height, width)."""

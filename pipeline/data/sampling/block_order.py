@@ -7,8 +7,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from pipeline.data.counter import derive_key, permutation
-from pipeline.data.order import Order
+from pipeline.data.sampling.epoch_order import Order
+from pipeline.data.sampling.stateless_rng import derive_key, permutation
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ concatenation. A position in it is all the state there is, and it is the same st
 import torch
 from torch import Tensor
 
-from pipeline.data.counter import derive_key, permutation
+from pipeline.data.sampling.stateless_rng import derive_key, permutation
 
 
 class Order:

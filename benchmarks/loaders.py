@@ -19,8 +19,8 @@ from pipeline.data.augment import AugmentOptions, WeakView, build_views
 from pipeline.data.batches.assemble import Views
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.resident.loader import ResidentLoader
-from pipeline.data.stream import StreamOptions
-from pipeline.data.stream_loader import StreamLoader
+from pipeline.data.streaming.loader import StreamLoader
+from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import open_split
 from pipeline.distributed import World
 

@@ -22,8 +22,8 @@ from pipeline.commands.json_output import JsonFile, give_json, printed
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.data.dali import has_dali
 from pipeline.data.loader_choice import RESIDENT
+from pipeline.data.streaming.dali import has_dali
 from pipeline.distributed import World, this_device
 from pipeline.engine.build import open_data
 from pipeline.models.ensemble import Ensemble, together

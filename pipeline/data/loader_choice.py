@@ -11,7 +11,7 @@ from data_prep.dataset.manifest import SPLITS, Manifest
 from data_prep.images.codecs import CODECS
 from data_prep.system import cgroup
 from data_prep.system.errors import UsageError
-from pipeline.data.dali import has_dali, require_dali
+from pipeline.data.streaming.dali import has_dali, require_dali
 from pipeline.task import view_side
 
 MEMINFO = Path("/proc/meminfo")

@@ -6,7 +6,7 @@ from pathlib import Path
 from data_prep.dataset.manifest import Manifest
 from pipeline.data.batches.split import Split
 from pipeline.data.loader_choice import Choice
-from pipeline.data.stream import StreamOptions
+from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import TrainingData, load_training_data, open_split
 from pipeline.distributed import World
 

@@ -9,8 +9,8 @@ from pipeline.data.batches.assemble import Loader
 from pipeline.data.batches.split import Split
 from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.resident.split import load_split
-from pipeline.data.stream import StreamOptions, open_stream
-from pipeline.data.stream_loader import StreamLoader
+from pipeline.data.streaming.loader import StreamLoader
+from pipeline.data.streaming.split import StreamOptions, open_stream
 from pipeline.distributed import World
 from pipeline.task import Task
 

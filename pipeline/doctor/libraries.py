@@ -14,7 +14,7 @@ import torch.distributed as dist
 from PIL import Image
 
 from data_prep.formats.sample import Stored
-from pipeline.data.dali import DaliDecoder
+from pipeline.data.streaming.dali import DaliDecoder
 from pipeline.distributed import this_device
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, one_line
 from pipeline.doctor.machine import gpus as gpus_shown

@@ -14,7 +14,7 @@ from pipeline.data.batches.assemble import Loader, Views
 from pipeline.data.loader_choice import RESIDENT, choose_loader
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.sampling.stateless_rng import derive_key
-from pipeline.data.stream import StreamOptions
+from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.compiler import Compiler

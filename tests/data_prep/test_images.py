@@ -10,7 +10,7 @@ from data_prep.inspection.preview import contact_sheet
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.run import Request, prepare
 from pipeline.data.resident.split import load_split
-from pipeline.data.stream import StreamOptions, open_stream
+from pipeline.data.streaming.split import StreamOptions, open_stream
 from tests.pipeline.conftest import ALONE
 
 SIDE = 16

@@ -9,8 +9,8 @@ import torch
 
 from pipeline.config.resolve import merge, resolve
 from pipeline.config.schema import Config
-from pipeline.data.dali import has_dali
 from pipeline.data.resident.split import ResidentSplit
+from pipeline.data.streaming.dali import has_dali
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed import World
 from pipeline.engine.trainer import Trainer

@@ -15,13 +15,13 @@ from data_prep.formats.sample import Stored
 from pipeline.data.augment import AugmentOptions, build_views
 from pipeline.data.batches.assemble import Views
 from pipeline.data.batches.batch import Batch
-from pipeline.data.dali import DaliDecoder
-from pipeline.data.decode import Decoder, WindowDecoder
-from pipeline.data.lane import Lane
 from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.resident.split import load_split
-from pipeline.data.stream import StreamOptions, StreamSplit, open_stream
-from pipeline.data.stream_loader import StreamLoader
+from pipeline.data.streaming.dali import DaliDecoder
+from pipeline.data.streaming.decoders import Decoder, WindowDecoder
+from pipeline.data.streaming.device_copy import Lane
+from pipeline.data.streaming.loader import StreamLoader
+from pipeline.data.streaming.split import StreamOptions, StreamSplit, open_stream
 from pipeline.distributed import World
 from tests.pipeline.conftest import ALONE, CPU
 

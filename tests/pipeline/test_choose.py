@@ -7,8 +7,9 @@ import pytest
 from data_prep.dataset.manifest import Manifest
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
-from pipeline.data import dali, loader_choice
+from pipeline.data import loader_choice
 from pipeline.data.loader_choice import choose_loader, decoded_bytes, free_memory
+from pipeline.data.streaming import dali
 from pipeline.task import Task, view_side
 from tests.pipeline.conftest import CPU
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from data_prep.formats.sample import Stored
 from data_prep.images.codecs import encode_image
 from data_prep.system.errors import DataError
-from pipeline.data.dali import DaliDecoder
-from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder
+from pipeline.data.streaming.dali import DaliDecoder
+from pipeline.data.streaming.decoders import Decoder, ExactDecoder, WindowDecoder
 from tests.pipeline.conftest import CPU
 from tests.pipeline.streams import encode, smooth
 

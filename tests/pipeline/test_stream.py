@@ -18,12 +18,12 @@ from data_prep.formats.sample import Stored
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError
-from pipeline.data.prefetch import Pending, Prefetcher
 from pipeline.data.resident.split import load_split
 from pipeline.data.sampling.block_order import BlockOrder, Layout
 from pipeline.data.sampling.stateless_rng import permutation
-from pipeline.data.stream import StreamOptions, open_stream
-from pipeline.data.stream_loader import StreamLoader
+from pipeline.data.streaming.loader import StreamLoader
+from pipeline.data.streaming.prefetch import Pending, Prefetcher
+from pipeline.data.streaming.split import StreamOptions, open_stream
 from tests.pipeline.conftest import ALONE, CPU
 from tests.pipeline.streams import (
     ENGINES,

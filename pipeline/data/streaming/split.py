@@ -17,12 +17,12 @@ from data_prep.dataset.manifest import Manifest
 from data_prep.formats.sample import Store
 from data_prep.system.errors import DataError
 from data_prep.system.workers import available_cpus
-from pipeline.data.decode import Decoder
-from pipeline.data.engines import ENGINES, Wanted
-from pipeline.data.lane import Lane
-from pipeline.data.prefetch import Pending, Prefetcher
 from pipeline.data.sampling.block_order import Layout
 from pipeline.data.sampling.crop_windows import center_windows
+from pipeline.data.streaming.backends import ENGINES, Wanted
+from pipeline.data.streaming.decoders import Decoder
+from pipeline.data.streaming.device_copy import Lane
+from pipeline.data.streaming.prefetch import Pending, Prefetcher
 from pipeline.distributed import World
 from pipeline.task import view_side
 

@@ -12,8 +12,8 @@ from data_prep.formats.recordio.checksums import check_records
 from data_prep.formats.recordio.reader import RECORDS, open_records
 from data_prep.formats.sample import Store
 from data_prep.formats.webdataset.reader import open_tars
-from pipeline.data.dali import DaliDecoder
-from pipeline.data.decode import Decoder, ExactDecoder, WindowDecoder
+from pipeline.data.streaming.dali import DaliDecoder
+from pipeline.data.streaming.decoders import Decoder, ExactDecoder, WindowDecoder
 from pipeline.task import view_side
 
 

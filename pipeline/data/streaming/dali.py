@@ -16,8 +16,8 @@ from torch.utils.dlpack import from_dlpack
 
 from data_prep.formats.sample import Stored
 from data_prep.system.errors import DataError, UsageError
-from pipeline.data.decode import broken
 from pipeline.data.sampling.crop_windows import Crop
+from pipeline.data.streaming.decoders import broken
 
 REMEDY = "pip install smpl-pipeline[dali]"
 

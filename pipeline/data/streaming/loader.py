@@ -11,12 +11,12 @@ from torch import Tensor
 
 from pipeline.data.batches.assemble import Share, Views, draw, make_batch
 from pipeline.data.batches.batch import Batch
-from pipeline.data.prefetch import Pending, Prefetcher
 from pipeline.data.sampling.block_order import sample_order
 from pipeline.data.sampling.crop_windows import random_windows
 from pipeline.data.sampling.epoch_order import Order
 from pipeline.data.sampling.stateless_rng import derive_key
-from pipeline.data.stream import Decoded, StreamSplit
+from pipeline.data.streaming.prefetch import Pending, Prefetcher
+from pipeline.data.streaming.split import Decoded, StreamSplit
 from pipeline.distributed import World
 
 CPU = torch.device("cpu")

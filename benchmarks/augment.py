@@ -29,7 +29,7 @@ from benchmarks.record import save_record
 from data_prep.system.cli import Command
 from data_prep.system.workers import available_cpus
 from pipeline.data.augment import AugmentOptions, build_views
-from pipeline.distributed import this_device
+from pipeline.distributed.world import this_device
 from pipeline.engine.compiler import choose_compiler
 
 OPTIONS = AugmentOptions(cutout=0, random_magnitude=False)

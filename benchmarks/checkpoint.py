@@ -24,7 +24,7 @@ from data_prep.system.errors import UsageError
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.distributed import World, join_world
+from pipeline.distributed.world import World, join_world
 from pipeline.engine.trainer import Trainer
 
 RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {

@@ -42,7 +42,7 @@ from data_prep.system.workers import available_cpus
 from pipeline.config.resolve import resolve
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.training_splits import load_training_data
-from pipeline.distributed import World, join_world
+from pipeline.distributed.world import World, join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock
 

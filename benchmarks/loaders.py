@@ -22,7 +22,7 @@ from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.streaming.loader import StreamLoader
 from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import open_split
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 VIEWS = AugmentOptions(cutout=0)
 """Of small images: mirror, and crop from a border of 4 pixels; strong views have two rounds of RandAugment besides."""

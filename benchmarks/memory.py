@@ -29,7 +29,7 @@ from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
 from pipeline.data.batches.batch import Batch
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World, join_world
+from pipeline.distributed.world import World, join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.methods.prediction import remember
 from pipeline.methods.uda import consistency

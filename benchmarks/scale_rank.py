@@ -18,7 +18,7 @@ from benchmarks.own_loop import time_steps
 from benchmarks.step import WARM, data_of, random_split
 from data_prep.system.cli import Command
 from pipeline.config.resolve import resolve
-from pipeline.distributed import World, join_world, leave_world
+from pipeline.distributed.world import World, join_world, leave_world
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock
 

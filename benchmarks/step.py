@@ -47,7 +47,7 @@ from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World, join_world
+from pipeline.distributed.world import World, join_world
 from pipeline.engine.trainer import Trainer
 from pipeline.registry import nearest
 from pipeline.report.clock import Clock

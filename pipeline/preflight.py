@@ -14,7 +14,7 @@ from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import MAY_CHANGE, Config, DataOptions, batch_error
 from pipeline.data.augment import build_views
-from pipeline.distributed import this_device
+from pipeline.distributed.world import this_device
 from pipeline.engine.build import build_module
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.engine.compiler import choose_compiler

@@ -17,8 +17,8 @@ from pipeline.config.command_line import command_line, read_config
 from pipeline.config.finetune import finetuned, settle_start
 from pipeline.config.recipes import save_recipe
 from pipeline.config.schema import Config
-from pipeline.engine.launch import choose_processes, launch, launched
-from pipeline.engine.nodes import find_nodes
+from pipeline.distributed.launcher import choose_processes, launch, launched
+from pipeline.distributed.node_env import find_nodes
 from pipeline.engine.run import run_rank, score_checkpoint, show_networks, tell_result
 from pipeline.preflight import (
     DataSet,

@@ -24,7 +24,7 @@ from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.streaming.dali import has_dali
-from pipeline.distributed import World, this_device
+from pipeline.distributed.world import World, this_device
 from pipeline.engine.build import open_data
 from pipeline.models.ensemble import Ensemble, together
 from pipeline.models.load import Export, read_export

@@ -16,7 +16,7 @@ from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.data.resident.split import ResidentSplit, load_split
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.models.load import load_model, read_export
 from pipeline.run_folder import MODEL, SUMMARY
 

@@ -8,7 +8,7 @@ from pipeline.data.batches.split import Split
 from pipeline.data.loader_choice import Choice
 from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import TrainingData, load_training_data, open_split
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 
 @dataclass(frozen=True)

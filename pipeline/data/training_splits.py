@@ -11,7 +11,7 @@ from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.resident.split import load_split
 from pipeline.data.streaming.loader import StreamLoader
 from pipeline.data.streaming.split import StreamOptions, open_stream
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.task import Task
 
 

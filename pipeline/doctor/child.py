@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.distributed.stop_signal import StopSignal
 from pipeline.doctor.folders import CACHES
-from pipeline.engine.signals import StopSignal
 
 ROOT = Path(__file__).parents[2]
 """Where the packages of this project lie."""

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_prep.formats.sample import Stored
 from pipeline.data.streaming.dali import DaliDecoder
-from pipeline.distributed import this_device
+from pipeline.distributed.world import this_device
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, one_line
 from pipeline.doctor.machine import gpus as gpus_shown
 from pipeline.engine.compiler import choose_compiler, missing_here

@@ -7,9 +7,9 @@ from contextlib import closing
 from typing import Any
 
 from data_prep.system.errors import UsageError
+from pipeline.distributed.node_env import ALONE, find_nodes
 from pipeline.doctor.finding import Finding, Level, Request
 from pipeline.doctor.machine import gpus
-from pipeline.engine.nodes import ALONE, find_nodes
 
 
 def host_name(_: Request) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
-from pipeline.distributed import World, join_world, leave_world
+from pipeline.distributed.world import World, join_world, leave_world
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.engine.compiler import Compiler
 from pipeline.engine.network import Network
 from pipeline.methods import METHODS

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.data.batches.split import Split
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.precision import Precision
 
 

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config.schema import OptimizerOptions
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.engine.compiler import Compiler
 from pipeline.engine.guard import Guard
 from pipeline.engine.optimizer import build_descent, build_optimizer

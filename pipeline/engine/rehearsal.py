@@ -19,7 +19,7 @@ from pipeline.budget import Pace
 from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.trainer import Trainer
 from pipeline.report.clock import Clock

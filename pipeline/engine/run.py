@@ -21,12 +21,12 @@ from pipeline.config.resolve import flatten
 from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World, abandon_world, join_world, leave_world, lost_contact
+from pipeline.distributed.launcher import INTERRUPTED, LOST, launched, note_outcome
+from pipeline.distributed.world import World, abandon_world, join_world, leave_world, lost_contact
 from pipeline.engine.build import build_module, open_data
 from pipeline.engine.compiler import compile_failure
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
-from pipeline.engine.launch import INTERRUPTED, LOST, launched, note_outcome
 from pipeline.engine.rehearsal import rehearse, remove_rehearsal
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer

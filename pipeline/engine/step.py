@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import derive_key
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.engine.guard import Guard
 from pipeline.engine.network import Network
 from pipeline.methods.phase import Apply, Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update

@@ -11,7 +11,8 @@ from data_prep.system.errors import DataError, UsageError
 from pipeline.config.schema import Config
 from pipeline.data.batches.assemble import Loader
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World
+from pipeline.distributed.stop_signal import StopSignal
+from pipeline.distributed.world import World
 from pipeline.engine.build import build_loader, build_method, build_networks
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.engine.compiler import choose_compiler
@@ -19,7 +20,6 @@ from pipeline.engine.ema import Average
 from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.network import Network
-from pipeline.engine.signals import StopSignal
 from pipeline.engine.step import StepRunner
 from pipeline.methods.method import Method
 from pipeline.models.ensemble import Ensemble, together

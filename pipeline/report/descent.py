@@ -18,7 +18,7 @@ from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.batches.split import Split
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.engine.build import build_module
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.trainer import Trainer

@@ -10,7 +10,7 @@ import torch
 from tensorboardX import SummaryWriter
 from torch import Tensor
 
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 
 class Meter:

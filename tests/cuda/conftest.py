@@ -13,7 +13,7 @@ import torch
 from pipeline.config.resolve import merge, resolve
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World, repeat_sums
+from pipeline.distributed.world import World, repeat_sums
 from pipeline.engine.trainer import Trainer
 from tests.pipeline.by_hand import SETTINGS
 from tests.pipeline.conftest import BASE, make_config, make_data

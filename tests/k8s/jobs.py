@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from data_prep.system.cli import STOPPED, USAGE
 from data_prep.system.errors import DataError, UsageError
-from pipeline.engine.launch import SHUTDOWN_SECONDS
+from pipeline.distributed.launcher import SHUTDOWN_SECONDS
 from tests.k8s.objects import INDEX, Object, Workload, workloads
 from tests.k8s.resources import GPU
 

@@ -12,7 +12,7 @@ from pipeline.config.schema import Config
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.streaming.dali import has_dali
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.engine.trainer import Trainer
 from pipeline.task import Task
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pipeline.distributed import World, join_world, leave_world
+from pipeline.distributed.world import World, join_world, leave_world
 from pipeline.engine import build
 from pipeline.engine.trainer import Trainer
 from tests.pipeline.conftest import make_config, make_data, weights_of

@@ -22,7 +22,7 @@ from pipeline.data.streaming.decoders import Decoder, WindowDecoder
 from pipeline.data.streaming.device_copy import Lane
 from pipeline.data.streaming.loader import StreamLoader
 from pipeline.data.streaming.split import StreamOptions, StreamSplit, open_stream
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from tests.pipeline.conftest import ALONE, CPU
 
 ENGINES = ("webdataset", "dali")

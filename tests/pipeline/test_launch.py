@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 from torch.distributed import DistStoreError
 from torch.distributed.run import config_from_args
 
-from pipeline.distributed import lost_contact
-from pipeline.engine import launch
+from pipeline.distributed.launcher import LOST, OUTCOME, first_cause
+from pipeline.distributed.world import launcher, lost_contact
 from pipeline.engine import run as rank
-from pipeline.engine.launch import LOST, OUTCOME, first_cause
 from pipeline.train import default_run
 from tests.pipeline.conftest import make_config
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
@@ -91,8 +90,8 @@ def test_torchrun_reads_no_empty_variable(monkeypatch: pytest.MonkeyPatch) -> No
     variables = dict.fromkeys(["PET_NNODES", "PET_NODE_RANK", "PET_MASTER_PORT", "PET_NPROC_PER_NODE"], "")
     monkeypatch.setattr(os, "environ", os.environ | variables)
     started = []
-    monkeypatch.setattr(launch, "run_agent", lambda agent: started.append(config_from_args(agent)[0]))
-    assert launch.launch("module", [], 2) == 0
+    monkeypatch.setattr(launcher, "run_agent", lambda agent: started.append(config_from_args(agent)[0]))
+    assert launcher.launch("module", [], 2) == 0
     assert [(config.max_nodes, config.nproc_per_node) for config in started] == [(1, 2)]
 
 

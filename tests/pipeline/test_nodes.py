@@ -26,10 +26,10 @@ from torch.distributed.elastic.rendezvous import (
 
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError, UserError
-from pipeline.distributed import World
-from pipeline.engine.launch import choose_processes
-from pipeline.engine.meeting import Meeting
-from pipeline.engine.nodes import ALONE, Nodes, find_nodes
+from pipeline.distributed.launcher import choose_processes
+from pipeline.distributed.node_env import ALONE, Nodes, find_nodes
+from pipeline.distributed.rendezvous import Meeting
+from pipeline.distributed.world import World
 from pipeline.engine.run import check_agreement
 from pipeline.train import main
 from tests.pipeline.conftest import CPU, make_config

@@ -5,7 +5,7 @@ from pipeline.data.batches.assemble import Views
 from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.sampling.epoch_order import Order
 from pipeline.data.sampling.stateless_rng import derive_key, permutation, random_bits, uniform
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from tests.pipeline.conftest import CPU, make_config, make_data
 
 

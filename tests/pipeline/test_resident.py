@@ -13,7 +13,7 @@ from data_prep.prepare.run import Request, prepare
 from data_prep.sources import SOURCES, Origin
 from data_prep.system.errors import DataError
 from pipeline.data.resident.split import load_split
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from tests.pipeline.conftest import ALONE, CPU
 
 DTYPES = {"digits": torch.uint8, "moons": torch.float32}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_prep.system.errors import DataError, UsageError, UserError
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.engine import checkpoint
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.engine.trainer import Trainer

@@ -10,7 +10,7 @@ from pipeline.data.augment import View
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.epoch_order import Order
 from pipeline.data.sampling.stateless_rng import derive_key
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 
 class Split(Protocol):

@@ -5,7 +5,7 @@ from pipeline.data.batches.batch import Batch
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.sampling.block_order import sample_order
 from pipeline.data.sampling.epoch_order import Order
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 
 class ResidentLoader:

@@ -19,7 +19,7 @@ from data_prep.dataset.mirror import local_path
 from data_prep.formats.webdataset.scan import decode_image, read_shard
 from data_prep.images.codecs import CODECS
 from pipeline.data.sampling.block_order import Layout
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 EVALUATED = 512
 """Images in a batch of an evaluation."""

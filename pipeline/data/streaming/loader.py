@@ -17,7 +17,7 @@ from pipeline.data.sampling.epoch_order import Order
 from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.data.streaming.prefetch import Pending, Prefetcher
 from pipeline.data.streaming.split import Decoded, StreamSplit
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 
 CPU = torch.device("cpu")
 AHEAD = 4

@@ -23,7 +23,7 @@ from pipeline.data.streaming.backends import ENGINES, Wanted
 from pipeline.data.streaming.decoders import Decoder
 from pipeline.data.streaming.device_copy import Lane
 from pipeline.data.streaming.prefetch import Pending, Prefetcher
-from pipeline.distributed import World
+from pipeline.distributed.world import World
 from pipeline.task import view_side
 
 EVALUATED = 128

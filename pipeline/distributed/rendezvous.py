@@ -24,7 +24,7 @@ from torch.distributed.elastic.rendezvous import (
 )
 
 from data_prep.system.errors import UsageError, UserError
-from pipeline.engine.nodes import Nodes
+from pipeline.distributed.node_env import Nodes
 
 STORE_SECONDS = 30
 """What a node has, once all sit, to tell the others about its ranks."""

@@ -25,8 +25,8 @@ from torch.distributed.run import run as run_agent
 from data_prep.system.cli import STOPPED
 from data_prep.system.errors import UsageError
 from data_prep.system.workers import available_cpus
-from pipeline.engine.meeting import Meeting
-from pipeline.engine.nodes import ALONE, PATIENCE, Nodes
+from pipeline.distributed.node_env import ALONE, PATIENCE, Nodes
+from pipeline.distributed.rendezvous import Meeting
 
 RESTARTS = 3
 SHUTDOWN_SECONDS = 30

@@ -2,16 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from data_prep.dataset.checksums import hash_file
 from data_prep.dataset.manifest import MANIFEST, SPLITS, Manifest, load_manifest
@@ -26,16 +23,14 @@ from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.streaming.dali import has_dali
 from pipeline.distributed.world import World, this_device
 from pipeline.engine.build import open_data
-from pipeline.models.ensemble import Ensemble, together
+from pipeline.evaluation.confusion import evaluate, regroup
+from pipeline.evaluation.tables import Evaluation, tables
+from pipeline.models.ensemble import together
 from pipeline.models.load import Export, read_export
-from pipeline.precision import Precision, choose_precision
+from pipeline.precision import choose_precision
 from pipeline.preflight import find_folder
-from pipeline.report.evaluation import Evaluation, Score, tables
 from pipeline.run_folder import CONFIG, MODEL, SUMMARY
 from pipeline.task import Task, view_side
-
-Samples = tuple[Tensor, Tensor]
-"""Images [B, C, H, W] and labels int64 [B]."""
 
 SPOILS = "note: whoever chooses by the test split spoils it; choose by --split val"
 
@@ -144,50 +139,6 @@ def fitted(model: Model, manifest: Manifest, folder: Path) -> Config:
     return config.model_copy(update={"loader": loader, "augment": config.augment.model_copy(update={"size": size})})
 
 
-def regroup(batches: Iterable[Samples], size: int | None) -> Iterator[Samples]:
-    """Yield the samples of ``batches`` in batches of ``size``, the last one smaller; as they come if that is None."""
-    held: list[Samples] = []
-    for images, labels in batches:
-        start, count = 0, sum(len(labels) for _, labels in held)
-        while size and count + len(labels) - start >= size:
-            stop = start + size - count
-            yield _joined([*held, (images[start:stop], labels[start:stop])])
-            held, start, count = [], stop, 0
-        if size is None:
-            yield images, labels
-        elif start < len(labels):
-            held.append((images[start:], labels[start:]))
-    if held:
-        yield _joined(held)
-
-
-@torch.no_grad()
-def evaluate(
-    network: nn.Module, batches: Iterable[Samples], classes: Sequence[str], precision: Precision
-) -> Evaluation:
-    """Score a network in evaluation mode; images without a known class (-1) are counted apart.
-
-    The sums are those of :func:`pipeline.engine.evaluate.evaluate`, and so are their last bits.
-    """
-    device, count, members = precision.device, len(classes), _members(network)
-    totals = torch.zeros(1 + len(members), 2, dtype=torch.float64, device=device)
-    confusion, unknown = torch.zeros(count * count, dtype=torch.int64, device=device), 0
-    for images, labels in batches:
-        with precision.autocast():
-            outputs = _outputs(network, images)
-        for row, logits in zip(totals, outputs, strict=True):
-            row[0] += (logits.argmax(1) == labels).sum()
-            row[1] += F.cross_entropy(logits.float(), labels, reduction="sum", ignore_index=-1)
-        known = labels >= 0
-        places = labels[known] * count + outputs[0].argmax(1)[known]
-        confusion += torch.bincount(places, minlength=count * count)
-        unknown += int((~known).sum())
-    means = (totals / max(1, int(confusion.sum()))).tolist()
-    score, *alone = (Score(100 * right, loss) for right, loss in means)
-    matrix = confusion.view(count, count).cpu().numpy()
-    return Evaluation(classes, score, dict(zip(members, alone, strict=True)), matrix, unknown)
-
-
 def remarks(model: Model, manifest: Manifest, split: str, evaluation: Evaluation) -> Iterator[str]:
     """Yield what one should know of these numbers."""
     if evaluation.unknown:
@@ -207,22 +158,6 @@ def describe(model: Model, manifest: Manifest, folder: Path, split: str) -> dict
         "data": {"folder": str(folder), "dataset": manifest.dataset, "fingerprint": manifest.fingerprint},
         "split": split,
     }
-
-
-def _members(network: nn.Module) -> list[str]:
-    return list(network) if isinstance(network, Ensemble) else []
-
-
-def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """Return the network's logits [B, classes] and, of an ensemble, then each member's; no member runs twice."""
-    if not isinstance(network, Ensemble):
-        return [network(images)]
-    members = [member(images) for member in network.values()]
-    return [torch.stack(members).mean(0), *members]
-
-
-def _joined(parts: Sequence[Samples]) -> Samples:
-    return torch.cat([images for images, _ in parts]), torch.cat([labels for _, labels in parts])
 
 
 def _difference(here: Sequence[str], there: Sequence[str]) -> str:

@@ -20,8 +20,8 @@ from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World
-from pipeline.engine.evaluate import evaluate
 from pipeline.engine.trainer import Trainer
+from pipeline.evaluation.scoring import evaluate
 from pipeline.report.clock import Clock
 from pipeline.report.metrics import RunLog
 from pipeline.report.progress import Progress

@@ -25,11 +25,11 @@ from pipeline.distributed.launcher import INTERRUPTED, LOST, launched, note_outc
 from pipeline.distributed.world import World, abandon_world, join_world, leave_world, lost_contact
 from pipeline.engine.build import build_module, open_data
 from pipeline.engine.compiler import compile_failure
-from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.rehearsal import rehearse, remove_rehearsal
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
+from pipeline.evaluation.scoring import evaluate
 from pipeline.methods import METHODS
 from pipeline.report.summary import describe_network, export_model, results_table
 from pipeline.run_folder import MODEL, SUMMARY

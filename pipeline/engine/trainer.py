@@ -17,10 +17,10 @@ from pipeline.engine.build import build_loader, build_method, build_networks
 from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.engine.compiler import choose_compiler
 from pipeline.engine.ema import Average
-from pipeline.engine.evaluate import evaluate
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.network import Network
 from pipeline.engine.step import StepRunner
+from pipeline.evaluation.scoring import evaluate
 from pipeline.methods.method import Method
 from pipeline.models.ensemble import Ensemble, together
 from pipeline.precision import Precision, choose_precision

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from pipeline.engine.ema import Average
-from pipeline.engine.evaluate import evaluate
 from pipeline.engine.trainer import Trainer
+from pipeline.evaluation.scoring import evaluate
 from pipeline.methods import METHODS
 from tests.pipeline.conftest import ALONE, assert_same, weights_of
 

@@ -13,10 +13,11 @@ from click.testing import CliRunner, Result
 from torch import nn
 
 from data_prep.prepare.run import Request, prepare
-from pipeline.commands.evaluate import evaluate, main, regroup
+from pipeline.commands.evaluate import main
 from pipeline.data.batches.split import Split
+from pipeline.evaluation.confusion import evaluate, regroup
+from pipeline.evaluation.tables import SHOWN, Evaluation, Score, tables
 from pipeline.precision import choose_precision
-from pipeline.report.evaluation import SHOWN, Evaluation, Score, tables
 from pipeline.train import main as train
 from tests.pipeline.streams import encode, smooth
 

@@ -12,9 +12,9 @@ from data_prep.system.errors import UsageError
 from pipeline.config.command_line import read_config
 from pipeline.config.schema import Config
 from pipeline.data.training_splits import TrainingData, load_training_data
+from pipeline.figures.descent import ALONE, Descent, TrueLoss, count, measure
+from pipeline.figures.loss_surface import draw_descent
 from pipeline.preflight import DataSet, default_folder, settle_data
-from pipeline.report.descent import ALONE, Descent, TrueLoss, count, measure
-from pipeline.report.surface import draw_descent
 
 STARTS = (0, 5, 20, 50, 200)
 """Numbers of supervised steps after which the descents are counted, besides the one that is drawn."""

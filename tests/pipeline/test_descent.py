@@ -20,8 +20,8 @@ from pipeline.config.schema import Config
 from pipeline.data.training_splits import TrainingData, load_training_data
 from pipeline.engine.build import build_loader
 from pipeline.engine.compiler import Compiler
-from pipeline.report.descent import ALONE, Descent, TrueLoss, build_trainer, count, measure, weights_of
-from pipeline.report.surface import Plane, window
+from pipeline.figures.descent import ALONE, Descent, TrueLoss, build_trainer, count, measure, weights_of
+from pipeline.figures.loss_surface import Plane, window
 from tests.pipeline.by_hand import gradient
 from tests.pipeline.rank_worker import in_double_precision
 from tests.pipeline.test_compare import in_a_folder_of_its_own
@@ -128,7 +128,7 @@ def descend(*arguments: str) -> Result:
 
 def test_the_command_prepares_each_seed_s_labels_counts_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.commands.descent.STARTS", (0, 2))
-    monkeypatch.setattr("pipeline.report.surface.GRID", 9)
+    monkeypatch.setattr("pipeline.figures.loss_surface.GRID", 9)
     result = descend("--seeds", "2", "--seed", "1", "--start", "1", "--set", "data.labels=5+1", "--out", "a/b.png")
     assert result.exit_code == 0, result.output
     assert {path.name for path in Path("data").iterdir()} == {"moons-5+1-seed0", "moons-5+1-seed1"}

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from pipeline.cli import main
-from pipeline.commands.regions import second_class
+from pipeline.figures.decision_regions import second_class
 from tests.pipeline.test_compare import in_a_folder_of_its_own
 
 __all__ = ["in_a_folder_of_its_own"]

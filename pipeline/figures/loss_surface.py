@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.report.descent import Descent, TrueLoss
+from pipeline.figures.descent import Descent, TrueLoss
 
 ARROWS = (
     ("supervised step", 0, 1, "#c8102e"),

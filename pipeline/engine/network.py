@@ -18,7 +18,7 @@ from pipeline.engine.compiler import Compiler
 from pipeline.engine.guard import Guard
 from pipeline.engine.optimizer import build_descent, build_optimizer
 from pipeline.engine.schedule import rate_factor
-from pipeline.methods.phase import Gradient
+from pipeline.methods.phases import Gradient
 from pipeline.precision import Precision
 
 

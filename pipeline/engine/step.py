@@ -13,7 +13,7 @@ from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.distributed.world import World
 from pipeline.engine.guard import Guard
 from pipeline.engine.network import Network
-from pipeline.methods.phase import Apply, Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
+from pipeline.methods.phases import Apply, Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
 from pipeline.precision import Precision
 
 

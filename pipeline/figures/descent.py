@@ -22,7 +22,7 @@ from pipeline.distributed.world import World
 from pipeline.engine.build import build_module
 from pipeline.engine.guard import NonFiniteError
 from pipeline.engine.trainer import Trainer
-from pipeline.methods.phase import Apply, Phases, Update
+from pipeline.methods.phases import Apply, Phases, Update
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0, "clip": None}

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method
-from pipeline.methods.phase import Phases, Update
+from pipeline.methods.phases import Phases, Update
 
 
 class FullySupervised(Method):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import uniform
 from pipeline.methods.method import Method, ramp
-from pipeline.methods.phase import Differentiate, Gradient, Measure, Phase, Phases, Shift, Update
+from pipeline.methods.phases import Differentiate, Gradient, Measure, Phase, Phases, Shift, Update
 from pipeline.methods.prediction import report_precision
 from pipeline.step_units import Length
 

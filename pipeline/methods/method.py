@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
-from pipeline.methods.passes import PASSES
-from pipeline.methods.phase import Gradient, Phases
+from pipeline.methods.batchnorm_passes import PASSES
+from pipeline.methods.phases import Gradient, Phases
 
 
 class Model(Protocol):
@@ -32,7 +32,7 @@ class Method:
         networks: a model for each name in ``networks_needed``.
         options: the validated options of each section in ``sections``.
         label_smoothing: of the labeled loss; never of what the meta-gradient's feedback measures.
-        batch_statistics: what BN sees together, a name in :data:`pipeline.methods.passes.PASSES`.
+        batch_statistics: what BN sees together, a name in :data:`pipeline.methods.batchnorm_passes.PASSES`.
     """
 
     networks_needed: ClassVar[tuple[str, ...]] = ("model",)

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method
-from pipeline.methods.mpl_credit import CREDITS
+from pipeline.methods.mpl_loss import CREDITS
 from pipeline.methods.mpl_options import MPLOptions
-from pipeline.methods.phase import Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
+from pipeline.methods.phases import Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
 from pipeline.methods.prediction import remember
 from pipeline.methods.uda import UDAOptions, consistency
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method, ramp
-from pipeline.methods.phase import Phases, Update
+from pipeline.methods.phases import Phases, Update
 from pipeline.methods.prediction import confident_loss, report_precision
 from pipeline.step_units import Length
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method
-from pipeline.methods.phase import Apply, Differentiate, Measure, Phase, Phases, Report, Update
+from pipeline.methods.phases import Apply, Differentiate, Measure, Phase, Phases, Report, Update
 from pipeline.methods.prediction import remember
 from pipeline.methods.uda import UDAOptions, consistency
 

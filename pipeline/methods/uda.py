@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method, ramp
-from pipeline.methods.phase import Measure, Phases, Update
+from pipeline.methods.phases import Measure, Phases, Update
 from pipeline.methods.prediction import remember
 from pipeline.step_units import Length
 

@@ -12,7 +12,7 @@ from pipeline.data.batches.batch import Batch
 from pipeline.engine.trainer import Trainer
 from pipeline.methods import metasemi
 from pipeline.methods.metasemi import beta_quantiles, look_up, project
-from pipeline.methods.phase import Update
+from pipeline.methods.phases import Update
 from tests.pipeline.by_hand import answer, fresh, gradient, logits, step, weights
 from tests.pipeline.conftest import assert_same
 

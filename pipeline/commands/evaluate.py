@@ -26,7 +26,7 @@ from pipeline.engine.build import open_data
 from pipeline.evaluation.confusion import evaluate, regroup
 from pipeline.evaluation.tables import Evaluation, tables
 from pipeline.models.ensemble import together
-from pipeline.models.load import Export, read_export
+from pipeline.models.export import Export, read_export
 from pipeline.precision import choose_precision
 from pipeline.preflight import find_folder
 from pipeline.run_folder import CONFIG, MODEL, SUMMARY

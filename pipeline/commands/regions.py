@@ -14,7 +14,7 @@ from data_prep.system.errors import UsageError
 from pipeline.data.resident.split import load_split
 from pipeline.distributed.world import World
 from pipeline.figures.decision_regions import draw
-from pipeline.models.load import load_model, read_export
+from pipeline.models.export import load_model, read_export
 from pipeline.run_folder import MODEL, SUMMARY
 
 POINT = (1, 2, 1)

@@ -22,7 +22,7 @@ from pipeline.engine.network import Network
 from pipeline.methods import METHODS
 from pipeline.methods.method import Method
 from pipeline.models import MODELS
-from pipeline.models.load import assemble
+from pipeline.models.export import assemble
 from pipeline.models.sync_norm import synchronize_norms
 from pipeline.precision import Precision
 from pipeline.task import Task

@@ -31,7 +31,8 @@ from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import StoppedError, Trainer
 from pipeline.evaluation.scoring import evaluate
 from pipeline.methods import METHODS
-from pipeline.report.summary import describe_network, export_model, results_table
+from pipeline.models.export import export_model
+from pipeline.report.summary import describe_network, results_table
 from pipeline.run_folder import MODEL, SUMMARY
 from pipeline.task import Task
 

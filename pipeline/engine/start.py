@@ -9,7 +9,7 @@ from torch import nn
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
 from pipeline.engine.trainer import Trainer
-from pipeline.models.load import Export, misfit, read_export
+from pipeline.models.export import Export, misfit, read_export
 from pipeline.run_folder import MODEL, SUMMARY
 
 

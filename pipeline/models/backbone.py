@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from data_prep.system.errors import DataError, UsageError, UserError
+from pipeline.models.dry_run import rehearse
 from pipeline.models.freeze import freeze_parameters, frozen_modules
 from pipeline.models.pretrained import first_line, fit_weights, read_weights
-from pipeline.models.rehearsal import rehearse
 from pipeline.registry import nearest
 from pipeline.task import Task
 

@@ -1,14 +1,9 @@
 """The end of a run: its results as a file, a table and a model that can be used."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
 from torch import nn
-
-from data_prep.system.atomic_files import write_durably
 
 
 def results_table(results: Mapping[str, Any]) -> str:
@@ -38,22 +33,3 @@ def describe_network(name: str, network: nn.Module, shape: Sequence[int]) -> str
     total, trainable = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
     takes = ", ".join(map(str, shape))
     return f"{name}: {total:,} parameters, {trainable:,} trainable; input [B, {takes}]\n{network}"
-
-
-def export_model(path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Write weights as safetensors, with all that is needed to build the network again in the metadata."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_durably(path, _sorted_metadata(save(tensors, dict(metadata))))
-
-
-def _sorted_metadata(data: bytes) -> bytes:
-    """Return a safetensors file with its metadata in order: the library writes them in one of chance.
-
-    It is eight bytes of length, a header in JSON filled up to a multiple of eight, and the tensors.
-    """
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[end:]

@@ -20,9 +20,9 @@ from pipeline.engine.build import build_module
 from pipeline.engine.trainer import Trainer
 from pipeline.models import MODELS
 from pipeline.models.backbone import Backbone
+from pipeline.models.dry_run import rehearse
 from pipeline.models.freeze import frozen_modules
 from pipeline.models.pretrained import read_weights
-from pipeline.models.rehearsal import rehearse
 from pipeline.models.sync_norm import synchronize_norms
 from pipeline.models.timm_model import TimmModel, load_timm
 from pipeline.task import Task

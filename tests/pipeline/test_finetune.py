@@ -27,9 +27,8 @@ from pipeline.config.schema import Config
 from pipeline.data.training_splits import load_training_data
 from pipeline.engine.start import start_networks
 from pipeline.engine.trainer import Trainer
-from pipeline.models.load import assemble, load_model
+from pipeline.models.export import assemble, export_model, load_model
 from pipeline.models.torchvision_model import TorchvisionModel
-from pipeline.report.summary import export_model
 from pipeline.task import Task
 from pipeline.train import main
 from tests.pipeline.conftest import ALONE

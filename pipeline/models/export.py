@@ -1,5 +1,6 @@
 """An exported model, built again from its file alone."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, Field, Json, ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UserError
 from pipeline.models import MODELS
 from pipeline.models.ensemble import together
@@ -117,3 +120,22 @@ def _problem(error: Exception) -> str:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     return f"there is no {error}" if isinstance(error, KeyError) else first_line(error)
+
+
+def export_model(path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
+    """Write weights as safetensors, with all that is needed to build the network again in the metadata."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_durably(path, _sorted_metadata(save(tensors, dict(metadata))))
+
+
+def _sorted_metadata(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata in order: the library writes them in one of chance.
+
+    It is eight bytes of length, a header in JSON filled up to a multiple of eight, and the tensors.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]

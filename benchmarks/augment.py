@@ -30,7 +30,7 @@ from data_prep.system.cli import Command
 from data_prep.system.workers import available_cpus
 from pipeline.data.augment import AugmentOptions, build_views
 from pipeline.distributed.world import this_device
-from pipeline.engine.compiler import choose_compiler
+from pipeline.training.compilation import choose_compiler
 
 OPTIONS = AugmentOptions(cutout=0, random_magnitude=False)
 MAGNITUDE = 30  # torchvision's and DALI's bin for it

@@ -25,7 +25,7 @@ from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.distributed.world import World, join_world
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 
 RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "mpl": ("cifar10-4k-mpl", {"mpl": {"student_wait": 0}}),  # else its student has no optimizer state yet

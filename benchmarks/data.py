@@ -43,8 +43,8 @@ from pipeline.config.resolve import resolve
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.training_splits import load_training_data
 from pipeline.distributed.world import World, join_world
-from pipeline.engine.trainer import Trainer
-from pipeline.report.clock import Clock
+from pipeline.training.throughput import Clock
+from pipeline.training.trainer import Trainer
 
 STREAMING = ("webdataset", "dali")
 WARM, WARM_STEPS = 6, 2

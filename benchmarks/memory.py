@@ -30,11 +30,11 @@ from pipeline.config.schema import Config
 from pipeline.data.batches.batch import Batch
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World, join_world
-from pipeline.engine.trainer import Trainer
 from pipeline.methods.prediction import remember
 from pipeline.methods.uda import consistency
 from pipeline.registry import nearest
-from pipeline.report.clock import Clock
+from pipeline.training.throughput import Clock
+from pipeline.training.trainer import Trainer
 
 Step = Callable[[Trainer], None]
 

@@ -11,8 +11,8 @@ import torch
 from benchmarks.step import CASES, WARM, bench_config, data_of, random_split
 from data_prep.system.cli import Command
 from pipeline.distributed.world import join_world
-from pipeline.engine.trainer import Trainer
-from pipeline.report.clock import Clock
+from pipeline.training.throughput import Clock
+from pipeline.training.trainer import Trainer
 
 
 @click.command(cls=Command)

@@ -19,8 +19,8 @@ from benchmarks.step import WARM, data_of, random_split
 from data_prep.system.cli import Command
 from pipeline.config.resolve import resolve
 from pipeline.distributed.world import World, join_world, leave_world
-from pipeline.engine.trainer import Trainer
-from pipeline.report.clock import Clock
+from pipeline.training.throughput import Clock
+from pipeline.training.trainer import Trainer
 
 
 @click.command(cls=Command)

@@ -48,11 +48,11 @@ from pipeline.config.schema import Config
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World, join_world
-from pipeline.engine.trainer import Trainer
 from pipeline.registry import nearest
-from pipeline.report.clock import Clock
 from pipeline.task import Task
 from pipeline.train import COMPILES, PRECISIONS
+from pipeline.training.throughput import Clock
+from pipeline.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

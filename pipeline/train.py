@@ -12,15 +12,14 @@ import click
 from data_prep.cli_types import LabelNumbers
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.cli import Command
-from pipeline.budget import settle_budget
 from pipeline.config.command_line import command_line, read_config
 from pipeline.config.finetune import finetuned, settle_start
 from pipeline.config.recipes import save_recipe
 from pipeline.config.schema import Config
 from pipeline.distributed.launcher import choose_processes, launch, launched
 from pipeline.distributed.node_env import find_nodes
-from pipeline.engine.run import run_rank, score_checkpoint, show_networks, tell_result
-from pipeline.preflight import (
+from pipeline.run_folder import CONFIG
+from pipeline.training.preflight import (
     DataSet,
     check_machine,
     check_run,
@@ -30,7 +29,9 @@ from pipeline.preflight import (
     own_recipe,
     settle_data,
 )
-from pipeline.run_folder import CONFIG
+from pipeline.training.results import show_networks, tell_result
+from pipeline.training.session import run_rank, score_checkpoint
+from pipeline.training.time_budget import settle_budget
 
 VERIFY = click.Choice(["always", "once", "never"])
 LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])

@@ -14,7 +14,7 @@ from pipeline.config.schema import Config
 from pipeline.data.training_splits import TrainingData, load_training_data
 from pipeline.figures.descent import ALONE, Descent, TrueLoss, count, measure
 from pipeline.figures.loss_surface import draw_descent
-from pipeline.preflight import DataSet, default_folder, settle_data
+from pipeline.training.preflight import DataSet, default_folder, settle_data
 
 STARTS = (0, 5, 20, 50, 200)
 """Numbers of supervised steps after which the descents are counted, besides the one that is drawn."""

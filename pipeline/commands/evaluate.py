@@ -22,15 +22,15 @@ from pipeline.config.schema import Config
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.streaming.dali import has_dali
 from pipeline.distributed.world import World, this_device
-from pipeline.engine.build import open_data
 from pipeline.evaluation.confusion import evaluate, regroup
 from pipeline.evaluation.tables import Evaluation, tables
 from pipeline.models.ensemble import together
 from pipeline.models.export import Export, read_export
 from pipeline.precision import choose_precision
-from pipeline.preflight import find_folder
 from pipeline.run_folder import CONFIG, MODEL, SUMMARY
 from pipeline.task import Task, view_side
+from pipeline.training.factory import open_data
+from pipeline.training.preflight import find_folder
 
 SPOILS = "note: whoever chooses by the test split spoils it; choose by --split val"
 

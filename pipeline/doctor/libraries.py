@@ -18,8 +18,8 @@ from pipeline.data.streaming.dali import DaliDecoder
 from pipeline.distributed.world import this_device
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, one_line
 from pipeline.doctor.machine import gpus as gpus_shown
-from pipeline.engine.compiler import choose_compiler, missing_here
 from pipeline.precision import choose_precision
+from pipeline.training.compilation import choose_compiler, missing_here
 
 OLDEST = (2, 11)
 SIDE = 64

@@ -19,10 +19,10 @@ from pipeline.config.schema import Config
 from pipeline.data.batches.split import Split
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World
-from pipeline.engine.build import build_module
-from pipeline.engine.guard import NonFiniteError
-from pipeline.engine.trainer import Trainer
 from pipeline.methods.phases import Apply, Phases, Update
+from pipeline.training.factory import build_module
+from pipeline.training.nonfinite_guard import NonFiniteError
+from pipeline.training.trainer import Trainer
 
 ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0, "clip": None}

@@ -14,7 +14,7 @@ from pipeline.config.resolve import merge, resolve
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World, repeat_sums
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import SETTINGS
 from tests.pipeline.conftest import BASE, make_config, make_data
 from tests.pipeline.rank_worker import in_double_precision
@@ -69,7 +69,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trainer]:
     """Return a function that makes a trainer of linear models in fp64 on the GPU, whatever the default device."""
-    monkeypatch.setattr("pipeline.engine.build.build_module", in_double_precision)
+    monkeypatch.setattr("pipeline.training.factory.build_module", in_double_precision)
 
     def build(**changes: object) -> Trainer:
         with torch.device("cpu"):

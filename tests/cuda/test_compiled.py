@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import FAST, needs_gpu
 from tests.pipeline.test_world import METHODS, assert_close
 

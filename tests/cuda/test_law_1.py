@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import ALONE, CASES, data_there, needs_gpu
 from tests.pipeline.conftest import make_config
 from tests.pipeline.rank_worker import train_case

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import ALONE, needs_gpu
 from tests.pipeline.conftest import assert_same, weights_of
 from tests.pipeline.test_resume import METHODS

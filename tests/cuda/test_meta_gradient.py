@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import GPU, needs_gpu
 from tests.pipeline import test_meta_gradient as by_hand
 from tests.pipeline.by_hand import weights

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.engine.trainer import Trainer
-from pipeline.report.clock import Clock
+from pipeline.training.throughput import Clock
+from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import CASES, needs_gpu
 from tests.pipeline.test_world import METHODS
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pipeline.engine.trainer import Trainer
 from pipeline.train import main
+from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import COMPILES, FAST, needs_gpu
 from tests.pipeline.test_world import METHODS
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.sampling.stateless_rng import derive_key, permutation, random_bits, uniform
-from pipeline.engine.compiler import CompiledView
+from pipeline.training.compilation import CompiledView
 from tests.cuda.conftest import GPU, needs_gpu
 from tests.pipeline.augment.batches import digits, every_view, noise, smooth
 

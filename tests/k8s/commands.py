@@ -14,7 +14,7 @@ from data_prep.prepare.run import run
 from pipeline import train
 from pipeline.cli import main as smpl
 from pipeline.config.schema import Config
-from pipeline.preflight import DataSet
+from pipeline.training.preflight import DataSet
 from tests.k8s.objects import Object, Workload
 from tests.k8s.resources import quantity
 from tests.k8s.wiring import REFERENCE

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 
 CLASSES = 4
 SETTINGS: dict[str, Any] = {

@@ -13,8 +13,8 @@ from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.streaming.dali import has_dali
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World
-from pipeline.engine.trainer import Trainer
 from pipeline.task import Task
+from pipeline.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 ALONE = World(0, 1, CPU)
@@ -89,7 +89,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Train
     from tests.pipeline.by_hand import SETTINGS
     from tests.pipeline.rank_worker import in_double_precision
 
-    monkeypatch.setattr("pipeline.engine.build.build_module", in_double_precision)
+    monkeypatch.setattr("pipeline.training.factory.build_module", in_double_precision)
 
     def build(**changes: Any) -> Trainer:
         return Trainer(resolve(merge(BASE, SETTINGS), changes), make_data(), ALONE, tmp_path)

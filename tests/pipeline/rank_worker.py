@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from pipeline.distributed.world import World, join_world, leave_world
-from pipeline.engine import build
-from pipeline.engine.trainer import Trainer
+from pipeline.training import factory
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import make_config, make_data, weights_of
 
-_build_module = build.build_module
+_build_module = factory.build_module
 
 
 def in_double_precision(*arguments: Any) -> torch.nn.Module:
@@ -21,7 +21,7 @@ def in_double_precision(*arguments: Any) -> torch.nn.Module:
 
 def train_case(settings: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
     """Train in fp64; return the state after it, and what each step reported on this rank."""
-    build.build_module = in_double_precision
+    factory.build_module = in_double_precision
     try:
         folder.mkdir(parents=True, exist_ok=True)
         trainer = Trainer(make_config(**settings), make_data(), world, folder)
@@ -33,7 +33,7 @@ def train_case(settings: dict[str, Any], world: World, folder: Path) -> dict[str
             trainer.update_averages()
         scores = trainer.evaluate_now()
     finally:
-        build.build_module = _build_module
+        factory.build_module = _build_module
     return {"weights": weights_of(trainer), "reports": reports, "scores": scores}
 
 

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.config.resolve import resolve
-from pipeline.engine.build import build_module
-from pipeline.engine.trainer import Trainer
 from pipeline.models import MODELS
 from pipeline.models.backbone import Backbone
 from pipeline.models.dry_run import rehearse
@@ -26,6 +24,8 @@ from pipeline.models.pretrained import read_weights
 from pipeline.models.sync_norm import synchronize_norms
 from pipeline.models.timm_model import TimmModel, load_timm
 from pipeline.task import Task
+from pipeline.training.factory import build_module
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import make_config
 
 pytest.importorskip("timm")

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 import pipeline.methods
 from data_prep.system.errors import UsageError
-from pipeline.engine.trainer import Trainer
 from pipeline.methods import METHODS
+from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import fresh, gradient, logits, step, weights
 
 Loss = Callable[[Tensor], Tensor]

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from data_prep.system.errors import UsageError
 from pipeline.config.resolve import resolve
-from pipeline.engine.trainer import Trainer
 from pipeline.methods.batchnorm_passes import PASSES, joint, separate
+from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import fresh, step, weights
 from tests.pipeline.conftest import ALONE
 from tests.pipeline.rank_worker import train_case

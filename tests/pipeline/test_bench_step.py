@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from benchmarks.step import CASES, Pass, bench_config, data_of, gpu_memory, random_split
 from pipeline.cli import main
-from pipeline.engine.compiler import Compiler
-from pipeline.engine.trainer import Trainer
-from pipeline.report.clock import Clock
+from pipeline.training.compilation import Compiler
+from pipeline.training.throughput import Clock
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, CPU
 
 SMALL = ["--batch-size", "2", "--mu", "1", "--width", "1", "--repeats", "1"]

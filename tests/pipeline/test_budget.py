@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
-from pipeline.budget import BUDGET, LEAST, MARGIN, Budget, Pace, read_budget
 from pipeline.config.command_line import read_config
 from pipeline.config.finetune import finetune_recipe
 from pipeline.config.recipes import load_recipe
@@ -22,10 +21,11 @@ from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import Config
 from pipeline.data.loader_choice import Choice
 from pipeline.data.prepared_set import PreparedSet
-from pipeline.engine.rehearsal import rehearse
-from pipeline.engine.trainer import Trainer
 from pipeline.run_folder import CONFIG
 from pipeline.train import main
+from pipeline.training.time_budget import BUDGET, LEAST, MARGIN, Budget, Pace, read_budget
+from pipeline.training.timing_probe import rehearse
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, assert_same, make_data, weights_of
 
 PACE = Pace(start=3.0, step=0.1003, evaluation=2.0, save=0.5, scoring=4.0)
@@ -55,7 +55,7 @@ def canned(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         seen.append(1.0)
         return pace
 
-    monkeypatch.setattr("pipeline.engine.run.rehearse", found)
+    monkeypatch.setattr("pipeline.training.session.rehearse", found)
     return seen
 
 
@@ -140,8 +140,8 @@ def test_a_rehearsal_times_every_part_and_leaves_nothing_behind(
 
 @pytest.mark.usefixtures("_home")
 def test_a_run_with_a_budget_ends_with_the_steps_that_were_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.budget.MARGIN", 0.01)  # five minutes are more than a test may take
-    monkeypatch.setattr("pipeline.engine.rehearsal.SHARE", 0.0)
+    monkeypatch.setattr("pipeline.training.time_budget.MARGIN", 0.01)  # five minutes are more than a test may take
+    monkeypatch.setattr("pipeline.training.timing_probe.SHARE", 0.0)
     result = run(*BUDGETED)
     assert result.exit_code == 0, result.output
     budget, summary = read_budget(Path("run")), json.loads(Path("run/summary.json").read_text())
@@ -188,7 +188,7 @@ def test_a_budget_noted_an_instant_before_the_configuration_holds(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.engine.run.save_recipe", die)
+        patch.setattr("pipeline.training.session.save_recipe", die)
         assert run(*BUDGETED).exit_code == 4
     assert load_recipe("run/config.yaml")["steps"] == 600
     assert run(*BUDGETED).exit_code == 0

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from pipeline.report.clock import Clock
+from pipeline.training.throughput import Clock
 
 
 class Moments:

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from data_prep.system.errors import UsageError
-from pipeline.engine import compiler
-from pipeline.engine.compiler import Compiler, choose_compiler, compile_failure
-from pipeline.engine.trainer import Trainer
+from pipeline.training import compilation
+from pipeline.training.compilation import Compiler, choose_compiler, compile_failure
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, CPU, assert_same, weights_of
 from tests.pipeline.rank_worker import train_case
 from tests.pipeline.test_world import LINEAR, METHODS, assert_close, load
@@ -25,7 +25,7 @@ MAX = {"model": LINEAR, "compile": "max"}
 NORMED = {"compile": "max", "precision": "bf16", "model": {"name": "small_conv", "width": 4, "dropout": 0.3}}
 
 needs_compiler = pytest.mark.skipif(
-    bool(compiler.missing_here(CPU)), reason="needs a C++ compiler and Python's headers"
+    bool(compilation.missing_here(CPU)), reason="needs a C++ compiler and Python's headers"
 )
 
 
@@ -81,7 +81,7 @@ def test_what_is_compiled_keeps_no_names_or_weights_of_its_own(make_trainer: Cal
 
 
 def test_auto_compiles_on_a_gpu_and_max_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "missing_here", lambda device: "")
+    monkeypatch.setattr(compilation, "missing_here", lambda device: "")
     for wanted, device, processes, name in [
         *(("off", GPU, 1, "off"), ("auto", CPU, 1, "off"), ("max", CPU, 2, "inductor")),
         *(("auto", GPU, 1, "inductor"), ("max", GPU, 1, "graphs")),
@@ -100,9 +100,9 @@ def test_without_a_compiler_auto_is_off_and_max_is_refused(monkeypatch: pytest.M
 
 def test_a_compiler_is_what_the_variable_names_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", f"{shutil.which('true')} --an-argument")
-    assert "compiler" not in compiler.missing_here(CPU)
+    assert "compiler" not in compilation.missing_here(CPU)
     monkeypatch.setenv("CXX", "no-such-compiler -O2")
-    assert compiler.missing_here(CPU) == "a compiler (no-such-compiler)"
+    assert compilation.missing_here(CPU) == "a compiler (no-such-compiler)"
 
 
 def test_a_network_that_cannot_be_compiled_is_told_from_other_mistakes() -> None:

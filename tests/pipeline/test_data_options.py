@@ -11,8 +11,8 @@ from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
 from pipeline.config.recipes import load_recipe, parse_value, parse_yaml
 from pipeline.config.resolve import resolve
-from pipeline.preflight import DataSet, default_folder, settle_data
 from pipeline.train import main
+from pipeline.training.preflight import DataSet, default_folder, settle_data
 from tests.data_prep.trees import names_of, write
 
 

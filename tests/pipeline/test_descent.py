@@ -18,10 +18,10 @@ from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.training_splits import TrainingData, load_training_data
-from pipeline.engine.build import build_loader
-from pipeline.engine.compiler import Compiler
 from pipeline.figures.descent import ALONE, Descent, TrueLoss, build_trainer, count, measure, weights_of
 from pipeline.figures.loss_surface import Plane, window
+from pipeline.training.compilation import Compiler
+from pipeline.training.factory import build_loader
 from tests.pipeline.by_hand import gradient
 from tests.pipeline.rank_worker import in_double_precision
 from tests.pipeline.test_compare import in_a_folder_of_its_own
@@ -69,7 +69,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
 
 
 def test_the_places_are_those_of_steps_by_hand(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.engine.build.build_module", in_double_precision)
+    monkeypatch.setattr("pipeline.training.factory.build_module", in_double_precision)
     config = resolve(load_recipe("moons"), {"mu": 4, "optimizer": {"lr": 0.2}})
     for descent, start in zip(measure(config, data, [3, 0], RATE), [0, 3], strict=True):
         assert descent.start == start

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.engine.ema import Average
-from pipeline.engine.trainer import Trainer
 from pipeline.evaluation.scoring import evaluate
 from pipeline.methods import METHODS
+from pipeline.training.ema import Average
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, assert_same, weights_of
 
 

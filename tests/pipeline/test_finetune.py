@@ -25,12 +25,12 @@ from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.training_splits import load_training_data
-from pipeline.engine.start import start_networks
-from pipeline.engine.trainer import Trainer
 from pipeline.models.export import assemble, export_model, load_model
 from pipeline.models.torchvision_model import TorchvisionModel
 from pipeline.task import Task
 from pipeline.train import main
+from pipeline.training.trainer import Trainer
+from pipeline.training.warm_start import start_networks
 from tests.pipeline.conftest import ALONE
 from tests.pipeline.processes import search_path
 

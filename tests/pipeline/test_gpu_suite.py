@@ -27,8 +27,8 @@ from benchmarks.gpu.targets import write_tables
 from benchmarks.step import CASES, bench_config
 from benchmarks.step import measure as measure_step
 from pipeline import train
-from pipeline.engine import compiler, trainer
-from pipeline.engine.compiler import Compiler, choose_compiler
+from pipeline.training import compilation, trainer
+from pipeline.training.compilation import Compiler, choose_compiler
 from tests.pipeline.conftest import ALONE
 
 NOTE = "import pathlib, sys; pathlib.Path('{file}').open('a').write('begun ')"
@@ -358,7 +358,7 @@ def test_a_test_file_that_is_left_in_mid_run_ends(tmp_path: Path, monkeypatch: p
 def gpu_row(compiled: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Return the row of a tiny step, whose compiler has the name that it has on a GPU and does nothing."""
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "missing_here", lambda _: "")
+        patch.setattr(compilation, "missing_here", lambda _: "")
         patch.setattr(Compiler, "network", lambda _, module: module)
         patch.setattr(Compiler, "graphs", False)
         named = choose_compiler(compiled, torch.device("cuda"), 1)

@@ -14,8 +14,8 @@ from torch.distributed.run import config_from_args
 
 from pipeline.distributed.launcher import LOST, OUTCOME, first_cause
 from pipeline.distributed.world import launcher, lost_contact
-from pipeline.engine import run as rank
 from pipeline.train import default_run
+from pipeline.training import session as rank
 from tests.pipeline.conftest import make_config
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.memory import ROWS, SavedActivations, engine_step, measure, public_step
 from pipeline.cli import main
-from pipeline.engine.trainer import Trainer
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, make_config, make_data
 
 FLOAT = 4

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
-from pipeline.engine.trainer import Trainer
 from pipeline.methods.mpl import MPL
+from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import CLASSES, fresh, gradient, logits, set_weights, step, weights
 from tests.pipeline.conftest import assert_same
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
-from pipeline.engine.trainer import Trainer
 from pipeline.methods import metasemi
 from pipeline.methods.metasemi import beta_quantiles, look_up, project
 from pipeline.methods.phases import Update
+from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import answer, fresh, gradient, logits, step, weights
 from tests.pipeline.conftest import assert_same
 

@@ -6,12 +6,12 @@ from data_prep.system.errors import UsageError
 from pipeline.config.command_line import read_config
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.engine.build import build_module
 from pipeline.models.conv_large import ConvLarge, ConvLargeOptions
 from pipeline.models.small_conv import SmallConv, SmallConvOptions
 from pipeline.models.wide_resnet import WideResNet, WideResNetOptions
 from pipeline.precision import Precision
 from pipeline.task import Task
+from pipeline.training.factory import build_module
 
 CIFAR = Task((3, 32, 32), (125.0, 123.0, 114.0), (63.0, 62.0, 67.0), 10)
 

@@ -15,8 +15,8 @@ from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.data.resident.split import load_split
 from pipeline.data.training_splits import load_training_data
-from pipeline.engine.trainer import Trainer
 from pipeline.evaluation.scoring import evaluate
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE
 
 SEEDS = 10

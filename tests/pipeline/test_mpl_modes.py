@@ -10,9 +10,9 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from data_prep.system.errors import UsageError
-from pipeline.engine.trainer import Trainer
 from pipeline.methods.mpl_options import MODES, Choices, MPLOptions
 from pipeline.models.sync_norm import synchronize_norms
+from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import fresh, gradient, logits, set_weights, step, weights
 from tests.pipeline.conftest import assert_same, make_config
 
@@ -124,7 +124,7 @@ def test_the_unrolled_form_refuses_choices_that_mean_nothing_to_it() -> None:
 def test_the_unrolled_form_is_refused_at_once_where_bn_spans_several_gpus(
     make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr("pipeline.engine.build._place", lambda module, _: synchronize_norms(module))
+    monkeypatch.setattr("pipeline.training.factory._place", lambda module, _: synchronize_norms(module))
     with pytest.raises(UsageError, match=r"BN over several GPUs, which torch cannot; take another form, --nproc 1"):
         make(method=method, model=NORMED, mpl={"mode": "unrolled"})
     make(method=method, model=NORMED, mpl={"mode": "unrolled", "weight": 0.0})

@@ -30,8 +30,8 @@ from pipeline.distributed.launcher import choose_processes
 from pipeline.distributed.node_env import ALONE, Nodes, find_nodes
 from pipeline.distributed.rendezvous import Meeting
 from pipeline.distributed.world import World
-from pipeline.engine.run import check_agreement
 from pipeline.train import main
+from pipeline.training.session import check_agreement
 from tests.pipeline.conftest import CPU, make_config
 from tests.pipeline.machines import Machine, Pods, kill_tree, spoken, two_machines
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for

@@ -7,9 +7,9 @@ import torch
 
 from data_prep.system.errors import UsageError
 from pipeline import precision
-from pipeline.engine.guard import NonFiniteError
-from pipeline.engine.trainer import Trainer
 from pipeline.methods import METHODS
+from pipeline.training.nonfinite_guard import NonFiniteError
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import assert_same, weights_of
 
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import torch
 
 from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.distributed.world import World
-from pipeline.engine import checkpoint
-from pipeline.engine.checkpoint import CheckpointFolder
-from pipeline.engine.trainer import Trainer
+from pipeline.training import checkpoint
+from pipeline.training.checkpoint import CheckpointFolder
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import CPU, assert_same, weights_of
 
 METHODS = [

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.engine.trainer import Trainer
 from pipeline.models.ensemble import Ensemble
+from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, assert_same, weights_of
 
 ROLES = {"period": 2, "warmup": 3}

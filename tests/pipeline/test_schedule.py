@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pipeline.config.schema import OptimizerOptions
-from pipeline.engine.optimizer import OPTIMIZERS, build_optimizer
-from pipeline.engine.schedule import rate_factor
+from pipeline.training.lr_schedule import rate_factor
+from pipeline.training.optimizer import OPTIMIZERS, build_optimizer
 
 PLAN = {"wait": 30, "total": 1000}
 COSINE = OptimizerOptions(warmup=50)

@@ -18,10 +18,10 @@ from pipeline.config.command_line import read_config
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.engine.build import build_module
-from pipeline.report.summary import results_table
 from pipeline.task import Task
 from pipeline.train import main
+from pipeline.training.factory import build_module
+from pipeline.training.results_table import results_table
 
 SHORT = ["--steps", "4", "--batch-size", "4", "--mu", "2", "--set", "log_every=2", "--set", "eval_every=2"]
 DIGITS = Path("data/digits-20-seed0")

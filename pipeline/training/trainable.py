@@ -14,12 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config.schema import OptimizerOptions
 from pipeline.distributed.world import World
-from pipeline.engine.compiler import Compiler
-from pipeline.engine.guard import Guard
-from pipeline.engine.optimizer import build_descent, build_optimizer
-from pipeline.engine.schedule import rate_factor
 from pipeline.methods.phases import Gradient
 from pipeline.precision import Precision
+from pipeline.training.compilation import Compiler
+from pipeline.training.lr_schedule import rate_factor
+from pipeline.training.nonfinite_guard import Guard
+from pipeline.training.optimizer import build_descent, build_optimizer
 
 
 class Network:

@@ -13,20 +13,20 @@ from pipeline.data.batches.assemble import Loader
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.stop_signal import StopSignal
 from pipeline.distributed.world import World
-from pipeline.engine.build import build_loader, build_method, build_networks
-from pipeline.engine.checkpoint import CheckpointFolder
-from pipeline.engine.compiler import choose_compiler
-from pipeline.engine.ema import Average
-from pipeline.engine.guard import NonFiniteError
-from pipeline.engine.network import Network
-from pipeline.engine.step import StepRunner
 from pipeline.evaluation.scoring import evaluate
 from pipeline.methods.method import Method
 from pipeline.models.ensemble import Ensemble, together
 from pipeline.precision import Precision, choose_precision
-from pipeline.report.clock import Clock
-from pipeline.report.metrics import Meter, RunLog
-from pipeline.report.progress import Progress
+from pipeline.training.checkpoint import CheckpointFolder
+from pipeline.training.compilation import choose_compiler
+from pipeline.training.ema import Average
+from pipeline.training.factory import build_loader, build_method, build_networks
+from pipeline.training.metrics import Meter, RunLog
+from pipeline.training.nonfinite_guard import NonFiniteError
+from pipeline.training.phase_runner import StepRunner
+from pipeline.training.progress import Progress
+from pipeline.training.throughput import Clock
+from pipeline.training.trainable import Network
 
 
 class StoppedError(Exception):

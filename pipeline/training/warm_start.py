@@ -8,9 +8,9 @@ from torch import nn
 
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
-from pipeline.engine.trainer import Trainer
 from pipeline.models.export import Export, misfit, read_export
 from pipeline.run_folder import MODEL, SUMMARY
+from pipeline.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UsageError
 from pipeline.config.schema import Config
-from pipeline.engine.checkpoint import CheckpointFolder
 from pipeline.step_units import rescale
+from pipeline.training.checkpoint import CheckpointFolder
 
 BUDGET = "budget.json"
 MARGIN = 0.97

@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 
 from data_prep.system.atomic_files import make_folder
-from pipeline.budget import Pace
 from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World
-from pipeline.engine.trainer import Trainer
 from pipeline.evaluation.scoring import evaluate
-from pipeline.report.clock import Clock
-from pipeline.report.metrics import RunLog
-from pipeline.report.progress import Progress
+from pipeline.training.metrics import RunLog
+from pipeline.training.progress import Progress
+from pipeline.training.throughput import Clock
+from pipeline.training.time_budget import Pace
+from pipeline.training.trainer import Trainer
 
 FOLDER = "rehearsal"
 FIRST = 4

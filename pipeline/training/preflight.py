@@ -9,20 +9,20 @@ from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.dataset.mirror import is_remote, mirror
 from data_prep.prepare.run import Request, default_out, prepare
 from data_prep.system.errors import UsageError
-from pipeline.budget import read_budget
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import MAY_CHANGE, Config, DataOptions, batch_error
 from pipeline.data.augment import build_views
 from pipeline.distributed.world import this_device
-from pipeline.engine.build import build_module
-from pipeline.engine.checkpoint import CheckpointFolder
-from pipeline.engine.compiler import choose_compiler
-from pipeline.engine.start import read_start
 from pipeline.methods import METHODS
 from pipeline.precision import choose_precision
 from pipeline.run_folder import CONFIG
 from pipeline.task import Task
+from pipeline.training.checkpoint import CheckpointFolder
+from pipeline.training.compilation import choose_compiler
+from pipeline.training.factory import build_module
+from pipeline.training.time_budget import read_budget
+from pipeline.training.warm_start import read_start
 
 
 def check_machine(config: Config, out: Path, processes: int) -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.distributed.world import World
-from pipeline.engine.guard import Guard
-from pipeline.engine.network import Network
 from pipeline.methods.phases import Apply, Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
 from pipeline.precision import Precision
+from pipeline.training.nonfinite_guard import Guard
+from pipeline.training.trainable import Network
 
 
 class StepRunner:

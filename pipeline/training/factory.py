@@ -17,8 +17,6 @@ from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World
-from pipeline.engine.compiler import Compiler
-from pipeline.engine.network import Network
 from pipeline.methods import METHODS
 from pipeline.methods.method import Method
 from pipeline.models import MODELS
@@ -26,6 +24,8 @@ from pipeline.models.export import assemble
 from pipeline.models.sync_norm import synchronize_norms
 from pipeline.precision import Precision
 from pipeline.task import Task
+from pipeline.training.compilation import Compiler
+from pipeline.training.trainable import Network
 
 
 def build_module(config: Config, network: str, task: Task) -> nn.Module:

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "own-method.md"
 FILES = dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", PAGE.read_text(), re.M | re.S))
 """The page's code blocks that are files, by name."""

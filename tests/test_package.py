@@ -6,8 +6,8 @@ import zipfile
 from pathlib import Path
 
 from pipeline.config.recipes import built_in
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "data_prep", "pipeline")
 
 

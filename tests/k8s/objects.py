@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 K8S = ROOT / "k8s"
 FILES = sorted(path.name for path in K8S.glob("[!.]*.yaml"))
 

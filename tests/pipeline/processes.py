@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from tests import ROOT
+
 
 def environment(home: Path) -> dict[str, str]:
     return os.environ | {"SMPL_DATA": str(home / "data"), "PYTHONPATH": search_path()}
@@ -17,7 +19,7 @@ def environment(home: Path) -> dict[str, str]:
 
 def search_path() -> str:
     """Return where a process finds this checkout, and what this process was told to find packages in."""
-    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 def run(home: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,10 @@
 import subprocess
 import sys
-from pathlib import Path
 
 from click.testing import CliRunner
 
 from pipeline.cli import COMMANDS, main
+from tests import ROOT
 
 
 def test_every_command_of_the_group_loads() -> None:
@@ -16,5 +16,5 @@ def test_every_command_of_the_group_loads() -> None:
 
 def test_the_group_does_not_import_torch_before_it_must() -> None:
     code = "import sys, pipeline.cli; sys.exit('torch' in sys.modules)"
-    root = Path(__file__).parents[2]
+    root = ROOT
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0

@@ -19,6 +19,7 @@ from pipeline.comparison.rows import Variant, read_rows
 from pipeline.config.command_line import read_config
 from pipeline.config.recipes import built_in
 from pipeline.config.schema import Config
+from tests import ROOT
 
 TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1", "--set", "model.width=4"]
 
@@ -27,7 +28,7 @@ TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1"
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SMPL_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
 
 
 def compare(*arguments: str) -> Result:
@@ -186,7 +187,7 @@ def session(leader: int) -> list[str]:
 
 
 def test_the_recipes_of_the_tables_in_the_readme_expect_what_was_measured() -> None:
-    results = Path(__file__).parents[2] / "benchmarks/results"
+    results = ROOT / "benchmarks/results"
     for recipe, table in {"digits-smpl": "digits-20.csv", "moons": "moons.csv"}.items():
         with (results / table).open() as file:
             scores = [float(row["test_accuracy"]) for row in csv.DictReader(file) if row["method"] == "smpl"]

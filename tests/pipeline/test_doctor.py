@@ -27,9 +27,9 @@ from pipeline.commands.doctor import main, row
 from pipeline.doctor import folders, images, libraries, machine, network, prepared, processes
 from pipeline.doctor.child import run_python
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, read_finding
+from tests import ROOT
 from tests.pipeline.processes import search_path
 
-ROOT = Path(__file__).parents[2]
 MADE = {"python", "cpus", "memory", "shared memory", "open files", "temporary files", "home", "prepared sets"}
 MADE |= {"downloads", "runs", "host name", "image formats", "torch", "two processes", "training"}
 

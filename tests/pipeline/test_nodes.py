@@ -32,12 +32,13 @@ from pipeline.distributed.rendezvous import Meeting
 from pipeline.distributed.world import World
 from pipeline.train import main
 from pipeline.training.session import check_agreement
+from tests import ROOT
 from tests.pipeline.conftest import CPU, make_config
 from tests.pipeline.machines import Machine, Pods, kill_tree, spoken, two_machines
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
 from tests.pipeline.streams import encode, smooth
 
-MANIFEST = Path(__file__).parents[2] / "k8s" / "imagenet10-job.yaml"
+MANIFEST = ROOT / "k8s" / "imagenet10-job.yaml"
 OUT = "together"
 TINY: dict[str, Any] = {
     "dataset": "imagenet",

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from benchmarks.page import PAGE, page, table
+from tests import ROOT
 
 
 def test_the_page_is_made_of_the_results() -> None:
-    assert (Path(__file__).parents[2] / PAGE).read_text() == page()
+    assert (ROOT / PAGE).read_text() == page()
 
 
 def test_only_while_no_machine_had_a_gpu_does_it_say_so(tmp_path: Path) -> None:

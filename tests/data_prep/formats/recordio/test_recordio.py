@@ -27,7 +27,7 @@ from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError, UsageError
 from tests.data_prep.fixtures import contents
-from tests.data_prep.test_store import members_of, rewrite_indexed
+from tests.data_prep.formats.webdataset.test_reader import members_of, rewrite_indexed
 
 BATCH = 8
 

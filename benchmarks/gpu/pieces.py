@@ -56,8 +56,8 @@ FULL = Size(
     run=("--recipe", "cifar10-4k-fast", "--nproc", "1"),
     tune=("--budget-minutes", "1.5", "--nproc", "1"),
     tests={
-        "tests-cuda": ("tests/cuda", "tests/pipeline/augment/test_tracing.py"),
-        "tests-cpu": ("tests/pipeline", "tests/data_prep", "tests/test_own_method.py"),
+        "tests-cuda": ("tests/cuda", "tests/pipeline/data/augment/test_tracing.py"),
+        "tests-cpu": ("tests/pipeline", "tests/benchmarks", "tests/data_prep", "tests/test_own_method.py"),
     },
 )
 
@@ -74,7 +74,7 @@ REHEARSAL = Size(
         *("--set", "log_every=2", "--set", "eval_every=2"),
     ),
     tune=("--steps", "2", "--nproc", "1", "--set", "log_every=1", "--set", "eval_every=1"),
-    tests={"tests-cuda": ("tests/cuda",), "tests-cpu": ("tests/pipeline/test_schedule.py",)},
+    tests={"tests-cuda": ("tests/cuda",), "tests-cpu": ("tests/pipeline/training/test_lr_schedule.py",)},
     pace=0.1,
 )
 

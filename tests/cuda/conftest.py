@@ -17,8 +17,8 @@ from pipeline.distributed.world import World, repeat_sums
 from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import SETTINGS
 from tests.pipeline.conftest import BASE, make_config, make_data
+from tests.pipeline.distributed.test_world import METHODS
 from tests.pipeline.rank_worker import in_double_precision
-from tests.pipeline.test_world import METHODS
 
 GPU = torch.device("cuda", 0)
 ALONE = World(0, 1, GPU)

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import FAST, needs_gpu
-from tests.pipeline.test_world import METHODS, assert_close
+from tests.pipeline.distributed.test_world import METHODS, assert_close
 
 pytestmark = needs_gpu
 

@@ -7,8 +7,8 @@ import pytest
 from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import ALONE, CASES, data_there, needs_gpu
 from tests.pipeline.conftest import make_config
+from tests.pipeline.distributed.test_world import LINEAR, METHODS, assert_close
 from tests.pipeline.rank_worker import train_case
-from tests.pipeline.test_world import LINEAR, METHODS, assert_close
 
 pytestmark = needs_gpu
 

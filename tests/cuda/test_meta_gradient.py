@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import GPU, needs_gpu
-from tests.pipeline import test_meta_gradient as by_hand
 from tests.pipeline.by_hand import weights
+from tests.pipeline.methods import test_meta_gradient as by_hand
 
 pytestmark = needs_gpu
 

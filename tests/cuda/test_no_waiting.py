@@ -9,7 +9,7 @@ import torch
 from pipeline.training.throughput import Clock
 from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import CASES, needs_gpu
-from tests.pipeline.test_world import METHODS
+from tests.pipeline.distributed.test_world import METHODS
 
 pytestmark = [
     needs_gpu,

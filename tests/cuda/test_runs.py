@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from pipeline.train import main
 from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import COMPILES, FAST, needs_gpu
-from tests.pipeline.test_world import METHODS
+from tests.pipeline.distributed.test_world import METHODS
 
 pytestmark = needs_gpu
 NETWORK: dict[str, Any] = {"model": {"name": "small_conv", "width": 4}}

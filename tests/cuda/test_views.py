@@ -7,7 +7,7 @@ from torch import Tensor
 from pipeline.data.sampling.stateless_rng import derive_key, permutation, random_bits, uniform
 from pipeline.training.compilation import CompiledView
 from tests.cuda.conftest import GPU, needs_gpu
-from tests.pipeline.augment.batches import digits, every_view, noise, smooth
+from tests.pipeline.data.augment.batches import digits, every_view, noise, smooth
 
 pytestmark = needs_gpu
 VIEWS = every_view()

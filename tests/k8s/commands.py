@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from data_prep import cli
+from data_prep.prepare import run
 from data_prep.prepare.options import Request, settle
-from data_prep.prepare.run import run
 from pipeline import train
 from pipeline.cli import main as smpl
 from pipeline.config.schema import Config

@@ -16,5 +16,4 @@ def test_every_command_of_the_group_loads() -> None:
 
 def test_the_group_does_not_import_torch_before_it_must() -> None:
     code = "import sys, pipeline.cli; sys.exit('torch' in sys.modules)"
-    root = ROOT
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0

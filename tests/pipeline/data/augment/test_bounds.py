@@ -9,7 +9,7 @@ from pipeline.data.augment import CIFAR, DIGITS, AutoAugment, Chain, Cutout, Ran
 from pipeline.data.augment.geometry import GEOMETRIC, source_places
 from pipeline.data.augment.policies import CIFAR10_POLICY, IMAGENET_POLICY, SVHN_POLICY
 from pipeline.data.augment.pools import check_pool
-from tests.pipeline.augment.batches import digits, forced, smooth
+from tests.pipeline.data.augment.batches import digits, forced, smooth
 
 SIZE = 32
 ROTATION = 2 * (SIZE / math.sqrt(2)) * math.sin(math.radians(30) / 2)  # what a corner travels

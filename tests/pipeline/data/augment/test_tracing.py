@@ -5,7 +5,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pipeline.data.augment.stages import Stages
-from tests.pipeline.augment.batches import every_view, noise
+from tests.pipeline.data.augment.batches import every_view, noise
 
 VIEWS = every_view()
 SAMPLES = torch.arange(8)

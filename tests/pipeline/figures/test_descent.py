@@ -23,8 +23,8 @@ from pipeline.figures.loss_surface import Plane, window
 from pipeline.training.compilation import Compiler
 from pipeline.training.factory import build_loader
 from tests.pipeline.by_hand import gradient
+from tests.pipeline.comparison.test_compare import in_a_folder_of_its_own
 from tests.pipeline.rank_worker import in_double_precision
-from tests.pipeline.test_compare import in_a_folder_of_its_own
 
 __all__ = ["in_a_folder_of_its_own"]
 RATE = 0.7

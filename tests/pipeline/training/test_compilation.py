@@ -17,8 +17,8 @@ from pipeline.training import compilation
 from pipeline.training.compilation import Compiler, choose_compiler, compile_failure
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, CPU, assert_same, weights_of
+from tests.pipeline.distributed.test_world import LINEAR, METHODS, assert_close, load
 from tests.pipeline.rank_worker import train_case
-from tests.pipeline.test_world import LINEAR, METHODS, assert_close, load
 
 GPU = torch.device("cuda")
 MAX = {"model": LINEAR, "compile": "max"}

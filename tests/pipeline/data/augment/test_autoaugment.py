@@ -8,7 +8,7 @@ from pipeline.data.augment import OPS, AutoAugment
 from pipeline.data.augment.geometry import GEOMETRIC
 from pipeline.data.augment.policies import CIFAR10_POLICY, IMAGENET_POLICY, STRENGTHS, SVHN_POLICY, check_policy
 from pipeline.data.sampling.stateless_rng import derive_key
-from tests.pipeline.augment.batches import noise, smooth
+from tests.pipeline.data.augment.batches import noise, smooth
 
 KEY = derive_key(0, 7, "strong")
 FILL = 128

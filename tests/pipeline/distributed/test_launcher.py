@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from torch.distributed import DistStoreError
 from torch.distributed.run import config_from_args
 
+from pipeline.distributed import launcher
 from pipeline.distributed.launcher import LOST, OUTCOME, first_cause
-from pipeline.distributed.world import launcher, lost_contact
+from pipeline.distributed.world import lost_contact
 from pipeline.train import default_run
 from pipeline.training import session as rank
 from tests.pipeline.conftest import make_config

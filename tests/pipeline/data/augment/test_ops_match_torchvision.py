@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from pipeline.data.augment import OPS, RandAugment
 from pipeline.data.augment.policies import STRENGTHS
-from tests.pipeline.augment.batches import forced, noise, smooth
+from tests.pipeline.data.augment.batches import forced, noise, smooth
 
 FILL = 128
 GRADES = [0.1, 0.45, 0.7, 1.0]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pipeline.data.augment import POOLS, AugmentOptions, AutoAugment, Chain, Cutout, WeakView, build_views
 from pipeline.data.augment.options import STRONG, PolicyName
 from pipeline.data.augment.policies import CIFAR10_POLICY, IMAGENET_POLICY, SVHN_POLICY
-from tests.pipeline.augment.batches import digits, noise
+from tests.pipeline.data.augment.batches import digits, noise
 
 
 @pytest.mark.parametrize(

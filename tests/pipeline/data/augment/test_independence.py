@@ -10,7 +10,7 @@ from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.options import PolicyName
 from pipeline.data.augment.stages import Stages
 from pipeline.data.sampling.stateless_rng import derive_key, uniform
-from tests.pipeline.augment.batches import every_view, noise, smooth
+from tests.pipeline.data.augment.batches import every_view, noise, smooth
 
 KEY = derive_key(0, 7, "strong")
 SAMPLES = torch.arange(64) + 1000

@@ -8,7 +8,7 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
 from pipeline.cli import main
 from pipeline.figures.decision_regions import second_class
-from tests.pipeline.test_compare import in_a_folder_of_its_own
+from tests.pipeline.comparison.test_compare import in_a_folder_of_its_own
 
 __all__ = ["in_a_folder_of_its_own"]
 

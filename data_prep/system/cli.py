@@ -15,8 +15,11 @@ from typing import Any
 import click
 
 from data_prep.system.errors import UserError
+from data_prep.system.logs import configure_logging
 
 USAGE, STOPPED = 2, 4
+VERBOSE = click.Option(["-v", "--verbose"], count=True, show_default=False, help="Log more.")
+QUIET = click.Option(["-q", "--quiet"], count=True, show_default=False, help="Log only warnings; -qq: only errors.")
 
 
 class Stopped(BaseException):
@@ -31,11 +34,22 @@ class _ExitCodes(click.Command):
 
 
 class Command(_ExitCodes):
-    """A click command with these exit codes, for any package's console script."""
+    """A click command with these exit codes and with ``-v`` and ``-q``, for any package's console script."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.params += [VERBOSE, QUIET]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Configure logging as ``-v`` and ``-q`` say, then run the command."""
+        configure_logging(ctx.params.pop("verbose") - ctx.params.pop("quiet"))
+        return super().invoke(ctx)
 
 
 class CommandGroup(_ExitCodes, click.Group):
-    """A click group with these exit codes."""
+    """A click group with these exit codes; its commands have ``-v`` and ``-q``."""
+
+    command_class = Command
 
 
 def exit_code(action: Callable[[], object]) -> int:

@@ -1,4 +1,4 @@
-# The image of the commands: docker run smpl-train --dataset svhn. Why it is as it is: docs/decisions/0010-the-image.md
+# The image of the commands: docker run smpl-train --dataset svhn. Why it is as it is: docs/decisions/0010-the-container-image.md
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20261005-slim@sha256:7c7b2c966bc9ee8cedfeef67e0e279108992c77681fa595db4a9d65c06ccc587
 
 FROM ${BASE_IMAGE} AS system

@@ -1,0 +1,33 @@
+"""Every file that a page of the documentation names exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "k8s").rglob("*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+PATH = re.compile(r"`((?:benchmarks|data_prep|docker|docs|k8s|pipeline|scripts|tests)/[\w./-]+)`")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_has_no_dead_link(page: Path) -> None:
+    text = CODE_BLOCK.sub("", page.read_text())
+    links = [link for link in LINK.findall(text) if "://" not in link]
+    assert not [link for link in links if not _leads_somewhere(page, link)]
+    assert not [path for path in PATH.findall(text) if not (ROOT / path).exists()]
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    return target.exists() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in HEADING.findall(page.read_text())}

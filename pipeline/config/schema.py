@@ -4,19 +4,15 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from data_prep.splits.label_counts import read_labels
 from pipeline.data.augment import AugmentOptions
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
+from pipeline.options import Options
 from pipeline.registry import nearest
 from pipeline.step_units import Interval, Length, Moments
-
-
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
 
 Numbers = Annotated[int | str, BeforeValidator(read_labels)] | None
 

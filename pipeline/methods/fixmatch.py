@@ -1,17 +1,16 @@
 """FixMatch (Sohn et al., NeurIPS 2020): a confident class of the weak view is the label of the strong view."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method
 from pipeline.methods.phases import Measure, Phases, Update
 from pipeline.methods.prediction import confident_loss, remember
+from pipeline.options import Options
 
 
-class FixMatchOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class FixMatchOptions(Options):
     weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss; the paper's lambda_u")
     threshold: float = Field(0.95, ge=0, le=1, description="least confidence of a label that counts; the paper's tau")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,15 +14,14 @@ from pipeline.data.sampling.stateless_rng import uniform
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phases import Differentiate, Gradient, Measure, Phase, Phases, Shift, Update
 from pipeline.methods.prediction import report_precision
+from pipeline.options import Options
 from pipeline.step_units import Length
 
 REACH = 0.01
 """Length of the finite difference's step in the space of weights."""
 
 
-class MetaSemiOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class MetaSemiOptions(Options):
     correction: float = Field(1.0, ge=0, description="scale of the pseudo-labels' correction; 0 switches it off")
     alpha: float = Field(1.0, gt=0, description="mixup's Beta(alpha, alpha)")
     weight: float = Field(1.0, ge=0, description="weight of the consistency loss after its ramp")

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pipeline.options import Options
 from pipeline.step_units import Length
 
 Sign = Literal["old-new", "new-old"]
@@ -36,9 +37,7 @@ MODES: Mapping[str, Choices] = {
 the student's labeled error through the student's step."""
 
 
-class MPLOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class MPLOptions(Options):
     mode: Literal["exact", "unrolled", "official-soft", "mpl-pytorch"] = Field("exact", description="form of the term")
     weight: float = Field(1.0, ge=0, description="weight of the meta term; 0 switches it off")
     feedback_sign: Sign | None = Field(None, description="h as old - new or new - old labeled error; by mode if absent")

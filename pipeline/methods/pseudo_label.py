@@ -1,18 +1,17 @@
 """Pseudo-Label (Lee, ICML workshop 2013): the network's own confident classes are labels of unlabeled images."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phases import Phases, Update
 from pipeline.methods.prediction import confident_loss, report_precision
+from pipeline.options import Options
 from pipeline.step_units import Length
 
 
-class PseudoLabelOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class PseudoLabelOptions(Options):
     weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss after its ramp")
     threshold: float = Field(0.95, ge=0, le=1, description="least confidence of a label that counts; 0 is Lee's form")
     ramp: Length = Field(0, ge=0, description="steps over which the weight grows linearly from 0")

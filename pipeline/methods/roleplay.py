@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.methods.mpl import MPL
+from pipeline.options import Options
 from pipeline.step_units import Interval, Length
 
 
-class RolePlayOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class RolePlayOptions(Options):
     period: Interval = Field(100, ge=1, description="steps between two swaps of the roles; an epoch in the original")
     warmup: Length = Field(0, ge=0, description="steps that the first model trains alone; replaces mpl.student_wait")
 

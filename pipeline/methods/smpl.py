@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,11 +12,10 @@ from pipeline.methods.method import Method
 from pipeline.methods.phases import Apply, Differentiate, Measure, Phase, Phases, Report, Update
 from pipeline.methods.prediction import remember
 from pipeline.methods.uda import UDAOptions, consistency
+from pipeline.options import Options
 
 
-class SMPLOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class SMPLOptions(Options):
     form: Literal["recompute", "shared-graph"] = Field(
         "recompute", description="whether the second step's gradient is taken at the new or at the old weights"
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,12 +11,11 @@ from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method, ramp
 from pipeline.methods.phases import Measure, Phases, Update
 from pipeline.methods.prediction import remember
+from pipeline.options import Options
 from pipeline.step_units import Length
 
 
-class UDAOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class UDAOptions(Options):
     weight: float = Field(8.0, ge=0, description="weight of the consistency loss after its ramp")
     temperature: float = Field(0.7, gt=0, description="sharpening of the target: softmax(logits / temperature)")
     threshold: float = Field(0.6, ge=0, le=1, description="least confidence of a sharpened target that counts")

@@ -10,22 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.models.dry_run import rehearse
 from pipeline.models.freeze import freeze_parameters, frozen_modules
 from pipeline.models.pretrained import first_line, fit_weights, read_weights
+from pipeline.options import Options
 from pipeline.registry import nearest
 from pipeline.task import Task
 
 PUBLISHED = "default"
 
 
-class BackboneOptions(BaseModel, ABC):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class BackboneOptions(Options, ABC):
     architecture: str = Field("resnet18", description="the library's name of the network")
     weights: str | None = Field(None, description="default (the published ones) or a file; random if absent")
     freeze: str | None = Field(None, description="backbone (all but the classifier) or the last layer to freeze")

@@ -7,19 +7,18 @@ kind: BN stands where they had weight normalization or mean-only BN, and dropout
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from data_prep.system.errors import UsageError
+from pipeline.options import Options
 from pipeline.task import Task
 
 SMALLEST = 12
 """Pixels a side: two poolings leave 3x3, just what the convolution without padding covers."""
 
 
-class ConvLargeOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class ConvLargeOptions(Options):
     width: int = Field(128, ge=1, description="channels of the first stage; the others scale along")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout of whole channels, after the first and second stage")
     bn_momentum: float = Field(0.1, gt=0, le=1, description="share of a new batch in BN's running statistics")

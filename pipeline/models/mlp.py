@@ -2,15 +2,14 @@
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
+from pipeline.options import Options
 from pipeline.task import Task
 
 
-class MLPOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class MLPOptions(Options):
     hidden: list[PositiveInt] = Field([8, 8], description="units of each hidden layer; none: a linear softmax model")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
 

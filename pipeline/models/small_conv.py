@@ -1,15 +1,14 @@
 """A small convolutional network for images of 8x8, such as scikit-learn's digits."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from data_prep.system.errors import UsageError
+from pipeline.options import Options
 from pipeline.task import Task
 
 
-class SmallConvOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class SmallConvOptions(Options):
     width: int = Field(32, ge=1, description="channels of the first stage; the second has twice as many")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
     bn_momentum: float = Field(0.05, gt=0, le=1, description="share of a new batch in BN's running statistics")

@@ -7,16 +7,15 @@ statistics mean nothing for the first thousands of steps; the default here is 0.
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.options import Options
 from pipeline.task import Task
 
 
-class WideResNetOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
+class WideResNetOptions(Options):
     depth: int = Field(28, description="number of convolutions; 6n + 4")
     width: int = Field(2, ge=1, description="channel multiplier k of 16k, 32k, 64k")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")

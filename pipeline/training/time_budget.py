@@ -9,11 +9,12 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UsageError
 from pipeline.config.schema import Config
+from pipeline.options import Options
 from pipeline.step_units import rescale
 from pipeline.training.checkpoint import CheckpointFolder
 
@@ -24,11 +25,7 @@ LEAST = 10
 """Fewer steps train nothing."""
 
 
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Pace(Record):
+class Pace(Options):
     """How long the parts of a run take on a machine, in seconds."""
 
     start: float = Field(ge=0, description="networks and first steps, beyond what later steps take")
@@ -44,7 +41,7 @@ class Pace(Record):
         return self.start + steps * self.step + evaluations * self.evaluation + saves * self.save + self.scoring
 
 
-class Budget(Record):
+class Budget(Options):
     """What a budget came to."""
 
     minutes: float

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from pipeline.data.augment.autoaugment import AutoAugment
 from pipeline.data.augment.cutout import Cutout
@@ -12,14 +12,13 @@ from pipeline.data.augment.pools import POOLS
 from pipeline.data.augment.randaugment import RandAugment
 from pipeline.data.augment.view import Chain, View
 from pipeline.data.augment.weak import WeakView
+from pipeline.options import Options
 
 PolicyName = Literal["randaugment", "autoaugment-cifar10", "autoaugment-svhn", "autoaugment-imagenet"]
 
 
-class AugmentOptions(BaseModel):
+class AugmentOptions(Options):
     """How views are made. The defaults are CIFAR's, at 32 pixels."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     size: int | None = Field(
         None,

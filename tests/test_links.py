@@ -10,6 +10,7 @@ from tests import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "k8s").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"`((?:benchmarks|data_prep|docker|docs|k8s|pipeline|scripts|tests)/[\w./-]+)`")
+WRITTEN_BY_THE_READER = {"tests/test_softmatch.py"}  # docs/own-method.md shows how
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
@@ -19,7 +20,7 @@ def test_a_page_has_no_dead_link(page: Path) -> None:
     text = CODE_BLOCK.sub("", page.read_text())
     links = [link for link in LINK.findall(text) if "://" not in link]
     assert not [link for link in links if not _leads_somewhere(page, link)]
-    assert not [path for path in PATH.findall(text) if not (ROOT / path).exists()]
+    assert not [path for path in PATH.findall(text) if not (ROOT / path).exists() and path not in WRITTEN_BY_THE_READER]
 
 
 def _leads_somewhere(page: Path, link: str) -> bool:

@@ -15,7 +15,7 @@ from data_prep.formats.recordio.writer import ALIGNMENT, HEADER, MAGIC, PREFIX, 
 from data_prep.formats.sample import IMAGE_EXTENSIONS, Stored
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError
-from data_prep.system.file_handles import Descriptors, open_remedy, open_sized
+from data_prep.system.file_handles import OpenFiles, open_remedy, open_sized
 
 RECORDS = "records.json"
 PROGRESS = ".records.json"
@@ -144,7 +144,7 @@ class RecordStore:
     def __init__(self, path: Path, index: RecordIndex, classes: int, *, hidden: bool) -> None:
         self.path, self.keys, self.classes, self.lowest = path, index.keys, classes, -1 if hidden else 0
         self._edges, self._extensions, self._labels = index.edges, index.extensions, index.labels
-        self._files = Descriptors(1, lambda _: open_sized(path, int(index.edges[-1])))
+        self._files = OpenFiles(lambda _: open_sized(path, int(index.edges[-1])))
 
     def __len__(self) -> int:
         return len(self.keys)

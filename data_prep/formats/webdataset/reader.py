@@ -20,7 +20,7 @@ from data_prep.formats.sample import IMAGE_EXTENSIONS, Store, Stored
 from data_prep.formats.webdataset.index import BLOCK, TarIndex, padded, read_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 from data_prep.system.errors import DataError
-from data_prep.system.file_handles import Descriptors, open_remedy, open_sized
+from data_prep.system.file_handles import OpenFiles, open_remedy, open_sized
 
 __all__ = ["Store", "Stored", "TarStore", "open_records", "open_tars"]
 
@@ -59,7 +59,7 @@ class TarStore:
         self._label_extension = indices[0].label_extension if indices else ""
         self._starts = list(accumulate((len(index) for index in indices), initial=0))
         limit = MIRROR_FILES if is_mirror(folder) else None
-        self._files = Descriptors(len(shards), partial(_open_tar, folder, shards), limit)
+        self._files = OpenFiles(partial(_open_tar, folder, shards), limit)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -6,9 +6,10 @@ import hashlib
 import os
 import random
 import resource
+import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from data_prep.prepare.run import Request, prepare
 from data_prep.storage.url import Address, save_origin
 from data_prep.system import file_handles
 from data_prep.system.errors import DataError
-from data_prep.system.file_handles import PART, Descriptors, open_sized
+from data_prep.system.file_handles import SHARE, OpenFiles, open_sized
 from tests.data_prep.fixtures import bomb, contents, tar_of
 
 NAME, INDEX = "val-000000.tar", "val-000000.idx"
@@ -275,7 +276,7 @@ def test_verified_looks_behind_the_last_sample(copied):
 
 def test_threads_in_any_order_read_the_same(digits, monkeypatch):
     """With two files open at a time of six, so that files are closed while others are read."""
-    monkeypatch.setattr(file_handles, "LEAST", 2)
+    monkeypatch.setattr(file_handles, "MIN_OPEN", 2)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (16, 16))
     store = open_tars(digits, load_manifest(digits), "unlabeled")
     expected = read_all(store)
@@ -294,16 +295,6 @@ def open_files(folder):
     return sum(os.path.realpath(link).startswith(f"{folder}/") for link in Path("/proc/self/fd").iterdir())
 
 
-@contextmanager
-def allowed_files(number):
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
 def numbered_files(folder, count):
     paths = [folder / str(number) for number in range(count)]
     for path in paths:
@@ -312,27 +303,42 @@ def numbered_files(folder, count):
 
 
 @pytest.mark.parametrize("splits", [1, 4])
-def test_many_files_with_few_open_in_all_splits_together(splits, tmp_path):
+def test_many_files_with_few_open_in_all_splits_together(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     paths = numbered_files(tmp_path, 1200)
     opener = lambda number: open_sized(paths[number], len(paths[number].name))  # noqa: E731
-    with allowed_files(256):
-        files = [Descriptors(1200, opener) for _ in range(splits)]
-        found = [each.read(number, 0, 10) for _ in range(2) for number in range(1200) for each in files]
-        opened = open_files(tmp_path)
+    files = [OpenFiles(opener) for _ in range(splits)]
+    found = [each.read(number, 0, 10) for _ in range(2) for number in range(1200) for each in files]
     assert found == [path.name.encode() for path in paths for _ in files] * 2
-    assert opened == 256 // PART
+    assert open_files(tmp_path) == splits * 256 // SHARE <= 256 // 4
 
 
-def test_a_split_that_is_gone_leaves_the_room_to_others(tmp_path):
+def test_files_are_closed_with_the_last_reference_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     paths = numbered_files(tmp_path, 100)
     opener = lambda number: open_sized(paths[number], len(paths[number].name))  # noqa: E731
-    with allowed_files(256):
-        for _ in range(5):
-            files = Descriptors(100, opener)
-            assert [files.read(number, 0, 10) for number in range(100)] == [path.name.encode() for path in paths]
-            assert open_files(tmp_path) == 256 // PART
-            del files
-            assert open_files(tmp_path) == 0
+    for _ in range(5):
+        files = OpenFiles(opener)
+        assert [files.read(number, 0, 10) for number in range(100)] == [path.name.encode() for path in paths]
+        assert open_files(tmp_path) == 256 // SHARE
+        del files
+        assert open_files(tmp_path) == 0
+
+
+def test_a_low_soft_limit_is_raised_as_far_as_the_hard_one_allows():
+    code = "from resource import *; from data_prep.system.file_handles import OpenFiles; "
+    code += "setrlimit(RLIMIT_NOFILE, (64, 1000)); OpenFiles(print); print(*getrlimit(RLIMIT_NOFILE))"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout == "1000 1000\n"
+
+
+@pytest.mark.parametrize(("hard", "raised"), [(resource.RLIM_INFINITY, 1 << 16), (1 << 20, 1 << 16), (4096, 4096)])
+def test_the_limit_of_open_files_is_bounded(hard, raised, monkeypatch):
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
+    assert file_handles.raise_limit() == raised
+    assert limits == [(raised, hard)]
 
 
 @pytest.mark.parametrize("kind", ["tars", "records"])
@@ -344,7 +350,7 @@ def test_too_many_open_files_are_no_reason_to_prepare_again(kind, copied, monkey
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(os, "open", full)
-    with pytest.raises(DataError, match=r"val\S*: Too many open files; .*`ulimit -n 4096`") as caught:
+    with pytest.raises(DataError, match=r"val\S*: Too many open files; .*`ulimit -n 65536`") as caught:
         store.read(0)
     assert "prepare" not in str(caught.value)
     assert "convert" not in str(caught.value)

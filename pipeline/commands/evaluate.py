@@ -21,8 +21,8 @@ from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.streaming.dali import has_dali
-from pipeline.distributed.world import World, this_device
-from pipeline.evaluation.confusion import evaluate, regroup
+from pipeline.distributed.world import World, repeat_sums, this_device
+from pipeline.evaluation.confusion import evaluate_classes, regroup
 from pipeline.evaluation.tables import Evaluation, tables
 from pipeline.models.ensemble import together
 from pipeline.models.export import Export, read_export
@@ -71,6 +71,7 @@ def main(
     if not manifest.samples(split):
         there = ", ".join(name for name in SPLITS if manifest.samples(name))
         raise UsageError(f"--split {split}: {folder} has no {split} images; it has {there}")
+    repeat_sums()  # as training does: its sums are repeated bit for bit
     world = World(0, 1, this_device())
     numbers = choose_precision(precision or config.precision, world.device)
     prepared = open_data(config, folder, world)
@@ -78,7 +79,7 @@ def main(
     say(f"{found.path} on {world.device.type}, {numbers.name}; {prepared.choice}")
     network = together({name: found.export.build(name) for name in found.export.metadata.members}).eval()
     batches = regroup(prepared.open(split).batches(world), batch_size)
-    evaluation = evaluate(network.to(world.device), batches, manifest.classes, numbers)
+    evaluation = evaluate_classes(network.to(world.device), batches, manifest.classes, world, numbers)
     say(f"{split} split of {folder}: {evaluation.images:,} images of {len(manifest.classes)} classes")
     for line in (*tables(evaluation), *remarks(found, manifest, split, evaluation)):
         say(line)

@@ -1,17 +1,15 @@
-"""The outputs of a model on a whole split, and what it confuses."""
+"""The scores of a model on a whole split, with the matrix of which class it takes for which."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from pipeline.distributed.world import World
+from pipeline.evaluation.scoring import RunningScore, Samples, predict
 from pipeline.evaluation.tables import Evaluation, Score
 from pipeline.models.ensemble import Ensemble
 from pipeline.precision import Precision
-
-Samples = tuple[Tensor, Tensor]
-"""Images [B, C, H, W] and labels int64 [B]."""
 
 
 def regroup(batches: Iterable[Samples], size: int | None) -> Iterator[Samples]:
@@ -31,43 +29,26 @@ def regroup(batches: Iterable[Samples], size: int | None) -> Iterator[Samples]:
         yield _joined(held)
 
 
-@torch.no_grad()
-def evaluate(
-    network: nn.Module, batches: Iterable[Samples], classes: Sequence[str], precision: Precision
+def evaluate_classes(
+    network: nn.Module, batches: Iterable[Samples], classes: Sequence[str], world: World, precision: Precision
 ) -> Evaluation:
-    """Score a network in evaluation mode; images without a known class (-1) are counted apart.
+    """Score a network and, of an ensemble, each member; count which class is taken for which.
 
-    The sums are those of :func:`pipeline.evaluation.scoring.evaluate`, and so are their last bits.
+    Images of unknown class (-1) are counted, but not scored.
     """
-    device, count, members = precision.device, len(classes), _members(network)
-    totals = torch.zeros(1 + len(members), 2, dtype=torch.float64, device=device)
-    confusion, unknown = torch.zeros(count * count, dtype=torch.int64, device=device), 0
-    for images, labels in batches:
-        with precision.autocast():
-            outputs = _outputs(network, images)
-        for row, logits in zip(totals, outputs, strict=True):
-            row[0] += (logits.argmax(1) == labels).sum()
-            row[1] += F.cross_entropy(logits.float(), labels, reduction="sum", ignore_index=-1)
+    members, count = list(network) if isinstance(network, Ensemble) else [], len(classes)
+    scores = [RunningScore(world) for _ in range(1 + len(members))]
+    confusion, unknown = torch.zeros(count * count, dtype=torch.int64, device=world.device), 0
+    for outputs, labels in predict(network, batches, precision):
+        for score, logits in zip(scores, outputs, strict=True):
+            score.add(logits, labels)
         known = labels >= 0
-        places = labels[known] * count + outputs[0].argmax(1)[known]
-        confusion += torch.bincount(places, minlength=count * count)
+        cells = labels[known] * count + outputs[0].argmax(1)[known]
+        confusion += torch.bincount(cells, minlength=count * count)
         unknown += int((~known).sum())
-    means = (totals / max(1, int(confusion.sum()))).tolist()
-    score, *alone = (Score(100 * right, loss) for right, loss in means)
+    own, *others = (Score(**score.means()) for score in scores)
     matrix = confusion.view(count, count).cpu().numpy()
-    return Evaluation(classes, score, dict(zip(members, alone, strict=True)), matrix, unknown)
-
-
-def _members(network: nn.Module) -> list[str]:
-    return list(network) if isinstance(network, Ensemble) else []
-
-
-def _outputs(network: nn.Module, images: Tensor) -> list[Tensor]:
-    """Return the network's logits [B, classes] and, of an ensemble, then each member's; no member runs twice."""
-    if not isinstance(network, Ensemble):
-        return [network(images)]
-    members = [member(images) for member in network.values()]
-    return [torch.stack(members).mean(0), *members]
+    return Evaluation(classes, own, dict(zip(members, others, strict=True)), matrix, unknown)
 
 
 def _joined(parts: Sequence[Samples]) -> Samples:

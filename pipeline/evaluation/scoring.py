@@ -1,28 +1,66 @@
-"""Accuracy of a network on a split, shared out over ranks."""
+"""The one loop that scores a network on a split, for training and ``smpl evaluate`` alike: their numbers agree."""
+
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.data.batches.split import Split
 from pipeline.distributed.world import World
+from pipeline.models.ensemble import Ensemble
 from pipeline.precision import Precision
+
+Samples = tuple[Tensor, Tensor]
+"""Images [B, C, H, W] and labels int64 [B], -1 where the class is unknown."""
+
+
+def evaluate(network: nn.Module, split: Split, world: World, precision: Precision) -> dict[str, float]:
+    """Return ``accuracy`` in percent and the mean cross-entropy ``loss`` in nats, of images without augmentation.
+
+    All ranks call it together; each scores its share of the split.
+    """
+    score = RunningScore(world)
+    for logits, labels in predict(network, split.batches(world), precision):
+        score.add(logits[0], labels)
+    return score.means()
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, split: Split, world: World, precision: Precision) -> dict[str, float]:
-    """Return ``accuracy`` in percent and the mean cross-entropy ``loss``, of un-augmented images.
+def predict(
+    network: nn.Module, batches: Iterable[Samples], precision: Precision
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Yield the logits of each batch, and its labels. The network ends in the mode that it was in.
 
-    Changes nothing: the network is put back into the mode it was in.
+    The logits are those of the network [B, classes] and, for an ensemble, after them those of each member.
     """
-    totals = torch.zeros(2, dtype=torch.float64, device=world.device)
     was_training = network.training
     network.eval()
-    for images, labels in split.batches(world):
-        with precision.autocast():
-            logits = network(images)
-        totals[0] += (logits.argmax(1) == labels).sum()
-        totals[1] += F.cross_entropy(logits.float(), labels, reduction="sum")
-    network.train(was_training)
-    right, loss = (world.sum(totals) / max(1, len(split))).tolist()
-    return {"accuracy": 100 * right, "loss": loss}
+    try:
+        for images, labels in batches:
+            with precision.autocast():
+                logits = network.logits(images) if isinstance(network, Ensemble) else [network(images)]
+            yield logits, labels
+    finally:
+        network.train(was_training)
+
+
+class RunningScore:
+    """Accuracy and loss of one network, summed in fp64 over batches. Images of unknown class do not count."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.sums = torch.zeros(3, dtype=torch.float64, device=world.device)
+        """Correct predictions, cross-entropy in nats, and images of known class, on this rank."""
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits [B, classes] and labels int64 [B]."""
+        self.sums[0] += (logits.argmax(1) == labels).sum()
+        self.sums[1] += F.cross_entropy(logits.float(), labels, reduction="sum", ignore_index=-1)
+        self.sums[2] += (labels >= 0).sum()
+
+    def means(self) -> dict[str, float]:
+        """Return ``accuracy`` in percent and the mean ``loss`` over all ranks, which call it together."""
+        sums = self.world.sum(self.sums)
+        correct, loss = (sums[:2] / max(1, int(sums[2]))).tolist()
+        return {"accuracy": 100 * correct, "loss": loss}

@@ -13,7 +13,12 @@ class Ensemble(nn.ModuleDict):
         super().__init__(members)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([member(x) for member in self.values()]).mean(0)
+        return self.logits(x)[0]
+
+    def logits(self, x: Tensor) -> list[Tensor]:
+        """Return the mean [B, classes] of the members' logits, then those of each member; each member runs once."""
+        members = [member(x) for member in self.values()]
+        return [torch.stack(members).mean(0), *members]
 
 
 def together(members: Mapping[str, nn.Module]) -> nn.Module:

@@ -15,10 +15,11 @@ from torch import nn
 from data_prep.prepare.run import Request, prepare
 from pipeline.commands.evaluate import main
 from pipeline.data.batches.split import Split
-from pipeline.evaluation.confusion import evaluate, regroup
+from pipeline.evaluation.confusion import evaluate_classes, regroup
 from pipeline.evaluation.tables import SHOWN, Evaluation, Score, tables
 from pipeline.precision import choose_precision
 from pipeline.train import main as train
+from tests.pipeline.conftest import ALONE
 from tests.pipeline.streams import encode, smooth
 
 TINY = [
@@ -170,7 +171,8 @@ def test_another_set_of_the_same_classes_will_do_and_is_told() -> None:
 def test_images_of_which_nobody_knows_the_class_are_not_scored() -> None:
     logits = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])
     batches = [(logits[:3], torch.tensor([0, 1, -1])), (logits[3:], torch.tensor([-1]))]
-    found = evaluate(nn.Identity(), batches, ["a", "b"], choose_precision("fp32", torch.device("cpu")))
+    precision = choose_precision("fp32", ALONE.device)
+    found = evaluate_classes(nn.Identity(), batches, ["a", "b"], ALONE, precision)
     assert (found.images, found.unknown, found.score.accuracy) == (2, 2, 50)
     assert found.confusion.tolist() == [[1, 0], [1, 0]]
     assert found.score.loss == pytest.approx(4.5, abs=1e-3)

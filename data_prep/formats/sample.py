@@ -1,4 +1,4 @@
-"""A sample as it lies in a prepared split, and what can give it."""
+"""One sample of a prepared split, and the interface of what reads samples from disk."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,34 +8,36 @@ from numpy.typing import NDArray
 
 from data_prep.images.codecs import EXTENSIONS
 
+IMAGE_EXTENSIONS = tuple(sorted(EXTENSIONS))
+"""File extensions that an image may have in a tar or in a RecordIO list."""
+
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One sample: its key, which is its index in the source, and the encoded image."""
+class Sample:
+    """One encoded image with its label."""
 
     key: int
+    """The index of the image in its source."""
     extension: str
-    """Of the image: jpg, png, webp or npy."""
+    """The image's file extension: jpg, png, webp or npy."""
     image: bytes
+    """The encoded image."""
     label: int
-    """The class; of unlabeled samples the hidden truth, -1 where nobody knows it."""
+    """The class. For an unlabeled sample, the hidden true class, which training must not use; -1 where unknown."""
 
     @property
     def name(self) -> str:
-        """The image's name in a tar."""
+        """The image's file name in a tar."""
         return f"{self.key:08d}.{self.extension}"
 
 
-class Store(Protocol):
-    """The samples of one split, any of them at any time, from any thread."""
+class SampleReader(Protocol):
+    """Random access to the samples of one split, safe to use from several threads."""
 
     keys: NDArray[np.int64]
-    """[N], in the order of writing."""
+    """The keys of all samples, [N], in the order in which they were written."""
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int) -> Stored:
-        """Read sample ``index``. Raises DataError if what lies there is not that sample."""
-
-
-IMAGE_EXTENSIONS = tuple(sorted(EXTENSIONS))
+    def read(self, index: int) -> Sample:
+        """Read sample ``index``. Raises DataError if the bytes on disk are not those of that sample."""

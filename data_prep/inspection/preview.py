@@ -12,7 +12,8 @@ import numpy as np
 from data_prep.dataset.checksums import check_shard
 from data_prep.dataset.manifest import SPLITS, Manifest
 from data_prep.dataset.mirror import local_path
-from data_prep.formats.webdataset.scan import Sample, read_shard
+from data_prep.formats.sample import Sample
+from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images.codecs import CODECS, Values, decode_image
 from data_prep.system.atomic_files import cannot_write
 
@@ -87,9 +88,9 @@ def _first(folder: Path, manifest: Manifest, count: int) -> dict[str, list[Value
     rows: dict[str, list[Values]] = {name: [] for name in manifest.classes}
     full = 0
     for sample in _samples(folder, manifest):
-        if sample.known_class < 0:
+        if sample.label < 0:
             continue
-        images = rows[manifest.classes[sample.known_class]]
+        images = rows[manifest.classes[sample.label]]
         if len(images) < count:
             images.append(decode_image(sample.image, manifest.shape, manifest.image_format))
             full += len(images) == count

@@ -10,7 +10,8 @@ import numpy as np
 
 from data_prep.dataset.manifest import SPLITS, Manifest, Shard, load_manifest
 from data_prep.formats.recordio.checksums import record_damage
-from data_prep.formats.webdataset.scan import Fault, Sample, compare_bytes, load_bytes, scan_shard
+from data_prep.formats.sample import Sample
+from data_prep.formats.webdataset.scan import Fault, compare_bytes, load_bytes, scan_shard
 from data_prep.images.codecs import Shape, decode_image
 from data_prep.system.atomic_files import PARTIAL
 from data_prep.system.errors import DataError
@@ -61,7 +62,7 @@ def inspect_shard(job: Inspection) -> Finding:
         if isinstance(item, Fault):
             faults.append(item)
             continue
-        samples.append((item.key, item.known_class))
+        samples.append((item.key, item.label))
         faults += _sample_faults(item, job)
     return Finding(job.shard.split, tuple(samples), tuple(faults))
 
@@ -88,8 +89,8 @@ def _index_matches(job: Inspection) -> bool:
 
 
 def _sample_faults(sample: Sample, job: Inspection) -> Iterator[Fault]:
-    if sample.known_class >= job.classes:
-        yield Fault(job.shard.name, sample.key, f"label {sample.known_class} of {job.classes} classes")
+    if sample.label >= job.classes:
+        yield Fault(job.shard.name, sample.key, f"label {sample.label} of {job.classes} classes")
     try:
         decode_image(sample.image, job.shape, job.image_format)
     except DataError as error:

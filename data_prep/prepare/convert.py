@@ -23,7 +23,7 @@ from data_prep.formats.recordio.reader import (
     save_records,
 )
 from data_prep.formats.recordio.writer import SUFFIXES, write_records
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from data_prep.formats.webdataset.reader import open_tars
 from data_prep.images.codecs import CODECS
 from data_prep.prepare.run import LOCK
@@ -77,7 +77,7 @@ def _convert(folder: Path, manifest: Manifest, *, progress: bool) -> Records:
     return records
 
 
-def _convert_split(samples: Iterator[Stored], count: int, stem: Path) -> dict[str, RecordFile]:
+def _convert_split(samples: Iterator[Sample], count: int, stem: Path) -> dict[str, RecordFile]:
     written = {f"{stem.name}{suffix}": file for suffix, file in write_records(samples, stem).items()}
     return {name: RecordFile(name, count, file.bytes, file.sha256) for name, file in written.items()}
 
@@ -107,17 +107,17 @@ def _records(manifest: Manifest, files: dict[str, RecordFile]) -> Records:
 
 def _with_bar(
     folder: Path, manifest: Manifest, splits: list[Split], *, progress: bool
-) -> Generator[tuple[Split, Iterator[Stored]], None, None]:
+) -> Generator[tuple[Split, Iterator[Sample]], None, None]:
     from tqdm import tqdm  # noqa: PLC0415
 
     total = sum(map(manifest.samples, splits))
     # disable=None shows the bar on a terminal only.
     with tqdm(total=total, unit=" images", disable=None if progress else True) as bar:
         for split in splits:
-            yield split, _counted(open_tars(folder, manifest, split).verified(), bar.update)
+            yield split, _counted(open_tars(folder, manifest, split).read_checked(), bar.update)
 
 
-def _counted(samples: Iterator[Stored], tick: Callable[[], object]) -> Iterator[Stored]:
+def _counted(samples: Iterator[Sample], tick: Callable[[], object]) -> Iterator[Sample]:
     for sample in samples:
         yield sample
         tick()

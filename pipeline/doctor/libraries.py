@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from pipeline.data.streaming.dali import DaliDecoder
 from pipeline.distributed.world import this_device
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, one_line
@@ -159,7 +159,7 @@ def _decoding_problem() -> str | None:
 def _decode_by_dali(device: str) -> None:
     place = torch.device(device, 0) if device == "cuda" else torch.device(device)
     batch = torch.empty(1, 3, 16, 16, dtype=torch.uint8, device=place)
-    DaliDecoder((3, 16, 16), place, resized=False, workers=1)([Stored(0, "jpg", _jpeg(), 0)], [], [batch])
+    DaliDecoder((3, 16, 16), place, resized=False, workers=1)([Sample(0, "jpg", _jpeg(), 0)], [], [batch])
     if abs(batch.float().mean().item() - GRAY) > 2:
         raise ValueError(f"a gray of {GRAY} was decoded to {batch.float().mean().item():.0f}")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_prep.dataset.manifest import Manifest
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from pipeline.data.augment import AugmentOptions, build_views
 from pipeline.data.batches.assemble import Views
 from pipeline.data.batches.batch import Batch
@@ -42,7 +42,7 @@ class Alone(World):
 
 @dataclass
 class MemoryStore:
-    samples: list[Stored]
+    samples: list[Sample]
 
     @property
     def keys(self) -> Any:
@@ -51,7 +51,7 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def read(self, index: int) -> Stored:
+    def read(self, index: int) -> Sample:
         return self.samples[index]
 
 
@@ -67,15 +67,15 @@ def smooth(height: int, width: int, seed: int) -> Any:
     return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def photographs(count: int, start: int = 0) -> list[Stored]:
+def photographs(count: int, start: int = 0) -> list[Sample]:
     """Return JPEGs of many sizes; keys in no order."""
     sizes = [(40 + 7 * (n % 5), 30 + 11 * (n % 7)) for n in range(count)]
     images = [encode(smooth(*size, start + n), quality=95) for n, size in enumerate(sizes)]
     keys = np.random.default_rng(start).permutation(count)
-    return [Stored(int(key), "jpg", image, int(key) % 4) for key, image in zip(keys, images, strict=True)]
+    return [Sample(int(key), "jpg", image, int(key) % 4) for key, image in zip(keys, images, strict=True)]
 
 
-def varied_split(samples: list[Stored], engine: str = "webdataset", workers: int = 2) -> StreamSplit:
+def varied_split(samples: list[Sample], engine: str = "webdataset", workers: int = 2) -> StreamSplit:
     """Return a stream of images of many sizes in three shards, of which one is short."""
     shards = (len(samples) // 2, len(samples) - len(samples) // 2 - 1, 1)
     decoder: Decoder = WindowDecoder(3, SIDE, workers)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_prep.dataset.manifest import SHA256, SPLITS, STRICT, Manifest
 from data_prep.formats.recordio.writer import ALIGNMENT, HEADER, MAGIC, PREFIX, SUFFIXES
-from data_prep.formats.sample import IMAGE_EXTENSIONS, Stored
+from data_prep.formats.sample import IMAGE_EXTENSIONS, Sample
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError
 from data_prep.system.file_handles import OpenFiles, open_remedy, open_sized
@@ -102,7 +102,7 @@ def load_records(folder: Path, manifest: Manifest) -> Records:
     return records
 
 
-def open_records(folder: Path, manifest: Manifest, split: str) -> "RecordStore":
+def open_recordio(folder: Path, manifest: Manifest, split: str) -> "RecordIOReader":
     """Open a split's ``.rec`` by its ``.idx`` and ``.lst``.
 
     Raises DataError if a file is missing, damaged, or made from another preparation.
@@ -112,9 +112,9 @@ def open_records(folder: Path, manifest: Manifest, split: str) -> "RecordStore":
         nothing = RecordIndex(
             np.zeros(0, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.int32)
         )
-        return RecordStore(folder / f"{split}.rec", nothing, len(manifest.classes), hidden=False)
+        return RecordIOReader(folder / f"{split}.rec", nothing, len(manifest.classes), hidden=False)
     index = _load_index(folder, records, split)
-    return RecordStore(folder / f"{split}.rec", index, len(manifest.classes), hidden=split == "unlabeled")
+    return RecordIOReader(folder / f"{split}.rec", index, len(manifest.classes), hidden=split == "unlabeled")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class RecordIndex:
     """[N], as the list says."""
 
 
-class RecordStore:
+class RecordIOReader:
     """A split in RecordIO. It holds 21 bytes a sample.
 
     Args:
@@ -149,7 +149,7 @@ class RecordStore:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def read(self, index: int) -> Stored:
+    def read(self, index: int) -> Sample:
         """Read sample ``index``. Raises DataError if what lies there is not that sample."""
         if not 0 <= index < len(self.keys):
             raise IndexError(index)
@@ -163,7 +163,7 @@ class RecordStore:
             raise DataError(f"{self.path}: {error} by its index; {self._remedy}") from None
         return self._unpack(index, size, content)
 
-    def _unpack(self, index: int, size: int, content: bytes) -> Stored:
+    def _unpack(self, index: int, size: int, content: bytes) -> Sample:
         key = int(self.keys[index])
         if len(content) != size:
             raise self._damaged(key, "is cut")
@@ -176,7 +176,7 @@ class RecordStore:
         if label != self._labels[index]:
             raise self._damaged(key, f"has label {int(label)}, {self.path.stem}.lst says {self._labels[index]}")
         extension = IMAGE_EXTENSIONS[self._extensions[index]]
-        return Stored(key, extension, content[HEADER.size : stop], int(label))
+        return Sample(key, extension, content[HEADER.size : stop], int(label))
 
     def _damaged(self, key: int, what: str) -> DataError:
         return DataError(f"{self.path}: record {key:08d} {what}; {self._remedy}")

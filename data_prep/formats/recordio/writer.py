@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from data_prep.system.atomic_files import _Hashed, written_durably
 from data_prep.system.errors import DataError
 
@@ -34,7 +34,7 @@ class Written:
     sha256: str
 
 
-def write_records(samples: Iterable[Stored], stem: Path) -> dict[str, Written]:
+def write_records(samples: Iterable[Sample], stem: Path) -> dict[str, Written]:
     """Write the three files of a split and return what they are, by suffix.
 
     Raises DataError on an image of half a gigabyte or a full disk, and what ``samples`` raises; then no file stays.
@@ -53,14 +53,14 @@ def write_records(samples: Iterable[Stored], stem: Path) -> dict[str, Written]:
     return dict(zip(SUFFIXES, finished, strict=True))
 
 
-def _write(samples: Iterable[Stored], listing: _Hashed, index: _Hashed, records: _Hashed) -> None:
+def _write(samples: Iterable[Sample], listing: _Hashed, index: _Hashed, records: _Hashed) -> None:
     for sample in samples:
         listing.write(f"{sample.key}\t{sample.label}\t{sample.name}\n".encode())
         index.write(b"%d\t%d\n" % (sample.key, records.position))
         records.write(pack(sample))
 
 
-def pack(sample: Stored) -> bytes:
+def pack(sample: Sample) -> bytes:
     """One record. Raises DataError if its length does not fit."""
     length = HEADER.size - PREFIX + len(sample.image)
     if length >> LENGTH_BITS:

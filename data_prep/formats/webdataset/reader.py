@@ -15,30 +15,27 @@ import numpy as np
 
 from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.dataset.mirror import is_mirror, use_file
-from data_prep.formats.recordio.reader import open_records
-from data_prep.formats.sample import IMAGE_EXTENSIONS, Store, Stored
+from data_prep.formats.sample import IMAGE_EXTENSIONS, Sample
 from data_prep.formats.webdataset.index import BLOCK, TarIndex, padded, read_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 from data_prep.system.errors import DataError
 from data_prep.system.file_handles import OpenFiles, open_remedy, open_sized
-
-__all__ = ["Store", "Stored", "TarStore", "open_records", "open_tars"]
 
 LABEL = {"cls": re.compile(rb"\d{1,6}"), "truth": re.compile(rb"-1|\d{1,6}")}
 MIRROR_FILES = 16  # a file that the bounded cache drops keeps its room on the disk until it is closed
 AGAIN = "run the same `smpl-data prepare` again"
 
 
-def open_tars(folder: Path, manifest: Manifest, split: str) -> "TarStore":
+def open_tars(folder: Path, manifest: Manifest, split: str) -> "TarReader":
     """Open a split by the indices of its shards; the tars are opened at their first read.
 
     Raises DataError if an index is missing, damaged or not the manifest's.
     """
     shards = manifest.split(split)
-    return TarStore(folder, shards, [_load_index(folder, shard) for shard in shards], len(manifest.classes))
+    return TarReader(folder, shards, [_load_index(folder, shard) for shard in shards], len(manifest.classes))
 
 
-class TarStore:
+class TarReader:
     """A split in tars. It holds some 26 bytes a sample.
 
     Args:
@@ -64,14 +61,14 @@ class TarStore:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def read(self, index: int) -> Stored:
+    def read(self, index: int) -> Sample:
         """Read sample ``index``. Raises DataError if what lies there is not that sample."""
         if not 0 <= index < len(self.keys):
             raise IndexError(index)
         shard = bisect_right(self._starts, index) - 1
         return self._unpack(index, shard, self._span(index, shard))
 
-    def verified(self) -> Iterator[Stored]:
+    def read_checked(self) -> Iterator[Sample]:
         """Yield all samples in order, comparing each shard's sha256 at its end. Raises DataError."""
         for number, shard in enumerate(self.shards):
             digest = hashlib.sha256()
@@ -98,7 +95,7 @@ class TarStore:
             path = self.folder / self.shards[shard].name
             raise DataError(f"{path}: {error.strerror}; {open_remedy(error, AGAIN)}") from None
 
-    def _unpack(self, index: int, shard: int, content: bytes) -> Stored:
+    def _unpack(self, index: int, shard: int, content: bytes) -> Sample:
         key, size, label_size = int(self.keys[index]), int(self._sizes[index]), int(self._label_sizes[index])
         extension, label_extension = IMAGE_EXTENSIONS[self._extensions[index]], self._label_extension
         middle = BLOCK + padded(size)
@@ -112,7 +109,7 @@ class TarStore:
         if LABEL[label_extension].fullmatch(label) is None or int(label) >= self.classes:
             what = f"sample {key:08d} has label {label!r} of {self.classes} classes"
             raise DataError(f"{self.folder / self.shards[shard].name}: {what}; remove it and {AGAIN}")
-        return Stored(key, extension, content[BLOCK : BLOCK + size], int(label))
+        return Sample(key, extension, content[BLOCK : BLOCK + size], int(label))
 
     def _stale(self, shard: int, key: int) -> DataError:
         tar, index = self.shards[shard].name, self.shards[shard].index_name

@@ -13,35 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import Shard
-from data_prep.images.codecs import EXTENSIONS, decode_image
+from data_prep.formats.sample import Sample
+from data_prep.images.codecs import EXTENSIONS
 from data_prep.system.errors import DataError
-
-__all__ = ["Fault", "Sample", "decode_image", "read_shard", "scan_shard"]
 
 MEMBER_NAME = re.compile(r"(\d{8,12})\.([a-z]+)", re.ASCII)
 LABEL_TEXT = re.compile(rb"\d{1,6}")
 UNKNOWN = b"-1"
 LABEL_EXTENSION = {"labeled": "cls", "val": "cls", "test": "cls", "unlabeled": "truth"}
 REMEDY = "prepare the data set again"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """``key`` is the index in the source; ``truth`` is the true label of an unlabeled image, for diagnosis only, and -1
-    where nobody knows it."""
-
-    key: int
-    image: bytes
-    label: int | None
-    truth: int | None
-
-    @property
-    def known_class(self) -> int:
-        """The label, or the truth where that is hidden; for checks and pictures, never for training."""
-        known = self.truth if self.label is None else self.label
-        if known is None:
-            raise DataError(f"sample {self.key:08d} has neither a label nor a truth")
-        return known
 
 
 @dataclass(frozen=True)
@@ -133,8 +113,6 @@ def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo, shard: Shard) 
 def _pair(image: _Member | None, label: _Member, shard: Shard) -> Sample | Fault:
     if image is None or image.key != label.key:
         return Fault(shard.name, label.key, "label without its image before it")
-    hidden = label.extension == "truth"
-    if LABEL_TEXT.fullmatch(label.payload) is None and not (hidden and label.payload == UNKNOWN):
+    if LABEL_TEXT.fullmatch(label.payload) is None and (label.extension, label.payload) != ("truth", UNKNOWN):
         return Fault(shard.name, label.key, f"label {label.payload[:20]!r} is not an ASCII integer")
-    number = int(label.payload)
-    return Sample(image.key, image.payload, None if hidden else number, number if hidden else None)
+    return Sample(image.key, image.extension, image.payload, int(label.payload))

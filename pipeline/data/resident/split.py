@@ -16,8 +16,8 @@ from torch import Tensor
 from data_prep.dataset.checksums import check_shard
 from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.dataset.mirror import local_path
-from data_prep.formats.webdataset.scan import decode_image, read_shard
-from data_prep.images.codecs import CODECS
+from data_prep.formats.webdataset.scan import read_shard
+from data_prep.images.codecs import CODECS, decode_image
 from pipeline.data.sampling.block_order import Layout
 from pipeline.distributed.world import World
 
@@ -79,8 +79,7 @@ def decode_shard(folder: Path, shard: Shard, manifest: Manifest) -> tuple[np.nda
     samples = list(read_shard(path, shard))
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda sample: decode_image(sample.image, shape, image_format), samples, chunksize=256))
-    known = (sample.label if sample.label is not None else sample.truth for sample in samples)
-    labels = np.array([-1 if label is None else label for label in known], np.int64)
+    labels = np.array([sample.label for sample in samples], np.int64)
     return np.array([sample.key for sample in samples], np.int64), np.stack(images), labels
 
 

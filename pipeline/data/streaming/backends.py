@@ -9,8 +9,8 @@ import torch
 from data_prep.dataset.checksums import Mode, check_files
 from data_prep.dataset.manifest import Manifest
 from data_prep.formats.recordio.checksums import check_records
-from data_prep.formats.recordio.reader import RECORDS, open_records
-from data_prep.formats.sample import Store
+from data_prep.formats.recordio.reader import RECORDS, open_recordio
+from data_prep.formats.sample import SampleReader
 from data_prep.formats.webdataset.reader import open_tars
 from pipeline.data.streaming.dali import DaliDecoder
 from pipeline.data.streaming.decoders import Decoder, ExactDecoder, WindowDecoder
@@ -32,7 +32,7 @@ class Wanted:
 class Engine:
     check: Callable[[Path, Manifest, str, Mode, slice], None]
     """Compare a share of the files that ``open`` reads with what the set says of them. Raises DataError."""
-    open: Callable[[Path, Manifest, str], Store]
+    open: Callable[[Path, Manifest, str], SampleReader]
     decoder: Callable[[Wanted], Decoder]
 
 
@@ -59,9 +59,9 @@ def dali_decoder(wanted: Wanted) -> Decoder:
     return DaliDecoder(shape, wanted.device, resized=side is not None, workers=wanted.workers)
 
 
-def open_records_or_tars(folder: Path, manifest: Manifest, split: str) -> Store:
+def open_records_or_tars(folder: Path, manifest: Manifest, split: str) -> SampleReader:
     """Open the RecordIO files where the set was converted. Raises DataError."""
-    return (open_records if (folder / RECORDS).exists() else open_tars)(folder, manifest, split)
+    return (open_recordio if (folder / RECORDS).exists() else open_tars)(folder, manifest, split)
 
 
 def check_tars(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from data_prep.system.errors import DataError, UsageError
 from pipeline.data.sampling.crop_windows import Crop
 from pipeline.data.streaming.decoders import broken
@@ -48,18 +48,18 @@ class DaliDecoder:
         self.threads = max(1, workers // self.callers)
         self._idle: dict[int, LifoQueue[Any]] = {}
 
-    def __call__(self, samples: Sequence[Stored], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
+    def __call__(self, samples: Sequence[Sample], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
         windows = self._windows(samples, crops) if self.resized else []
         with self._pipeline(len(windows)) as pipeline:
             decoded = self._run(pipeline, samples, windows)
             for position, batch in enumerate(batches):
                 _copy(decoded[position % len(decoded)], batch)
 
-    def _windows(self, samples: Sequence[Stored], crops: Sequence[Crop]) -> list[np.ndarray]:
+    def _windows(self, samples: Sequence[Sample], crops: Sequence[Crop]) -> list[np.ndarray]:
         sizes = torch.tensor([image_size(sample) for sample in samples])
         return [crop(sizes).numpy().astype(np.int32) for crop in crops]
 
-    def _run(self, pipeline: Any, samples: Sequence[Stored], windows: Sequence[np.ndarray]) -> Any:
+    def _run(self, pipeline: Any, samples: Sequence[Sample], windows: Sequence[np.ndarray]) -> Any:
         inputs: dict[str, Any] = {"encoded": [np.frombuffer(sample.image, np.uint8) for sample in samples]}
         for number, window in enumerate(windows):
             start, shape = (np.ascontiguousarray(half) for half in np.hsplit(window, 2))  # DALI takes no strides
@@ -75,7 +75,7 @@ class DaliDecoder:
                 raise broken(sample, f"image is {size} pixels, the manifest says {width}x{height}")
         return [views.as_tensor() for views in decoded]
 
-    def _blame(self, samples: Sequence[Stored], message: str) -> DataError:
+    def _blame(self, samples: Sequence[Sample], message: str) -> DataError:
         """Return the fault of the sample at fault: DALI does not say which, so each is decoded alone."""
         for sample in samples:
             try:
@@ -151,7 +151,7 @@ def has_dali() -> bool:
     return True
 
 
-def image_size(sample: Stored) -> tuple[int, int]:
+def image_size(sample: Sample) -> tuple[int, int]:
     """Return height and width, from the header alone. Raises DataError on a broken one."""
     from PIL import Image  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from data_prep.images.codecs import CODECS, ORIGINAL, Shape, decode_image
 from data_prep.system.errors import DataError
 from pipeline.data.sampling.crop_windows import Crop
@@ -34,7 +34,7 @@ class Decoder(Protocol):
     callers: int
     """Threads that should call it at once."""
 
-    def __call__(self, samples: Sequence[Stored], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
+    def __call__(self, samples: Sequence[Sample], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
         """Write the window that ``crops[i]`` gives of each sample into ``batches[i]`` [B, C, H, W].
 
         Raises:
@@ -62,14 +62,14 @@ class WindowDecoder:
         self.shape, self.callers = (channels, side, side), workers
         self.quick = _torchvision_decoder() if channels == 3 else None
 
-    def __call__(self, samples: Sequence[Stored], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
+    def __call__(self, samples: Sequence[Sample], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
         images = [self._decode(sample) for sample in samples]
         sizes = torch.tensor([image.shape[-2:] for image in images])
         for crop, batch in zip(crops, batches, strict=True):
             for image, window, place in zip(images, crop(sizes).tolist(), batch, strict=True):
                 place.copy_(self._cut(image, *window))
 
-    def _decode(self, sample: Stored) -> Tensor:
+    def _decode(self, sample: Sample) -> Tensor:
         """Return uint8 [C, H, W], channels last in memory."""
         if self.quick is not None:
             with suppress(RuntimeError, ValueError):  # Pillow says what is wrong, or can read it
@@ -94,18 +94,18 @@ class ExactDecoder:
         self.image_format, self.callers = image_format, workers
         self.dtype = torch.from_numpy(np.zeros(0, CODECS[image_format].dtype)).dtype
 
-    def __call__(self, samples: Sequence[Stored], _crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
+    def __call__(self, samples: Sequence[Sample], _crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
         for row, sample in enumerate(samples):
             image = _stored_values(sample, self.stored, self.image_format)
             for batch in batches:
                 batch[row].copy_(image)
 
 
-def broken(sample: Stored, reason: str) -> DataError:
+def broken(sample: Sample, reason: str) -> DataError:
     return DataError(f"sample {sample.key:08d}: {reason}")
 
 
-def _stored_values(sample: Stored, shape: Shape, image_format: str) -> Tensor:
+def _stored_values(sample: Sample, shape: Shape, image_format: str) -> Tensor:
     """Return [C, H, W] of the format's type. Raises DataError."""
     try:
         return torch.from_numpy(decode_image(sample.image, shape, image_format)).permute(2, 0, 1)

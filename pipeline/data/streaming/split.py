@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data_prep.dataset.checksums import Mode
 from data_prep.dataset.manifest import Manifest
-from data_prep.formats.sample import Store
+from data_prep.formats.sample import SampleReader
 from data_prep.system.errors import DataError
 from data_prep.system.workers import available_cpus
 from pipeline.data.sampling.block_order import Layout
@@ -71,7 +71,7 @@ class StreamSplit:
 
     name: str
     """For errors: the folder and the split."""
-    store: Store
+    store: SampleReader
     shards: tuple[int, ...]
     """Samples in each shard."""
     decoder: Decoder

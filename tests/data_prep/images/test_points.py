@@ -52,7 +52,7 @@ def test_points_come_back_bit_for_bit(split, moons):
         point = decode_image(sample.image, manifest.shape, manifest.image_format)
         assert (point.dtype, point.shape) == (np.float32, SHAPE)
         assert point.tobytes() == points[sample.key].tobytes()
-        assert sample.known_class == labels[sample.key]
+        assert sample.label == labels[sample.key]
     assert sorted(sample.key for sample in samples) == list(range(2000))
 
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from data_prep.cli import main
 from data_prep.dataset.checksums import check_shard
 from data_prep.dataset.manifest import Shard, load_manifest, save_manifest
-from data_prep.formats.webdataset.scan import decode_image, read_shard
-from data_prep.images.codecs import encode_image
+from data_prep.formats.webdataset.scan import read_shard
+from data_prep.images.codecs import decode_image, encode_image
 from data_prep.inspection.verify import find_damage
 from data_prep.system.errors import DataError
 from tests.data_prep.fixtures import rewrite, tar_of

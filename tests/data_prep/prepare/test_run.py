@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.formats.webdataset.scan import decode_image, read_shard
+from data_prep.formats.webdataset.scan import read_shard
 from data_prep.formats.webdataset.writer import ustar_header
+from data_prep.images.codecs import decode_image
 from data_prep.images.pixel_stats import Sums
 from data_prep.prepare.plan import Identity
 from data_prep.prepare.progress import WHOLE, Ledger
@@ -65,10 +66,10 @@ def test_lossless_formats_return_the_source_pixels(image_format, dataset, tmp_pa
     for sample in samples:
         decoded = decode_image(sample.image, manifest.shape, image_format)
         np.testing.assert_array_equal(decoded, raw.train.images[sample.key])
-        assert (sample.label, sample.truth) == (None, raw.train.labels[sample.key])
+        assert sample.label == raw.train.labels[sample.key]
     assert len(samples) == manifest.samples("unlabeled") > 0
     for sample in read_split(tmp_path / "set", "test"):
-        assert (sample.label, sample.truth) == (raw.test.labels[sample.key], None)
+        assert sample.label == raw.test.labels[sample.key]
 
 
 def test_jpeg_is_close(tmp_path):

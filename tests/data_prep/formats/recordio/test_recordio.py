@@ -17,10 +17,10 @@ import pytest
 
 from data_prep.dataset.manifest import SPLITS, load_manifest
 from data_prep.formats.recordio.checksums import check_records
-from data_prep.formats.recordio.reader import RECORDS, load_records, save_records
+from data_prep.formats.recordio.reader import RECORDS, load_records, open_recordio, save_records
 from data_prep.formats.recordio.writer import pack, write_records
-from data_prep.formats.sample import Stored
-from data_prep.formats.webdataset.reader import open_records, open_tars
+from data_prep.formats.sample import Sample
+from data_prep.formats.webdataset.reader import open_tars
 from data_prep.images.codecs import decode_image
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.convert import convert
@@ -67,7 +67,7 @@ def samples_of(store):
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_stores_agree(split, converted):
     manifest = load_manifest(converted)
-    tars, records = open_tars(converted, manifest, split), open_records(converted, manifest, split)
+    tars, records = open_tars(converted, manifest, split), open_recordio(converted, manifest, split)
     assert records.keys.tolist() == tars.keys.tolist()
     assert samples_of(records) == samples_of(tars)
     assert len(records) == manifest.samples(split) > 0
@@ -128,7 +128,7 @@ def test_webdataset_reads_the_same(split, converted):
     number = lambda name, content: int(content) if name == f".{label}" else None  # noqa: E731
     data = wds.WebDataset(tars, shardshuffle=False).decode(wds.imagehandler("rgb8"), number, pre=[], post=[])
     found = list(data)
-    stored = samples_of(open_records(converted, manifest, split))
+    stored = samples_of(open_recordio(converted, manifest, split))
     assert [(int(one["__key__"]), one[label]) for one in found] == [(one.key, one.label) for one in stored]
     for one, sample in zip(found, stored, strict=True):
         assert (one["png"] == decode_image(sample.image, manifest.shape, "png")).all()
@@ -169,7 +169,7 @@ def test_a_split_without_samples_has_no_files(tmp_path):
     prepare(Request("digits", out=folder, val=0), progress=False)
     convert(folder, progress=False)
     assert set(record_files(folder)) == names("labeled", "unlabeled", "test") | {RECORDS}
-    assert len(open_records(folder, load_manifest(folder), "val")) == 0
+    assert len(open_recordio(folder, load_manifest(folder), "val")) == 0
 
 
 def test_an_unknown_class_is_minus_one(copied):
@@ -177,7 +177,7 @@ def test_an_unknown_class_is_minus_one(copied):
     members = members_of(copied / name)
     rewrite_indexed(copied, name, [members[0], (members[1][0], b"-1"), *members[2:]])
     convert(copied, progress=False)
-    first = open_records(copied, load_manifest(copied), "unlabeled").read(0)
+    first = open_recordio(copied, load_manifest(copied), "unlabeled").read(0)
     assert (first.name, first.label) == (members[0][0].name, -1)
     assert (copied / "unlabeled.lst").read_text().startswith(f"{first.key}\t-1\t{first.name}\n")
 
@@ -193,7 +193,7 @@ def test_a_lost_file_is_written_anew_and_the_other_splits_stay(name, damaged):
     files, before = contents(damaged), inodes(damaged)
     (damaged / name).unlink()
     with pytest.raises(DataError, match=rf"{name}: No such file .*`smpl-data convert \S+ --to recordio`"):
-        open_records(damaged, load_manifest(damaged), "unlabeled").read(0)
+        open_recordio(damaged, load_manifest(damaged), "unlabeled").read(0)
     convert(damaged, progress=False)
     assert contents(damaged) == files
     after = inodes(damaged)
@@ -211,10 +211,10 @@ def test_records_of_another_preparation_are_refused_and_written_anew(damaged, ci
     changed = load_manifest(other)
     assert changed.fingerprint != manifest.fingerprint
     with pytest.raises(DataError, match=rf"{RECORDS}: the records are of another preparation; run `smpl-data convert"):
-        open_records(other, changed, "labeled")
+        open_recordio(other, changed, "labeled")
     convert(other, progress=False)
     assert set(record_files(other)) == names("labeled", "unlabeled", "test") | {RECORDS}
-    assert samples_of(open_records(other, changed, "labeled")) == samples_of(open_tars(other, changed, "labeled"))
+    assert samples_of(open_recordio(other, changed, "labeled")) == samples_of(open_tars(other, changed, "labeled"))
 
 
 KILLED = """
@@ -251,7 +251,7 @@ def test_killed_then_the_same_command_goes_on(moment, kept, damaged):
     assert process.returncode == -signal.SIGKILL
     assert not (damaged / RECORDS).exists()
     with pytest.raises(DataError, match=rf"{RECORDS} is missing: the set was not converted"):
-        open_records(damaged, load_manifest(damaged), "labeled")
+        open_recordio(damaged, load_manifest(damaged), "labeled")
     before = inodes(damaged)
     assert set(record_files(damaged)) == names(*kept)
     convert(damaged, progress=False)
@@ -312,7 +312,7 @@ def test_a_disk_that_is_found_full_at_the_end_keeps_none_of_the_three(call, tmp_
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"cannot write \S+/val\.(rec|idx|lst): No space left on device"):
-        write_records([Stored(7, "png", b"image", 0)], tmp_path / "val")
+        write_records([Sample(7, "png", b"image", 0)], tmp_path / "val")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -340,7 +340,7 @@ def test_another_format_is_refused(converted):
 def test_an_image_that_a_length_of_29_bits_cannot_tell_is_refused():
     fits = (1 << 29) - 25
     with pytest.raises(DataError, match=rf"00000007\.png has {fits + 1} bytes; a record can hold less than {1 << 29}"):
-        pack(Stored(7, "png", bytes(fits + 1), 0))
+        pack(Sample(7, "png", bytes(fits + 1), 0))
 
 
 def flip(path, offset):
@@ -355,7 +355,7 @@ def test_a_flipped_bit_in_a_records_header(field, damaged):
     manifest = load_manifest(damaged)
     second = int((damaged / "val.idx").read_text().splitlines()[1].split("\t")[1])
     flip(damaged / "val.rec", second + field)
-    store = open_records(damaged, manifest, "val")
+    store = open_recordio(damaged, manifest, "val")
     key = store.keys[1]
     store.read(0)
     store.read(2)
@@ -368,11 +368,11 @@ def test_a_cut_rec_is_refused_at_its_first_read(keep, damaged):
     content = (damaged / "val.rec").read_bytes()
     (damaged / "val.rec").write_bytes(content[:keep])
     with pytest.raises(DataError, match=rf"val\.rec: {len(content[:keep])} bytes, {len(content)} are expected"):
-        open_records(damaged, load_manifest(damaged), "val").read(0)
+        open_recordio(damaged, load_manifest(damaged), "val").read(0)
 
 
 def test_a_rec_cut_while_it_is_open(damaged):
-    store = open_records(damaged, load_manifest(damaged), "val")
+    store = open_recordio(damaged, load_manifest(damaged), "val")
     store.read(0)
     os.truncate(damaged / "val.rec", 100)
     with pytest.raises(DataError, match=rf"val\.rec: record {store.keys[1]:08d} is cut"):
@@ -384,7 +384,7 @@ def test_a_rec_cut_while_it_is_open(damaged):
 def test_a_changed_index_or_list_is_refused(change, name, damaged):
     (damaged / name).write_bytes(change((damaged / name).read_bytes()))
     with pytest.raises(DataError, match=rf"{name}: sha256 differs from records\.json; remove it and run"):
-        open_records(damaged, load_manifest(damaged), "val")
+        open_recordio(damaged, load_manifest(damaged), "val")
 
 
 def fitting(folder, name, change):
@@ -418,17 +418,17 @@ def swap_keys(content):
 def test_a_wrong_index_under_a_fitting_description(name, change, damaged):
     fitting(damaged, name, change)
     with pytest.raises(DataError, match=r"val\.(idx|lst): .*`smpl-data convert \S+ --to recordio`"):
-        open_records(damaged, load_manifest(damaged), "val")
+        open_recordio(damaged, load_manifest(damaged), "val")
 
 
 def test_a_wrong_key_in_index_and_list_is_found_in_the_record(damaged):
-    store = open_records(damaged, load_manifest(damaged), "val")
+    store = open_recordio(damaged, load_manifest(damaged), "val")
     first = int(store.keys[0])
     fitting(damaged, "val.idx", lambda text: text.replace(b"%d\t" % first, b"99999\t", 1))
     fitting(damaged, "val.lst", lambda text: text.replace(b"%d\t" % first, b"99999\t", 1))
     fitting(damaged, "val.lst", lambda text: text.replace(b"%08d.png" % first, b"00099999.png", 1))
     with pytest.raises(DataError, match=r"val\.rec: record 00099999 is not where its index says"):
-        open_records(damaged, load_manifest(damaged), "val").read(0)
+        open_recordio(damaged, load_manifest(damaged), "val").read(0)
 
 
 @pytest.mark.parametrize(
@@ -448,12 +448,12 @@ def test_a_damaged_description(old, new, said, damaged):
     assert old in text
     (damaged / RECORDS).write_text(text.replace(old, new, 1))
     with pytest.raises(DataError, match=rf"{RECORDS}.* {said}.*`smpl-data convert \S+ --to recordio`"):
-        open_records(damaged, load_manifest(damaged), "val")
+        open_recordio(damaged, load_manifest(damaged), "val")
 
 
 def change_label(folder, key):
     """Give a record of the validation split the label of another class; return its index and that label."""
-    store = open_records(folder, load_manifest(folder), "val")
+    store = open_recordio(folder, load_manifest(folder), "val")
     index = store.keys.tolist().index(key)
     start = int((folder / "val.idx").read_text().splitlines()[index].split("\t")[1]) + 12
     other = (store.read(index).label + 1) % 10
@@ -464,10 +464,10 @@ def change_label(folder, key):
 
 
 def test_another_label_than_the_lists_is_refused(damaged):
-    key = int(open_records(damaged, load_manifest(damaged), "val").keys[3])
+    key = int(open_recordio(damaged, load_manifest(damaged), "val").keys[3])
     index, other = change_label(damaged, key)
     with pytest.raises(DataError, match=rf"val\.rec: record {key:08d} has label {other}, val\.lst says \d"):
-        open_records(damaged, load_manifest(damaged), "val").read(index)
+        open_recordio(damaged, load_manifest(damaged), "val").read(index)
 
 
 def test_a_flipped_bit_is_mended_by_the_same_command(damaged):

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import SPLITS, load_manifest, save_manifest
+from data_prep.formats.recordio.reader import open_recordio
 from data_prep.formats.webdataset.index import Member, tar_index
-from data_prep.formats.webdataset.reader import MIRROR_FILES, open_records, open_tars
+from data_prep.formats.webdataset.reader import MIRROR_FILES, open_tars
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
@@ -71,11 +72,9 @@ def test_it_holds_what_the_tars_hold_in_their_order(split, digits):
     assert len(store) == manifest.samples(split)
     assert store.keys.tolist() == [sample.key for sample in samples]
     read = read_all(store)
-    assert [(one.key, one.image, one.label) for one in read] == [
-        (sample.key, sample.image, sample.known_class) for sample in samples
-    ]
+    assert read == samples
     assert {one.extension for one in read} == {"png"}
-    assert list(store.verified()) == read
+    assert list(store.read_checked()) == read
 
 
 def test_points_are_read_as_well(moons):
@@ -86,7 +85,7 @@ def test_points_are_read_as_well(moons):
 def test_an_empty_split_has_no_samples(moons):
     store = open_tars(moons, load_manifest(moons), "val")
     assert len(store) == 0
-    assert list(store.verified()) == []
+    assert list(store.read_checked()) == []
     with pytest.raises(IndexError):
         store.read(0)
 
@@ -263,7 +262,7 @@ def test_verified_notices_a_flipped_bit_that_no_header_shows(copied):
     store = open_val(copied)
     assert len(read_all(store)) == 100
     with pytest.raises(DataError, match=f"{NAME}: sha256 differs from the manifest"):
-        list(store.verified())
+        list(store.read_checked())
 
 
 def test_verified_looks_behind_the_last_sample(copied):
@@ -271,7 +270,7 @@ def test_verified_looks_behind_the_last_sample(copied):
     content[-1] ^= 1
     (copied / NAME).write_bytes(content)
     with pytest.raises(DataError, match="sha256 differs"):
-        list(open_val(copied).verified())
+        list(open_val(copied).read_checked())
 
 
 def test_threads_in_any_order_read_the_same(digits, monkeypatch):
@@ -344,7 +343,7 @@ def test_the_limit_of_open_files_is_bounded(hard, raised, monkeypatch):
 @pytest.mark.parametrize("kind", ["tars", "records"])
 def test_too_many_open_files_are_no_reason_to_prepare_again(kind, copied, monkeypatch):
     convert(copied, progress=False)
-    store = {"tars": open_tars, "records": open_records}[kind](copied, load_manifest(copied), "val")
+    store = {"tars": open_tars, "records": open_recordio}[kind](copied, load_manifest(copied), "val")
 
     def full(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

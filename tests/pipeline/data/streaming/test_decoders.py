@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from data_prep.images.codecs import encode_image
 from data_prep.system.errors import DataError
 from pipeline.data.streaming.dali import DaliDecoder
@@ -40,7 +40,7 @@ def resizing(request: pytest.FixtureRequest) -> Decoder:
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
 def test_a_window_is_what_pillow_makes_of_it(resizing: Decoder, image_format: str) -> None:
-    samples = [Stored(n, "", encode(pixels, image_format, lossless=True), 0) for n, pixels in enumerate(PIXELS)]
+    samples = [Sample(n, "", encode(pixels, image_format, lossless=True), 0) for n, pixels in enumerate(PIXELS)]
     resizing(samples, [given(WINDOWS)], [batch := empty(3)])
     for pixels, (top, left, height, width), found in zip(PIXELS, WINDOWS.tolist(), batch, strict=True):
         cut = Image.fromarray(pixels[top : top + height, left : left + width])
@@ -49,7 +49,7 @@ def test_a_window_is_what_pillow_makes_of_it(resizing: Decoder, image_format: st
 
 
 def test_two_windows_come_from_one_image_and_either_alone_is_near(resizing: Decoder) -> None:
-    samples = [Stored(n, "jpg", encode(pixels), 0) for n, pixels in enumerate(PIXELS)]
+    samples = [Sample(n, "jpg", encode(pixels), 0) for n, pixels in enumerate(PIXELS)]
     both, alone = [empty(3), empty(3)], empty(3)
     other = WINDOWS.roll(1, 0)
     resizing(samples, [given(WINDOWS), given(other)], both)
@@ -60,7 +60,7 @@ def test_two_windows_come_from_one_image_and_either_alone_is_near(resizing: Deco
 
 def test_gray_becomes_three_equal_channels(resizing: Decoder) -> None:
     for image_format in ("PNG", "JPEG"):
-        resizing([Stored(0, "", encode(PIXELS[0][:, :, 0], image_format), 0)], [given(WINDOWS)], [batch := empty(1)])
+        resizing([Sample(0, "", encode(PIXELS[0][:, :, 0], image_format), 0)], [given(WINDOWS)], [batch := empty(1)])
         assert torch.equal(batch[:, 0], batch[:, 1])
         assert torch.equal(batch[:, 0], batch[:, 2])
         assert batch.float().std() > 1
@@ -68,7 +68,7 @@ def test_gray_becomes_three_equal_channels(resizing: Decoder) -> None:
 
 @pytest.mark.parametrize("content", [encode(PIXELS[0])[:200], b"", b"no image at all", encode(PIXELS[0], "PNG")[:-400]])
 def test_a_broken_image_is_named(resizing: Decoder, content: bytes) -> None:
-    samples = [Stored(3, "jpg", encode(PIXELS[0]), 0), Stored(41, "jpg", content, 0)]
+    samples = [Sample(3, "jpg", encode(PIXELS[0]), 0), Sample(41, "jpg", content, 0)]
     with pytest.raises(DataError, match=r"^sample 00000041: "):
         resizing(samples, [given(WINDOWS)], [empty(2)])
     resizing(samples[:1], [given(WINDOWS)], [batch := empty(1)])
@@ -80,13 +80,13 @@ def test_a_broken_image_is_named(resizing: Decoder, content: bytes) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_one_shape_are_read_exactly(engine: str, image_format: str, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, channels), dtype=np.uint8)
-    samples = [Stored(n, image_format, encode_image(image, image_format), 0) for n, image in enumerate(images)]
+    samples = [Sample(n, image_format, encode_image(image, image_format), 0) for n, image in enumerate(images)]
     decoder: Decoder = ExactDecoder((8, 8, channels), image_format, 1)
     if engine == "dali":
         decoder = DaliDecoder((channels, 8, 8), CPU, resized=False, workers=1)
     decoder(samples, [given(WINDOWS)], [batch := empty(5, channels, 8)])
     assert np.array_equal(batch.permute(0, 2, 3, 1).numpy(), images)
-    larger = Stored(77, image_format, encode_image(np.zeros((9, 8, channels), np.uint8), image_format), 0)
+    larger = Sample(77, image_format, encode_image(np.zeros((9, 8, channels), np.uint8), image_format), 0)
     for wrong in ([*samples, larger], [larger]):
         with pytest.raises(DataError, match=r"sample 00000077: image is 8x9 pixels, the manifest says 8x8"):
             decoder(wrong, [given(WINDOWS)], [empty(len(wrong), channels, 8)])
@@ -96,5 +96,5 @@ def test_points_keep_their_type() -> None:
     points = np.random.default_rng(0).normal(size=(3, 1, 2, 1)).astype(np.float32)
     decoder = ExactDecoder((1, 2, 1), "npy", 1)
     batch = torch.zeros(3, *decoder.shape, dtype=decoder.dtype)
-    decoder([Stored(n, "npy", encode_image(point, "npy"), 0) for n, point in enumerate(points)], [], [batch])
+    decoder([Sample(n, "npy", encode_image(point, "npy"), 0) for n, point in enumerate(points)], [], [batch])
     assert np.array_equal(batch.permute(0, 2, 3, 1).numpy(), points)

@@ -14,7 +14,7 @@ import torch
 
 from data_prep.dataset.checksums import Mode
 from data_prep.dataset.manifest import Manifest
-from data_prep.formats.sample import Stored
+from data_prep.formats.sample import Sample
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError
@@ -149,7 +149,7 @@ def test_weak_and_strong_are_cut_otherwise_and_belong_to_the_same_image() -> Non
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_broken_image_is_named_and_the_threads_end(engine: str) -> None:
     samples = photographs(12)
-    samples[4] = Stored(samples[4].key, "jpg", samples[4].image[:150], 0)
+    samples[4] = Sample(samples[4].key, "jpg", samples[4].image[:150], 0)
     split = varied_split(samples, engine)
     loader = StreamLoader(split, None, varied_loader().views, ALONE, batch_size=12, mu=1, seed=0)
     with pytest.raises(DataError, match=rf"^folder: sample {samples[4].key:08d}: .*; prepare the data set again$"):
@@ -160,7 +160,7 @@ def test_a_broken_image_is_named_and_the_threads_end(engine: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_broken_image_concerns_only_the_rank_that_reads_it(engine: str) -> None:
     samples = photographs(8)
-    broken = Stored(samples[4].key, "jpg", b"", 0)
+    broken = Sample(samples[4].key, "jpg", b"", 0)
     split = varied_split([broken if sample.key == broken.key else sample for sample in samples], engine)
     views, failed = varied_loader().views, []
     for world in ranks(4):
@@ -192,7 +192,7 @@ def test_an_evaluation_that_is_left_early_ends_its_threads() -> None:
 
 
 class Failing(MemoryStore):
-    def read(self, index: int) -> Stored:
+    def read(self, index: int) -> Sample:
         raise DataError("shard is gone")
 
 

@@ -18,7 +18,7 @@ from data_prep.dataset.checksums import Expected, expected_files, record, rememb
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest, save_manifest
 from data_prep.dataset.mirror_cache import VARIABLE, lock_of, reserve, touch
 from data_prep.storage.transfer import Received, receive
-from data_prep.storage.url import Address, is_mirror, is_remote, load_origin, save_origin
+from data_prep.storage.url import Url, is_mirror, is_remote, load_url, save_url
 from data_prep.system.atomic_files import PARTIAL, fsync_folder, locked, make_folder
 from data_prep.system.errors import DataError, UsageError
 from data_prep.system.paths import cache_folder
@@ -42,14 +42,14 @@ def mirror(url: str) -> Path:
         DataError: there is no prepared set at ``url``, or the cache cannot be written.
         UsageError: it is no URL, or the driver for this kind of URL is not installed.
     """
-    address = _address(url)
+    source = _parse(url)
     sets = cache_folder() / "sets"
     make_folder(sets)
-    key = hashlib.sha256(address.shown.encode()).hexdigest()[:16]
+    key = hashlib.sha256(source.public.encode()).hexdigest()[:16]
     with locked(sets / f".{key}.lock"):
-        manifest = _fetch_manifest(address.file(MANIFEST), sets / f".{key}.incoming")
+        manifest = _fetch_manifest(source.file(MANIFEST), sets / f".{key}.incoming")
         folder = sets / f"{key}-{manifest.fingerprint[:16]}"
-        _install(address, manifest, folder)
+        _install(source, manifest, folder)
         for former in set(sets.glob(f"{key}-*")) - {folder}:
             _drop(former)
     with ThreadPoolExecutor(INDEX_THREADS) as pool:
@@ -90,38 +90,38 @@ def use_file(folder: Path, name: str, use: Callable[[Path], T]) -> T:
         return use(path)
 
 
-def _address(url: str) -> Address:
+def _parse(text: str) -> Url:
     try:
-        address = Address(url.strip())
-        address.file(MANIFEST)
+        url = Url(text.strip())
+        url.file(MANIFEST)
     except ValueError as error:
-        raise UsageError(f"the address of the set is no URL: {error}") from None
-    return address
+        raise UsageError(f"the URL of the set is malformed: {error}") from None
+    return url
 
 
-def _fetch_manifest(address: Address, temporary: Path) -> Manifest:
+def _fetch_manifest(url: Url, temporary: Path) -> Manifest:
     path = temporary / MANIFEST
     make_folder(temporary)
     try:
-        _receive(address, path, MAX_MANIFEST_BYTES)
+        _receive(url, path, MAX_MANIFEST_BYTES)
         return load_manifest(temporary)
     except DataError as error:
         if str(path) not in str(error):
             raise
-        reason = str(error).replace(str(path), address.shown)
-        raise DataError(f"{reason}; the address must be that of the folder with {MANIFEST}") from None
+        reason = str(error).replace(str(path), url.public)
+        raise DataError(f"{reason}; the URL must be that of the folder with {MANIFEST}") from None
     except OSError as error:
         raise _cannot_keep(path, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _install(address: Address, manifest: Manifest, folder: Path) -> None:
+def _install(url: Url, manifest: Manifest, folder: Path) -> None:
     make_folder(folder)
     with suppress(DataError):
-        if load_origin(folder) == address and load_manifest(folder) == manifest:
+        if load_url(folder) == url and load_manifest(folder) == manifest:
             return
-    save_origin(address, folder)
+    save_url(url, folder)
     save_manifest(manifest, folder)
 
 
@@ -137,11 +137,11 @@ def _drop(folder: Path) -> None:
 def _expected(folder: Path, name: str) -> tuple[Expected, int]:
     """What the manifest says of a file, and the most bytes it may have. Raises DataError."""
     if not (folder / MANIFEST).exists():
-        raise DataError(f"{load_origin(folder).shown} has changed since it was opened; run the same command again")
+        raise DataError(f"{load_url(folder).public} has changed since it was opened; run the same command again")
     try:
         return _listing(folder)[name]
     except KeyError:
-        raise DataError(f"{load_origin(folder).shown}: its manifest names no {name}; a mirror has tars only") from None
+        raise DataError(f"{load_url(folder).public}: its manifest names no {name}; a mirror has tars only") from None
 
 
 @lru_cache(maxsize=8)
@@ -162,13 +162,13 @@ def _held(folder: Path, name: str) -> Iterator[None]:
 
 def _download(folder: Path, wanted: tuple[Expected, int], path: Path) -> None:
     file, limit = wanted
-    address = load_origin(folder).file(file.name)
+    url = load_url(folder).file(file.name)
     part = path.with_name(path.name + PARTIAL)
     part.unlink(missing_ok=True)  # of a killed call; else two that wait for room could wait for each other's
     try:
         if file.size is not None:
             reserve(path, file.size)
-        _compare(_receive(address, part, limit), file, address)
+        _compare(_receive(url, part, limit), file, url)
         state = part.stat()
         part.replace(path)
         fsync_folder(folder)
@@ -181,20 +181,20 @@ def _download(folder: Path, wanted: tuple[Expected, int], path: Path) -> None:
         remember(folder, {file.name: record(state, file.sha256)})
 
 
-def _receive(address: Address, part: Path, limit: int) -> Received:
+def _receive(url: Url, part: Path, limit: int) -> Received:
     with part.open("r+b" if part.exists() else "wb") as file:
-        received = receive(address, file, limit)
+        received = receive(url, file, limit)
         file.flush()
         os.fsync(file.fileno())
     return received
 
 
-def _compare(received: Received, file: Expected, address: Address) -> None:
+def _compare(received: Received, file: Expected, url: Url) -> None:
     remedy = f"if the set has changed there, run the same command again, else mend it there with `{COMMAND}`"
     if file.size not in {None, received.size}:
-        raise DataError(f"{address.shown}: {received.size} bytes, the manifest says {file.size}; {remedy}")
+        raise DataError(f"{url.public}: {received.size} bytes, the manifest says {file.size}; {remedy}")
     if received.sha256 != file.sha256:
-        raise DataError(f"{address.shown}: sha256 differs from the manifest; {remedy}")
+        raise DataError(f"{url.public}: sha256 differs from the manifest; {remedy}")
 
 
 def _cannot_keep(path: Path, error: OSError) -> DataError:

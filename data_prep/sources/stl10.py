@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from data_prep.images.codecs import Pixels
 from data_prep.images.encoded import Encoded, Rejected
 from data_prep.sources.archives.safety import refuse_unsafe
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.storage.download import Remote, fetch
+from data_prep.storage.download import Remote, check_md5, fetch
 from data_prep.system.atomic_files import cannot_write, make_folder
 from data_prep.system.errors import DataError
 from data_prep.system.paths import cache_folder
@@ -43,7 +43,7 @@ CHUNK_BYTES = 1 << 20
 SIDE = 96
 IMAGE_BYTES = 3 * SIDE * SIDE
 
-File = BinaryIO | FileIO
+File = BufferedReader | FileIO
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,10 @@ def load(origin: Origin) -> RawSet:
     """Map both sets, uint8 [N, 96, 96, 3]; images of label -1 are the unlabeled ones. Raises DataError."""
     path = origin.path or fetch(ARCHIVE)
     with ExitStack() as stack:
-        files = {name: stack.enter_context(file) for name, file in (_open(path) if path.is_dir() else _unpack(path))}
+        files: dict[str, File] = {}
+        for name, file in _open(path) if path.is_dir() else _unpack(path):
+            files[name] = file
+            stack.callback(file.close)
         if missing := [name for name in FILES if name not in files]:
             raise DataError(f"{path}: {', '.join(missing)} missing; --source takes {FOLDER} or {ARCHIVE.name}")
         checksums = {name: _check(path, name, files[name], checksum=origin.checksum) for name in FILES}
@@ -133,15 +136,11 @@ def _write(file: FileIO, chunk: bytes) -> None:
 
 
 def _check(source: Path, name: str, file: File, *, checksum: bool) -> str:
-    """The sha256 of a file that is, with ``checksum``, the published one."""
+    """Return the sha256 of a file; with ``checksum`` it must be the published one."""
+    if checksum:
+        check_md5(file, FILES[name], f"{source}: {name}")
     file.seek(0)
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    while chunk := file.read(CHUNK_BYTES):
-        md5.update(chunk)
-        sha256.update(chunk)
-    if checksum and md5.hexdigest() != FILES[name]:
-        raise DataError(f"{source}: {name} is not the published file (md5); get it again or use --checksum off")
-    return sha256.hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _images(source: Path, name: str, files: dict[str, File]) -> Pixels:

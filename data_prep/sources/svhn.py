@@ -10,7 +10,7 @@ import numpy as np
 
 from data_prep.images.codecs import Pixels
 from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.storage.download import Remote, fetch
+from data_prep.storage.download import Remote, check_md5, fetch
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
 
@@ -47,12 +47,10 @@ def _locate(remote: Remote, source: Path | None) -> Path:
 
 def _check(path: Path, remote: Remote, *, checksum: bool) -> str:
     with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() if checksum else ""
+        if checksum:
+            check_md5(file, remote.md5, path)
         file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if checksum and md5 != remote.md5:
-        raise DataError(f"{path} is not the published file (md5 {md5}); get it again or use --checksum off")
-    return sha256
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> tuple[Pixels, Labels]:

@@ -1,28 +1,21 @@
-"""Download a published file once into the cache; an interrupted transfer goes on where it stopped.
+"""Download a published file once into the cache; an interrupted transfer resumes where it stopped.
 
-It tries again as long as each try brings bytes; offline it fails at once.
+It is retried as long as each attempt brings bytes; without a network it fails at once.
 """
 
 import hashlib
 import os
-import ssl
-import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from functools import partial
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 
+from data_prep.storage.transfer import CannotResume, Interrupted, Refused, open_web, retry
+from data_prep.storage.url import Url
 from data_prep.system.atomic_files import cannot_write, fsync_folder, locked, make_folder
-from data_prep.system.errors import DataError, UnreachableError, UserError
+from data_prep.system.errors import DataError, UnreachableError
 from data_prep.system.paths import cache_folder
-
-ATTEMPTS = 5
-PAUSE_SECONDS = 1.0
-TIMEOUT_SECONDS = 30.0
-CHUNK_BYTES = 1 << 20
-PASSING = {408, 425, 429}  # answers below 500 after which the next try may go better
-NETWORK_ERRORS = (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
+from data_prep.system.progress_bar import progress_bar
 
 
 @dataclass(frozen=True)
@@ -38,11 +31,15 @@ class Remote:
         return self.url.rsplit("/", 1)[-1]
 
 
+class _NoProgressError(Exception):
+    """An attempt brought no bytes."""
+
+
 def fetch(remote: Remote) -> Path:
-    """The cached file, downloaded if it is not there.
+    """Return the cached file; download it first if it is not there.
 
     Raises:
-        UnreachableError: the network or the server fails; it says what to put where.
+        UnreachableError: the network or the server fails; the text says which file to put where.
         DataError: the server does not have the file, it is not the published one, or it cannot be written.
     """
     target = cache_folder() / remote.name
@@ -57,65 +54,34 @@ def fetch(remote: Remote) -> Path:
 
 def _download(remote: Remote, target: Path) -> None:
     part = target.with_name(target.name + ".part")
-    for attempt in range(1, ATTEMPTS + 1):
-        before = _size(part)
-        failure: type[UserError] = UnreachableError
-        try:
-            if _transfer(remote.url, part):
-                break
-            reason = "the transfer was cut short"
-        except urllib.error.HTTPError as error:
-            reason, failure = f"the server answers {error.code} {error.reason}", _failure(error.code)
-        except NETWORK_ERRORS as error:
-            reason = str(getattr(error, "reason", error))
-        except OSError as error:
-            raise cannot_write(part, error) from None
-        if attempt == ATTEMPTS or _size(part) == before:
-            raise failure(
-                f"cannot download {remote.url} ({reason}); put the file at {target} or name a copy with --source"
-            )
-        time.sleep(PAUSE_SECONDS * attempt)
+    remedy = f"put the file at {target} or name a copy with --source"
+    try:
+        retry(partial(_resume, Url(remote.url), part))
+    except Refused as error:
+        raise DataError(f"cannot download {remote.url} ({error}); {remedy}") from None
+    except (Interrupted, _NoProgressError) as error:
+        raise UnreachableError(f"cannot download {remote.url} ({error}); {remedy}") from None
+    except OSError as error:
+        raise cannot_write(part, error) from None
     _accept(remote, part, target)
 
 
-def may_pass(code: int) -> bool:
-    """Whether a later try may get another answer than this HTTP status, which is no success."""
-    return code >= 500 or code in PASSING
-
-
-def _failure(code: int) -> type[UserError]:
-    return UnreachableError if may_pass(code) else DataError
-
-
-def _transfer(url: str, part: Path) -> bool:
-    """Ask for the bytes that are missing and append them; True when the server's whole file is there."""
-    have = _size(part)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - our URLs
+def _resume(url: Url, part: Path) -> None:
+    """Append the bytes that are missing."""
+    size = _size(part)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            return _append(response, part, have)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is as long as the file, or longer: start over
-            part.unlink()
-            return False
+        body = open_web(url, size)
+        with part.open("ab") as file, progress_bar(body.size, "bytes", part.stem) as advance:
+            for chunk in body.chunks:
+                file.write(chunk)
+                advance(len(chunk))
+    except CannotResume:
+        part.unlink()
         raise
-
-
-def _append(response: HTTPResponse, part: Path, have: int) -> bool:
-    from tqdm import tqdm  # noqa: PLC0415
-
-    resumed = response.status == 206 and (response.getheader("Content-Range") or "").startswith(f"bytes {have}-")
-    expected = int(response.getheader("Content-Length") or 0)
-    received = 0
-    bar = tqdm(desc=part.stem, total=expected, unit="B", unit_scale=True, disable=None)
-    with bar, part.open("ab" if resumed else "wb") as file:
-        while chunk := response.read(CHUNK_BYTES):
-            file.write(chunk)
-            received += len(chunk)
-            bar.update(len(chunk))
-        file.flush()
-        os.fsync(file.fileno())
-    return received >= expected
+    except Interrupted as error:
+        if _size(part) == size:
+            raise _NoProgressError(str(error)) from None
+        raise
 
 
 def _size(part: Path) -> int:
@@ -123,12 +89,23 @@ def _size(part: Path) -> int:
 
 
 def _accept(remote: Remote, part: Path, target: Path) -> None:
-    with part.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if digest != remote.md5:
+    """Give a downloaded file its name if it is the published one, else remove it."""
+    try:
+        with part.open("rb") as file:
+            check_md5(file, remote.md5, remote.url, "run again or name a copy with --source")
+            os.fsync(file.fileno())
+    except DataError:
         part.unlink()
-        raise DataError(
-            f"{remote.url}: md5 {digest}, published is {remote.md5}; run again or name a copy with --source"
-        )
+        raise
     part.replace(target)
     fsync_folder(target.parent)
+
+
+def check_md5(
+    file: BytesIO | BufferedReader | FileIO, md5: str, name: object, remedy: str = "get it again or use --checksum off"
+) -> None:
+    """Compare a file with the md5 that its publisher states. Raises DataError with the file's ``name``."""
+    file.seek(0)
+    found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != md5:
+        raise DataError(f"{name} is not the published file (md5 {found}, published is {md5}); {remedy}")

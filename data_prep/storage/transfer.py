@@ -1,128 +1,193 @@
-"""Bring the bytes of an address into a file: the web by the standard library, anything else by fsspec's drivers.
+"""Transfer the bytes at a URL: the web through requests, any other scheme through fsspec's drivers.
 
-A transfer that the network cuts is tried again with growing pauses; an answer that will not change is not.
+One loop retries both. urllib3's ``Retry`` would be a second one beside it, since it sees neither a body that is cut in
+the middle nor the drivers.
 """
 
-import base64
 import hashlib
+import logging
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException, InvalidURL
-from typing import BinaryIO
+from functools import partial
+from http.client import IncompleteRead
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
-from data_prep.storage.download import CHUNK_BYTES, TIMEOUT_SECONDS, may_pass
-from data_prep.storage.url import Address
+from data_prep.storage.url import Url
 from data_prep.system.errors import DataError, UnreachableError, UsageError
 
+if TYPE_CHECKING:
+    from requests import Response
+
 ATTEMPTS = 5
-PAUSE_SECONDS = 0.5  # doubled each time
-CHECK = "check the address of the set and your rights there"
+PAUSE_SECONDS = 0.5
+"""The pause after the first attempt; it doubles with each further one."""
+TIMEOUT_SECONDS = 30.0
+CHUNK_BYTES = 1 << 20
+TRANSIENT_STATUSES = {408, 425, 429}
+"""HTTP statuses below 500 after which the next attempt may succeed."""
+CHECK = "check the URL of the set and your rights there"
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):  # noqa: N818 - no user sees it
-    """A transfer that may go better the next time."""
+    """The transfer failed, and another attempt may succeed."""
+
+
+class CannotResume(Interrupted):
+    """The server has no bytes from the requested one on, or sends the file from its beginning only."""
+
+
+class Refused(Exception):  # noqa: N818 - no user sees it
+    """The transfer failed, and another attempt would fail as well."""
+
+
+class Body(NamedTuple):
+    """The body of a web server's answer."""
+
+    size: int
+    """Bytes that will come; 0 if the server does not say."""
+    chunks: Generator[bytes]
 
 
 @dataclass(frozen=True)
 class Received:
-    """What came: the number of bytes and their sha256."""
+    """What a transfer wrote: the number of bytes and their sha256."""
 
     size: int
     sha256: str
 
 
-def receive(address: Address, file: BinaryIO, limit: int) -> Received:
-    """Write what lies at the address into the file, from its start.
+def receive(url: Url, file: BinaryIO, limit: int) -> Received:
+    """Write what is at the URL into the file, from the file's start.
 
     Raises:
-        UnreachableError: the network or the server fails time and again.
-        DataError: nothing is there, or no rights, or more than ``limit`` bytes.
-        UsageError: it is no address, or the driver for this kind is not installed.
+        UnreachableError: the network or the server failed at every attempt.
+        DataError: nothing is there, access is denied, or there are more than ``limit`` bytes.
+        UsageError: the URL is malformed, or the driver for its scheme is not installed.
         OSError: the file cannot be written.
     """
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+    try:
+        return retry(partial(_receive_once, url, file, limit))
+    except Interrupted as error:
+        reason = f"({error}), tried {ATTEMPTS} times"
+        raise UnreachableError(f"cannot download {url.public} {reason}; check the URL and the network") from None
+    except Refused as error:
+        raise DataError(f"{url.public}: {error}; {CHECK}") from None
+
+
+def retry(transfer: Callable[[], T]) -> T:
+    """Return what ``transfer`` returns; call it again, after a pause, if it is interrupted.
+
+    Raises:
+        Interrupted: all attempts were interrupted.
+    """
+    for attempt in range(ATTEMPTS - 1):
         try:
-            return _receive_once(address, file, limit)
+            return transfer()
         except Interrupted as error:
-            reason = address.hide(str(error))
-    raise UnreachableError(
-        f"cannot download {address.shown} ({reason}), tried {ATTEMPTS} times; check address and network"
-    )
+            logger.debug("transfer interrupted (%s), attempt %d of %d", error, attempt + 1, ATTEMPTS)
+        time.sleep(PAUSE_SECONDS * 2**attempt)
+    return transfer()
 
 
-def _receive_once(address: Address, file: BinaryIO, limit: int) -> Received:
+def _receive_once(url: Url, file: BinaryIO, limit: int) -> Received:
     file.seek(0)
     digest, size = hashlib.sha256(), 0
-    with closing(READERS.get(address.scheme, read_driver)(address)) as chunks:
+    with closing(READERS.get(url.scheme, read_driver)(url)) as chunks:
         for chunk in chunks:
             size += len(chunk)
             if size > limit:
-                raise DataError(f"{address.shown}: more than the {limit} bytes that are expected; {CHECK}")
+                raise DataError(f"{url.public}: more than the {limit} bytes that are expected; {CHECK}")
             file.write(chunk)
             digest.update(chunk)
     file.truncate(size)
     return Received(size, digest.hexdigest())
 
 
-def read_web(address: Address) -> Generator[bytes]:
-    """Yield the body of a web address. Raises DataError or UsageError for good, Interrupted for now."""
+def read_web(url: Url) -> Generator[bytes]:
+    """Yield the bytes at an HTTP URL. Raises as :func:`open_web` does."""
+    yield from open_web(url).chunks
+
+
+def open_web(url: Url, start: int = 0) -> Body:
+    """Request the bytes at an HTTP URL from byte ``start`` on. Raises UsageError, Refused, Interrupted, CannotResume.
+
+    The chunks raise Interrupted, too. A password is not sent on to another host.
+    """
+    import requests  # noqa: PLC0415
+    from requests.auth import HTTPBasicAuth  # noqa: PLC0415
+
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    auth = HTTPBasicAuth(*url.login) if url.login else None
+    with _network_errors(url):
+        response = requests.get(url.without_login, auth=auth, headers=headers, stream=True, timeout=TIMEOUT_SECONDS)
+    if failure := _failure(response, url, start):
+        response.close()
+        raise failure
+    return Body(int(response.headers.get("Content-Length", 0)), _chunks(response, url))
+
+
+def _failure(response: "Response", url: Url, start: int) -> Exception | None:
+    status, content_range = response.status_code, response.headers.get("Content-Range", "")
+    if start and (status == 416 or (response.ok and not content_range.startswith(f"bytes {start}-"))):
+        return CannotResume("the server cannot resume the transfer")
+    transient = status >= 500 or status in TRANSIENT_STATUSES
+    reason = url.redact(f"the server answers {status} {response.reason}")
+    return None if response.ok else (Interrupted if transient else Refused)(reason)
+
+
+def _chunks(response: "Response", url: Url) -> Generator[bytes]:
+    with _network_errors(url), response:
+        yield from response.raw.stream(CHUNK_BYTES, decode_content=False)
+
+
+@contextmanager
+def _network_errors(url: Url) -> Iterator[None]:
+    from requests.exceptions import InvalidURL  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
     try:
-        request = urllib.request.Request(address.open_url)  # noqa: S310 - the scheme chose this reader
-        if address.login:  # not to be sent on to where a redirection leads
-            token = base64.b64encode(address.login.encode()).decode()
-            request.add_unredirected_header("Authorization", f"Basic {token}")
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            expected = response.getheader("Content-Length")
-            yield from _chunks(response, int(expected) if expected else None)
-    except urllib.error.HTTPError as error:
-        error.close()
-        answer = f"the server answers {error.code} {error.reason}"
-        if may_pass(error.code):
-            raise Interrupted(answer) from None
-        raise DataError(address.hide(f"{address.shown}: {answer}; {CHECK}")) from None
+        yield
     except InvalidURL as error:
-        raise UsageError(f"{address.shown}: {address.hide(str(error))}; {CHECK}") from None
-    except (OSError, HTTPException, ValueError) as error:
-        raise Interrupted(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
+        raise UsageError(f"{url.public}: {url.redact(str(error))}; {CHECK}") from None
+    except (OSError, HTTPError, ValueError) as error:
+        raise Interrupted(url.redact(_reason(error))) from None
 
 
-def read_driver(address: Address) -> Generator[bytes]:
-    """Yield what lies at any address that fsspec knows. Raises a UserError for good, Interrupted for now."""
+def _reason(error: BaseException) -> str:
+    """Return the text of the first error of the chain: those of requests and urllib3 repeat the whole URL."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    if isinstance(error, IncompleteRead):
+        return "the transfer was cut short"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def read_driver(url: Url) -> Generator[bytes]:
+    """Yield the bytes at any URL that fsspec knows. Raises UsageError, Refused or Interrupted."""
     try:
         from fsspec.core import url_to_fs  # type: ignore[import-untyped] # noqa: PLC0415
 
-        system, path = url_to_fs(address.url)
+        system, path = url_to_fs(url.text)
     except ImportError as error:
         install = "pip install smpl-pipeline[remote]"
-        raise UsageError(f"{address.shown}: {address.hide(str(error))}; {install} brings the common drivers") from None
+        raise UsageError(f"{url.public}: {url.redact(str(error))}; {install} installs the common drivers") from None
     except ValueError as error:
-        raise UsageError(f"{address.shown}: {address.hide(str(error))}; {CHECK}") from None
+        raise UsageError(f"{url.public}: {url.redact(str(error))}; {CHECK}") from None
     except Exception as error:  # every driver has errors of its own
-        raise Interrupted(f"{type(error).__name__}: {error}") from None
+        raise Interrupted(url.redact(f"{type(error).__name__}: {error}")) from None
     try:
         with system.open(path, "rb") as content:
-            yield from _chunks(content, None)
+            while chunk := content.read(CHUNK_BYTES):
+                yield chunk
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        reason = error.strerror or type(error).__name__
-        raise DataError(f"{address.shown}: {address.hide(reason)}; {CHECK}") from None
+        raise Refused(url.redact(error.strerror or type(error).__name__)) from None
     except Exception as error:
-        raise Interrupted(f"{type(error).__name__}: {error}") from None
+        raise Interrupted(url.redact(f"{type(error).__name__}: {error}")) from None
 
 
-def _chunks(content: BinaryIO, expected: int | None) -> Generator[bytes]:
-    size = 0
-    while chunk := content.read(CHUNK_BYTES):
-        size += len(chunk)
-        yield chunk
-    if expected is not None and size < expected:
-        raise Interrupted("the transfer was cut short")
-
-
-READERS: Mapping[str, Callable[[Address], Generator[bytes]]] = {"http": read_web, "https": read_web}
+READERS: Mapping[str, Callable[[Url], Generator[bytes]]] = {"http": read_web, "https": read_web}

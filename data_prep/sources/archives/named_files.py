@@ -1,12 +1,13 @@
 """Read named files out of a folder or a tar archive, in memory; nothing of an archive ever lands on disk."""
 
-import hashlib
+import io
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from data_prep.sources.archives.safety import refuse_unsafe
+from data_prep.storage.download import check_md5
 from data_prep.system.errors import DataError
 
 MAX_MEMBER_BYTES = 1 << 30  # the largest published member is 155 MB: more than this is a decompression bomb
@@ -24,8 +25,8 @@ def read_files(
     if missing := [name for name in wanted if name not in found]:
         raise DataError(f"{source}: {', '.join(missing)} missing; --source takes the folder {inner} or {archive}")
     for name, md5 in wanted.items():
-        if checksum and hashlib.md5(found[name], usedforsecurity=False).hexdigest() != md5:
-            raise DataError(f"{source}: {name} is not the published file (md5); get it again or use --checksum off")
+        if checksum:
+            check_md5(io.BytesIO(found[name]), md5, f"{source}: {name}")
     return found
 
 

@@ -1,12 +1,12 @@
 """The classes of ImageNet's validation images, which lie in one folder: from any of the lists that are about."""
 
-import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from data_prep.sources.archives.named_files import read_files
+from data_prep.storage.download import check_md5
 from data_prep.system.errors import DataError
 
 SYNSET = re.compile(r"n\d{8}", re.ASCII)
@@ -72,10 +72,9 @@ def _read_truth(path: Path, _classes: tuple[str, ...], _checksum: bool) -> dict[
 
 
 def _read_devkit(path: Path, _classes: tuple[str, ...], checksum: bool) -> dict[str, str]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if checksum and digest != DEVKIT_MD5:
-        raise DataError(f"{path} is not the published file (md5); get it again or use --checksum off")
+    if checksum:
+        with path.open("rb") as file:
+            check_md5(file, DEVKIT_MD5, path)
     files = read_files(path, "data", DEVKIT, {TRUTH: "", META: ""}, checksum=False)
     return _join(path, files[TRUTH], files[META])
 

@@ -201,7 +201,7 @@ def test_no_manifest_there(name, server):
     text = fails(UnreachableError if name in PASSING else DataError, server.url)
     assert said in text
     assert f"{server.url}/manifest.json" in text
-    assert "address" in text
+    assert "the URL" in text
     assert str(cache_folder()) not in text
     assert list((cache_folder() / "sets").iterdir()) == []
 
@@ -215,11 +215,28 @@ def test_no_server():
     assert "Connection refused" in text
 
 
+def test_a_signature_is_not_shown_when_no_server_answers():
+    assert "hidden" not in fails(UnreachableError, "http://127.0.0.1:9/set?signature=hidden")
+
+
+def test_bytes_that_a_server_declares_as_compressed_are_kept_as_they_are(server):
+    def declared(handler, content):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    server.faults[TEST] = declared
+    assert local_path(mirror(server.url), TEST).read_bytes() == (server.folder / TEST).read_bytes()
+    assert {heads["Accept-Encoding"] for heads in server.heads} == {"identity"}
+
+
 @pytest.mark.parametrize("url", ["file:///nowhere/set", "memory://nowhere/set"])
 def test_nothing_there_behind_a_driver(url):
     text = fails(DataError, url)
     assert f"{url}/manifest.json" in text
-    assert "check the address" in text
+    assert "check the URL" in text
 
 
 def test_a_missing_driver_names_its_installation(monkeypatch):

@@ -127,7 +127,7 @@ def test_unlabeled_images_are_not_loaded(packed, binary, tmp_path):
 
 
 def test_other_bytes_are_refused_unless_told(binary):
-    assert "train_X.bin is not the published file (md5)" in fault(binary, checksum=True)
+    assert "train_X.bin is not the published file (md5 " in fault(binary, checksum=True)
 
 
 @pytest.mark.parametrize("name", stl10.FILES)

@@ -1,6 +1,7 @@
 """A download goes on where it was cut, is checked, and offline it says what to do."""
 
 import hashlib
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from data_prep.cli import main
 from data_prep.sources import SOURCES, Origin
-from data_prep.storage import download
+from data_prep.storage import transfer
 from data_prep.storage.download import Remote, fetch
 from data_prep.system.errors import DataError, UnreachableError
 from data_prep.system.paths import cache_folder
@@ -41,7 +42,7 @@ class Cutting(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Cutting) as server:
         server.asked, server.ranges, server.status = [], True, None
@@ -94,8 +95,8 @@ def test_other_bytes_are_refused_and_removed(server):
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
 def test_offline_says_what_to_put_where(name, monkeypatch):
-    monkeypatch.setattr(download.time, "sleep", lambda _: pytest.fail("offline, it should not wait"))
-    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(transfer.time, "sleep", lambda _: pytest.fail("offline, it should not wait"))
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with pytest.raises(UnreachableError) as caught:
         SOURCES[name].load(Origin())
     text = str(caught.value)
@@ -106,7 +107,7 @@ def test_offline_says_what_to_put_where(name, monkeypatch):
 
 
 def test_offline_is_worth_another_try(monkeypatch):
-    monkeypatch.setattr(download.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     result = CliRunner().invoke(main, ["prepare", "cifar10"])
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "cannot download" in result.stderr
@@ -120,4 +121,4 @@ def test_an_answer_that_stays_is_told_from_one_that_passes(status, error, server
 
 
 def refuse(*_, **__):
-    raise download.urllib.error.URLError("Name or service not known")
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

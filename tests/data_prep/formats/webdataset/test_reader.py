@@ -22,7 +22,7 @@ from data_prep.formats.webdataset.reader import MIRROR_FILES, open_tars
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
-from data_prep.storage.url import Address, save_origin
+from data_prep.storage.url import Url, save_url
 from data_prep.system import file_handles
 from data_prep.system.errors import DataError
 from data_prep.system.file_handles import SHARE, OpenFiles, open_sized
@@ -366,7 +366,7 @@ def test_files_are_closed_with_their_store(digits):
 def test_few_files_of_a_mirror_are_open(tmp_path):
     """What a bounded cache has dropped keeps its room on the disk while it is open."""
     prepare(Request("digits", out=tmp_path, shard_size=20), progress=False)
-    save_origin(Address("https://example.org/set"), tmp_path)
+    save_url(Url("https://example.org/set"), tmp_path)
     store = open_tars(tmp_path, load_manifest(tmp_path), "unlabeled")
     assert len(store.shards) > MIRROR_FILES
     read_all(store)

@@ -8,7 +8,7 @@ import click
 
 from data_prep.cli_types import LocalFolder
 from data_prep.system.cli import Command
-from pipeline.commands.json_output import JsonFile, give_json, printed
+from pipeline.commands.json_output import JsonFile, prints_json, write_json
 from pipeline.doctor import folders, images, machine, network, prepared, processes
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine
 
@@ -33,12 +33,12 @@ def main(data_dir: Path | None, out: Path | None, to: Path | None) -> int:
     found: list[Finding] = []
     for finding in examine(CHECKS, Request(data_dir, out)):
         found.append(finding)
-        if not printed(to):
+        if not prints_json(to):
             click.echo(row(finding))
-    if not printed(to):
+    if not prints_json(to):
         click.echo(summary(found))
     healthy = all(finding.level is not Level.FAILURE for finding in found)
-    give_json(to, {"healthy": healthy, "findings": [asdict(finding) for finding in found]})
+    write_json(to, {"healthy": healthy, "findings": [asdict(finding) for finding in found]})
     return int(not healthy)
 
 

@@ -1,4 +1,4 @@
-"""What ``--json`` names: a file for the result of a command, or ``-`` for the terminal."""
+"""The option ``--json``: a file for the result of a command, or ``-`` for standard output."""
 
 import json
 import math
@@ -11,29 +11,29 @@ from data_prep.system.atomic_files import make_folder, write_durably
 
 
 class JsonFile(click.ParamType[Path]):
-    """The type of ``--json FILE|-``; refused before the work begins if it cannot become a file."""
+    """The type of ``--json FILE|-``. It refuses what cannot become a file before the work begins."""
 
     name = "FILE|-"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Read the path. Raises click's BadParameter."""
+        """Return the path. Raises click's BadParameter."""
         path = Path(value)
         if path.exists() and not path.is_file():
-            self.fail(f"{path} is no file; name one, or - to print it", param, ctx)
+            self.fail(f"{path} is not a file; name one, or - to print it", param, ctx)
         return path
 
 
-def printed(target: Path | None) -> bool:
-    """Return whether the JSON is to be printed, in place of what people read."""
+def prints_json(target: Path | None) -> bool:
+    """Return whether the JSON is printed, in place of the text for people."""
     return target == Path("-")
 
 
-def give_json(target: Path | None, tree: Any) -> None:
-    """Print the tree or write it to its file; numbers that are not finite become null. Raises DataError."""
+def write_json(target: Path | None, tree: Any) -> None:
+    """Print the tree or write it to its file, if there is one; NaN and infinities become null. Raises DataError."""
     if target is None:
         return
     text = json.dumps(_finite(tree), indent=2, allow_nan=False)
-    if printed(target):
+    if prints_json(target):
         click.echo(text)
     else:
         make_folder(target.parent)

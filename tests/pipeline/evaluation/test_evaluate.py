@@ -193,8 +193,8 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line(tmp_path: Path) -> None:
     prepare(Request("moons", out=tmp_path / "moons"), progress=False)
     assert "it has 2 classes, the model 10" in refused(2, "digits", "--data-dir", str(tmp_path / "moons"))
     assert "smpl-data prepare" in refused(2, "digits", "--data-dir", str(tmp_path / "none"))
-    assert "is no file" in refused(2, "digits", "--json", str(tmp_path))
-    assert "is no file" in refused(2, "digits", "--json", "/dev/null")
+    assert "is not a file" in refused(2, "digits", "--json", str(tmp_path))
+    assert "is not a file" in refused(2, "digits", "--json", "/dev/null")
 
 
 def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:

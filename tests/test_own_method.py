@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from tests import ROOT
+from tests.limits import LIMIT_S
 
 PAGE = ROOT / "docs" / "own-method.md"
 FILES = dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", PAGE.read_text(), re.M | re.S))
@@ -37,7 +38,8 @@ def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     places = filter(None, [str(home / "site"), str(ROOT), os.environ.get("PYTHONPATH")])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(places), "SMPL_DATA": str(home / "data")}
     command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    settings = {"cwd": home, "env": environment, "capture_output": True, "text": True, "timeout": LIMIT_S}
+    return subprocess.run(command, check=False, **settings)
 
 
 def test_a_whole_method_is_one_block_of_under_60_lines() -> None:

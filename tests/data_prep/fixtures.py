@@ -8,19 +8,30 @@ import struct
 import subprocess
 import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.dataset.manifest import load_manifest, save_manifest
+from tests.limits import LIMIT_S
 
 COMMAND = [sys.executable, "-c", "from data_prep.cli import main; main()"]
 
 
 def run(*arguments, **options):
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False, **options
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=LIMIT_S, check=False, **options
     )
+
+
+def times_open(path, process="self"):
+    """Return how many times a process, by its number, has a file open."""
+    count = 0
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(OSError):
+            count += link.readlink() == path.resolve()
+    return count
 
 
 def contents(folder):

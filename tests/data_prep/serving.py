@@ -4,6 +4,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.limits import LIMIT_S
+
 
 class SetServer(ThreadingHTTPServer):
     """Serves the files of ``folder`` at ``url``.
@@ -65,7 +67,7 @@ def stall(gate):
     def half(handler, content):
         answer(handler, content, len(content) // 2)
         handler.wfile.flush()
-        gate.wait(30)
+        gate.wait(LIMIT_S)
 
     return half
 

@@ -3,14 +3,15 @@
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from tests import ROOT
+from tests.limits import LIMIT_S
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -22,16 +23,20 @@ def search_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
+@contextmanager
+def started(home: Path, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Give a running process; whatever ends the block, nothing is left of it."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, cwd=home, env=environment(home), stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def run(home: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    settings = {"cwd": home, "env": environment(home), "capture_output": True, "text": True, "timeout": 120}
+    settings = {"cwd": home, "env": environment(home), "capture_output": True, "text": True, "timeout": LIMIT_S}
     return subprocess.run(arguments, check=False, **settings)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
 
 
 def steps_logged(home: Path, out: str) -> int:

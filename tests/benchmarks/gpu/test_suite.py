@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from benchmarks.step import measure as measure_step
 from pipeline import train
 from pipeline.training import compilation, trainer
 from pipeline.training.compilation import Compiler, choose_compiler
+from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import ALONE
 
 NOTE = "import pathlib, sys; pathlib.Path('{file}').open('a').write('begun ')"
@@ -53,6 +54,17 @@ def begun(folder: Path, name: str) -> int:
     return path.read_text().count("begun") if path.exists() else 0
 
 
+def count_limits_from(sign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the limit of a process count from when it has written ``sign``, however long it takes to start."""
+    wait = subprocess.Popen.wait
+
+    def patient(process: "subprocess.Popen[bytes]", timeout: float | None = None) -> int:
+        wait_for(lambda: process.poll() is not None or sign.exists())
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", patient)
+
+
 def call(pieces: list[Piece], folder: Path, minutes: float = 1.0) -> tuple[Tally, str]:
     said: list[str] = []
     return run_pieces(pieces, folder, minutes, said.append), "\n".join(said)
@@ -67,9 +79,10 @@ def test_what_is_done_is_not_done_again(folder: Path) -> None:
     assert begun(folder, "one") == begun(folder, "two") == 1
 
 
-def test_a_piece_that_is_killed_at_the_limit_is_begun_anew(folder: Path) -> None:
+def test_a_piece_that_is_killed_at_the_limit_is_begun_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count_limits_from(folder.parent / "slow.begun", monkeypatch)
     flag = folder.parent / "quick"
-    slow = piece(folder, "slow", f"import time\ntime.sleep(0 if pathlib.Path('{flag}').exists() else 60)")
+    slow = piece(folder, "slow", f"import time\ntime.sleep(0 if pathlib.Path('{flag}').exists() else {LIMIT_S})")
     tally, said = call([slow], folder, minutes=3 / 60)
     assert (tally.left, tally.exit_code) == (["slow"], 4)
     assert "the next call begins it anew" in said
@@ -79,8 +92,12 @@ def test_a_piece_that_is_killed_at_the_limit_is_begun_anew(folder: Path) -> None
     assert begun(folder, "slow") == 2
 
 
-def test_a_piece_is_asked_to_stop_before_it_is_made_to_and_goes_on(folder: Path) -> None:
-    saved = folder.parent / "saved"
+def test_a_piece_is_asked_to_stop_before_it_is_made_to_and_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, ready = folder.parent / "saved", folder.parent / "ready"
+    count_limits_from(ready, monkeypatch)
+    monkeypatch.setattr(runner, "GRACE_S", LIMIT_S)
     code = f"""
 import signal, time
 saved = pathlib.Path('{saved}')
@@ -88,13 +105,14 @@ def stop(*_):
     saved.touch()
     sys.exit(4)
 signal.signal(signal.SIGTERM, stop)
+pathlib.Path('{ready}').touch()
 if not saved.exists():
-    time.sleep(60)"""
+    time.sleep({LIMIT_S})"""
     run = piece(folder, "run", code, minutes=30.0, least=0.01)
-    tally, said = call([run], folder, minutes=3.5 / 60)
+    tally, said = call([run], folder, minutes=(LIMIT_S + 2) / 60)
     assert (tally.left, tally.exit_code) == (["run"], 4)
     assert "the next call goes on with it" in said
-    assert call([run], folder)[0].done == ["run"]
+    assert call([run], folder, minutes=LIMIT_S)[0].done == ["run"]
 
 
 def test_a_piece_that_fails_is_shown_and_tried_again_after_the_others(folder: Path) -> None:
@@ -187,42 +205,42 @@ from benchmarks.gpu.piece import Piece
 from data_prep.system.cli import exit_code
 piece = Piece('parent', {parent.words!r}, 0.01, 'parent.json')
 raise SystemExit(exit_code(lambda: runner.run_pieces([piece], Path({str(folder)!r}), 5, print).exit_code))"""
-    process = subprocess.Popen([sys.executable, "-c", words], cwd=ROOT, stderr=subprocess.PIPE)
-    while not (sign.exists() and sign.read_text()):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
+    process = subprocess.Popen([sys.executable, "-c", words], cwd=ROOT)
+    wait_for(lambda: text_of(sign), process)
     return process, int(sign.read_text())
 
 
-def gone(pid: int) -> bool:
-    """Whether a process is gone, at the latest in ten seconds."""
-    state, until = Path(f"/proc/{pid}/stat"), time.monotonic() + 10
-    while time.monotonic() < until:
-        if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            return True
-        time.sleep(0.05)
-    return False
+def text_of(path: Path) -> str:
+    """Return what a file holds; nothing while it is not there."""
+    with suppress(OSError):
+        return path.read_text()
+    return ""
+
+
+def ended(pid: int) -> bool:
+    state = text_of(Path(f"/proc/{pid}/stat"))
+    return not state or state.rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def test_a_stopped_call_leaves_no_process_behind(folder: Path) -> None:
     pid = folder.parent / "pid"
-    code = "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+    code = f"import subprocess\nchild = subprocess.Popen(['sleep', '{LIMIT_S}'])\n"
     code += f"pathlib.Path('{pid}').write_text(str(child.pid))\nchild.wait()"
     process, child = start_call(piece(folder, "parent", code), folder, pid)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4
-    assert gone(child)
+    wait_for(lambda: ended(child))
     assert journal(folder)["ending"] == "stopped"
 
 
 def test_a_killed_call_takes_its_piece_with_it_and_has_noted_its_beginning(folder: Path) -> None:
     pid = folder.parent / "pid"
-    code = f"import os, time\npathlib.Path('{pid}').write_text(str(os.getpid()))\ntime.sleep(60)"
+    code = f"import os, time\npathlib.Path('{pid}').write_text(str(os.getpid()))\ntime.sleep({LIMIT_S})"
     process, child = start_call(piece(folder, "parent", code), folder, pid)
     process.kill()
-    process.communicate(timeout=30)
-    assert gone(child)
+    process.communicate(timeout=LIMIT_S)
+    wait_for(lambda: ended(child))
     assert (journal(folder)["ending"], journal(folder)["calls"]) == ("running", 1)
 
 
@@ -345,9 +363,12 @@ def test_test_files_that_passed_are_not_run_again(tmp_path: Path, monkeypatch: p
 
 def test_a_test_file_that_is_left_in_mid_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_tests, "ROOT", tmp_path)
-    (tmp_path / "test_quick.py").write_text("def test(): pass\n")
     (tmp_path / "test_slow.py").write_text(
-        "import os, time, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(60)\n"
+        f"import os, time, pathlib\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep({LIMIT_S})\n"
+    )
+    (tmp_path / "test_quick.py").write_text(
+        "from pathlib import Path\npid = Path('pid')\n"
+        "def test():\n    while not (pid.exists() and pid.read_text()):\n        pass\n"
     )
     with closing(gpu_tests.run_files(["test_slow.py", "test_quick.py"], 2, tmp_path)) as rows:
         assert next(rows)["file"] == "test_quick.py"

@@ -18,6 +18,7 @@ from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError
 from data_prep.system.paths import cache_folder
 from tests.data_prep.fixtures import contents
+from tests.limits import LIMIT_S
 
 NAME, INDEX = "val-000000.tar", "val-000000.idx"
 SAMPLE = 2048  # bytes in a tar: header, image of one block, header, label of one block
@@ -255,7 +256,7 @@ def test_many_processes_remember_at_once(aged):
     for child in children:
         child.stdin.write("go\n")
         child.stdin.flush()
-    assert [child.wait(60) for child in children] == [0] * len(splits)
+    assert [child.wait(LIMIT_S) for child in children] == [0] * len(splits)
     for child in children:
         child.stdin.close()
     assert set(json.loads((aged / MEMORY).read_bytes())) == all_names(aged)

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,6 +24,7 @@ from data_prep.storage import transfer
 from data_prep.system.errors import DataError, UnreachableError, UsageError
 from data_prep.system.paths import cache_folder
 from tests.data_prep.serving import answer, cut, refuse, replace, serving, stall
+from tests.limits import LIMIT_S, wait_for
 
 TEST = "test-000000.tar"
 OTHER = "test-000001.tar"
@@ -305,13 +305,13 @@ def redirect(handler, url):
 def test_two_processes_bring_a_shard_once(server):
     gate = threading.Event()
     folder = mirror(server.url)
-    server.faults[TEST] = lambda handler, content: (gate.wait(30), answer(handler, content))
+    server.faults[TEST] = lambda handler, content: (gate.wait(LIMIT_S), answer(handler, content))
     command = [sys.executable, "-c", f"print(flush=True); {FETCH}; print('done')", str(folder), TEST]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for child in children:
         child.stdout.readline()  # both are about to ask
     gate.set()
-    assert [child.communicate(timeout=30)[0] for child in children] == ["done\n"] * 2
+    assert [child.communicate(timeout=LIMIT_S)[0] for child in children] == ["done\n"] * 2
     assert server.asked.count(TEST) == 1
 
 
@@ -415,12 +415,9 @@ def test_killed_in_the_middle_then_again(number, server, monkeypatch):
     folder = mirror(server.url)
     server.faults[TEST] = stall(gate)
     child = subprocess.Popen([sys.executable, "-c", FETCH, str(folder), TEST], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while TEST not in server.asked or not (folder / f"{TEST}.partial").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_for(lambda: TEST in server.asked and (folder / f"{TEST}.partial").exists())
     child.send_signal(number)
-    child.wait(30)
+    child.wait(LIMIT_S)
     gate.set()
     assert tars(folder) == []
     assert (folder / f"{TEST}.partial").exists() == (number == signal.SIGKILL)

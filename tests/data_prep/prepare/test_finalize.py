@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -17,8 +16,9 @@ from data_prep.prepare.progress import Share
 from data_prep.prepare.run import Request, prepare, prepare_share
 from data_prep.system.atomic_files import locked
 from data_prep.system.errors import DataError, UsageError, UserError
-from tests.data_prep.fixtures import contents
+from tests.data_prep.fixtures import contents, times_open
 from tests.data_prep.trees import names_of, write
+from tests.limits import LIMIT_S, wait_for
 
 SMALL_SHARDS = 100
 
@@ -44,9 +44,9 @@ def test_shares_of_a_folder_of_files_at_the_same_time(tmp_path):
     source = write(tmp_path / "source", names_of("cat", "dog", count=20))
     options = (f"--source={source}", "--shard-size=2", "--workers=1")
     shares = [start("folder", tmp_path / "set", *options, f"--shard-range={index}/4") for index in range(4)]
-    assert [process.wait(100) for process in shares] == [0, 0, 0, 0]
+    assert [process.wait(LIMIT_S) for process in shares] == [0, 0, 0, 0]
     finish(tmp_path / "set")
-    assert start("folder", tmp_path / "whole", *options).wait(100) == 0
+    assert start("folder", tmp_path / "whole", *options).wait(LIMIT_S) == 0
     assert contents(tmp_path / "set") == contents(tmp_path / "whole")
 
 
@@ -65,7 +65,7 @@ def test_processes_at_the_same_time_give_the_bytes_of_one(whole, tmp_path):
         subprocess.Popen(command, env=os.environ | {"JOB_COMPLETION_INDEX": str(index)}, stdout=subprocess.DEVNULL)
         for index in range(3)
     ]
-    assert [process.wait(100) for process in others] == [0, 0, 0]
+    assert [process.wait(LIMIT_S) for process in others] == [0, 0, 0]
     assert not (tmp_path / "manifest.json").exists()
     assert finish(tmp_path) == load_manifest(whole)
     assert contents(tmp_path) == contents(whole)
@@ -101,10 +101,10 @@ def test_nobody_else_prepares_while_a_share_is_at_work(tmp_path):
     """A whole preparation waits for the share, and then finds that the folder is not its own."""
     with locked(tmp_path / ".lock", shared=True):
         whole = start("digits", tmp_path, "--seed=7")
-        time.sleep(1)
-        assert whole.poll() is None
+        wait_for(lambda: times_open(tmp_path / ".lock", whole.pid))
         prepare_share(share_of(tmp_path, 0, 2), progress=False)
-    assert whole.wait(100) == 2
+        assert whole.poll() is None
+    assert whole.wait(LIMIT_S) == 2
     assert not (tmp_path / "manifest.json").exists()
 
 
@@ -211,9 +211,8 @@ def test_a_stopped_wait_exits_with_4(number, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr.readline().startswith("waiting, 43200 s at most: ")
     process.send_signal(number)
-    assert (
-        process.communicate(timeout=30)[1] == f"error: stopped by {number.name}; the same command goes on from here\n"
-    )
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert errors == f"error: stopped by {number.name}; the same command goes on from here\n"
     assert process.returncode == 4
 
 

@@ -23,7 +23,8 @@ from data_prep.sources import SOURCES, Origin
 from data_prep.system import atomic_files
 from data_prep.system.atomic_files import locked
 from data_prep.system.errors import DataError, UsageError
-from tests.data_prep.fixtures import contents, random_images
+from tests.data_prep.fixtures import contents, random_images, times_open
+from tests.limits import LIMIT_S, wait_for
 
 
 def read_split(folder, split):
@@ -216,9 +217,9 @@ def test_second_caller_waits_for_the_lock(tmp_path):
     with locked(tmp_path / "lock"):
         thread = threading.Thread(target=second)
         thread.start()
-        time.sleep(0.1)
+        wait_for(lambda: times_open(tmp_path / "lock") == 2)
         order.append("first")
-    thread.join(5)
+    thread.join(LIMIT_S)
     assert order == ["first", "second"]
     assert not (tmp_path / "lock").exists()
 

@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import threading
-import time
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -14,6 +13,7 @@ from click.testing import CliRunner
 
 from data_prep.cli import main
 from tests.data_prep.fixtures import COMMAND, contents, run
+from tests.limits import LIMIT_S, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,7 @@ def start_and_wait(folder, shards, *arguments):
     process = subprocess.Popen(
         [*COMMAND, *arguments, "--out", str(folder)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 30
-    while len(list(folder.glob("*.tar"))) < shards and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_for(lambda: len(list(folder.glob("*.tar"))) >= shards, process)
     return process
 
 
@@ -45,7 +43,7 @@ def test_kill_then_the_same_command_completes(workers, tmp_path, arguments, undi
     folder = tmp_path / "set"
     process = start_and_wait(folder, 20, *arguments, "--workers", workers)
     process.kill()
-    process.communicate(timeout=60)  # returns only when no orphaned worker holds the pipes any more
+    process.communicate(timeout=LIMIT_S)  # returns only when no orphaned worker holds the pipes any more
     assert not (folder / "manifest.json").exists()
     assert run("verify", folder).returncode == 3
     assert run(*arguments, "--out", folder).returncode == 0
@@ -57,7 +55,7 @@ def test_stop_signal_exits_with_4_and_one_line(number, tmp_path, arguments, undi
     folder = tmp_path / "set"
     process = start_and_wait(folder, 20, *arguments, "--workers", "2")
     process.send_signal(number)
-    output, error = process.communicate(timeout=60)
+    output, error = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4
     assert error == f"error: stopped by {number.name}; the same command goes on from here\n"
     assert output == ""

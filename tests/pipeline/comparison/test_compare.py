@@ -5,7 +5,6 @@ import statistics
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,6 +19,7 @@ from pipeline.config.command_line import read_config
 from pipeline.config.recipes import built_in
 from pipeline.config.schema import Config
 from tests import ROOT
+from tests.limits import wait_for
 
 TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1", "--set", "model.width=4"]
 
@@ -139,8 +139,7 @@ def test_a_run_waits_for_another_process_that_is_at_work_in_its_folder() -> None
     def hold() -> None:
         with locked(folder / ".lock"):
             free.set()
-            while not (ended.is_set() or "waiting" in read(folder / "log.txt")):
-                time.sleep(0.01)
+            wait_for(lambda: ended.is_set() or "waiting" in read(folder / "log.txt"))
 
     holder = threading.Thread(target=hold)
     holder.start()
@@ -156,13 +155,9 @@ def test_runs_save_and_end_with_a_comparison_that_is_killed_and_the_same_command
     command = [sys.executable, "-m", "pipeline.cli", "compare", "--out", "killed", "--methods", "supervised", *TINY]
     command += ["--steps", "400", "--seeds", "1", "--jobs", "2", "--set", "log_every=1"]
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as comparison:
-        while comparison.poll() is None and not read(run / "metrics.jsonl"):
-            time.sleep(0.01)
+        wait_for(lambda: read(run / "metrics.jsonl"), comparison)
         comparison.kill()
-    deadline = time.monotonic() + 60
-    while (left := session(comparison.pid)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not left
+    wait_for(lambda: not session(comparison.pid))
     assert "stopped and saved" in read(run / "log.txt")
     assert not (run / "summary.json").exists()
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0

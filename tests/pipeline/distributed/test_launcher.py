@@ -17,8 +17,9 @@ from pipeline.distributed.launcher import LOST, OUTCOME, first_cause
 from pipeline.distributed.world import lost_contact
 from pipeline.train import default_run
 from pipeline.training import session as rank
+from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import make_config
-from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
+from tests.pipeline.processes import assert_same_model, rank_process, run, started, steps_logged
 
 STEPS = 160
 ARGUMENTS = ["--steps", str(STEPS), "--batch-size", "8", "--mu", "3", "--set", "log_every=1"]
@@ -32,11 +33,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(out: str) -> list[str]:
     return [sys.executable, "-m", "pipeline.train", "--nproc", "2", "--out", out, *ARGUMENTS]
-
-
-def start(home: Path, out: str) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command(out), cwd=home, env=environment(home), stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(home: Path, out: str) -> subprocess.CompletedProcess[str]:
@@ -108,10 +104,10 @@ def test_a_stopped_run_saves_exits_with_4_and_goes_on(
     home: Path, undisturbed: dict[str, torch.Tensor], number: signal.Signals
 ) -> None:
     out = number.name
-    process = start(home, out)
-    wait_for(lambda: steps_logged(home, out) > 13)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    with started(home, command(out)) as process:
+        wait_for(lambda: steps_logged(home, out) > 13, process)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4, errors
     assert "stopped and saved" in errors
     assert "Traceback" not in errors
@@ -127,10 +123,10 @@ def test_a_killed_rank_is_replaced_and_the_result_is_the_same_to_the_bit(
     home: Path, undisturbed: dict[str, torch.Tensor], rank: int
 ) -> None:
     out = f"killed-{rank}"
-    process = start(home, out)
-    wait_for(lambda: steps_logged(home, out) > 13)
-    os.kill(rank_process(process.pid, rank), signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
+    with started(home, command(out)) as process:
+        wait_for(lambda: steps_logged(home, out) > 13, process)
+        os.kill(rank_process(process.pid, rank), signal.SIGKILL)
+        _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, errors
     assert "killed by signal 9; going on from the last checkpoint" in errors
     assert_same_model(home, out, undisturbed)

@@ -33,9 +33,10 @@ from pipeline.distributed.world import World
 from pipeline.train import main
 from pipeline.training.session import check_agreement
 from tests import ROOT
+from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import CPU, make_config
 from tests.pipeline.machines import Machine, Pods, kill_tree, spoken, two_machines
-from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
+from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged
 from tests.pipeline.streams import encode, smooth
 
 MANIFEST = ROOT / "k8s" / "imagenet10-job.yaml"
@@ -75,7 +76,7 @@ class Cluster:
 
     def ends(self) -> list[int]:
         """Wait for both pods; return their exit codes."""
-        return [self.running.pop(index).wait(timeout=120) for index in range(2)]
+        return [self.running.pop(index).wait(timeout=LIMIT_S) for index in range(2)]
 
     def log(self, index: int) -> Path:
         return self.home / f"pod-{index}.log"
@@ -87,7 +88,7 @@ class Cluster:
         """Wait until the run has gone on for some steps."""
         target = steps_logged(self.home, OUT) + 10
         try:
-            wait_for(lambda: steps_logged(self.home, OUT) > target, seconds=120)
+            wait_for(lambda: steps_logged(self.home, OUT) > target)
         except AssertionError:
             raise AssertionError("\n".join(spoken(self.log(index)) for index in range(2))) from None
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.methods import METHODS as BUILT_IN
+from tests.limits import LIMIT_S
 from tests.pipeline.conftest import ALONE
 from tests.pipeline.rank_worker import train_case
 
@@ -53,7 +54,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cases.json").write_text(json.dumps(cases))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     worker = ["-m", "tests.pipeline.rank_worker", str(folder / "cases.json"), str(folder)]
-    subprocess.run([*launcher, *worker], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    subprocess.run([*launcher, *worker], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=LIMIT_S)
     return folder
 
 

@@ -28,6 +28,7 @@ from pipeline.doctor import folders, images, libraries, machine, network, prepar
 from pipeline.doctor.child import run_python
 from pipeline.doctor.finding import Check, Finding, Level, Request, examine, read_finding
 from tests import ROOT
+from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.processes import search_path
 
 MADE = {"python", "cpus", "memory", "shared memory", "open files", "temporary files", "home", "prepared sets"}
@@ -95,10 +96,10 @@ def test_a_stopped_doctor_takes_its_processes_and_files_along(place: Path) -> No
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert any("image formats" in line for line in process.stdout)
-    while not (child := children(process.pid)):
-        assert process.poll() is None
+    wait_for(lambda: children(process.pid), process)
+    child = children(process.pid)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4
     assert errors.startswith("error: stopped by SIGTERM")
     assert not any(Path(f"/proc/{pid}").exists() for pid in child)
@@ -354,10 +355,10 @@ def test_a_driver_that_torch_cannot_use_is_more_than_a_note(monkeypatch: pytest.
 
 
 def test_a_process_that_hangs_or_dies_is_told_and_leaves_nothing(place: Path) -> None:
-    hanging, killed = "import time; time.sleep(60)", "import os; os.kill(os.getpid(), 9)"
+    hanging, killed = f"import time; time.sleep({LIMIT_S})", "import os; os.kill(os.getpid(), 9)"
     ended = run_python(["-c", hanging], seconds=0.2)
     assert (ended.code, ended.problem) == (None, "did not end in time")
-    ended = run_python(["-c", killed], seconds=30)
+    ended = run_python(["-c", killed], LIMIT_S)
     assert (ended.code, ended.problem) == (-9, "killed by SIGKILL")
     assert left(place) == ["here", "home", "tmp"]
 
@@ -365,7 +366,7 @@ def test_a_process_that_hangs_or_dies_is_told_and_leaves_nothing(place: Path) ->
 def test_a_trial_knows_nothing_of_the_run_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PET_NNODES", "RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "PET_LOCAL_ADDR"):
         monkeypatch.setenv(name, "7")
-    ended = run_python(["-c", "import os; print(*[k for k, v in os.environ.items() if v == '7'])"], 30)
+    ended = run_python(["-c", "import os; print(*[k for k, v in os.environ.items() if v == '7'])"], LIMIT_S)
     assert ended.output.split() == ["PET_LOCAL_ADDR"]
 
 

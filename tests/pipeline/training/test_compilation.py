@@ -16,6 +16,7 @@ from data_prep.system.errors import UsageError
 from pipeline.training import compilation
 from pipeline.training.compilation import Compiler, choose_compiler, compile_failure
 from pipeline.training.trainer import Trainer
+from tests.limits import LIMIT_S
 from tests.pipeline.conftest import ALONE, CPU, assert_same, weights_of
 from tests.pipeline.distributed.test_world import LINEAR, METHODS, assert_close, load
 from tests.pipeline.rank_worker import train_case
@@ -36,7 +37,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cases.json").write_text(json.dumps({name: settings | MAX for name, settings in METHODS.items()}))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     worker = ["-m", "tests.pipeline.rank_worker", str(folder / "cases.json"), str(folder)]
-    subprocess.run([*launcher, *worker], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=600)
+    subprocess.run([*launcher, *worker], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=LIMIT_S)
     return folder
 
 

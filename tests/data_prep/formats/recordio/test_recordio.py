@@ -28,6 +28,7 @@ from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError, UsageError
 from tests.data_prep.fixtures import contents
 from tests.data_prep.formats.webdataset.test_reader import members_of, rewrite_indexed
+from tests.limits import LIMIT_S
 
 BATCH = 8
 
@@ -247,7 +248,7 @@ def test_killed_then_the_same_command_goes_on(moment, kept, damaged):
     expected = contents(damaged)
     for name in record_files(damaged):
         (damaged / name).unlink()
-    process = subprocess.run([sys.executable, "-c", KILLED, str(damaged), moment], check=False, timeout=60)
+    process = subprocess.run([sys.executable, "-c", KILLED, str(damaged), moment], check=False, timeout=LIMIT_S)
     assert process.returncode == -signal.SIGKILL
     assert not (damaged / RECORDS).exists()
     with pytest.raises(DataError, match=rf"{RECORDS} is missing: the set was not converted"):
@@ -262,7 +263,7 @@ def test_killed_then_the_same_command_goes_on(moment, kept, damaged):
 def test_a_killed_mending_looks_unfinished_and_goes_on(damaged):
     expected = contents(damaged)
     (damaged / "unlabeled.rec").unlink()
-    subprocess.run([sys.executable, "-c", KILLED, str(damaged), "50"], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(damaged), "50"], check=False, timeout=LIMIT_S)
     assert set(record_files(damaged)) == names("labeled", "val", "test")
     convert(damaged, progress=False)
     assert contents(damaged) == expected
@@ -272,7 +273,7 @@ def test_a_split_finished_before_the_kill_is_checked_before_it_is_kept(damaged):
     expected = contents(damaged)
     for name in record_files(damaged):
         (damaged / name).unlink()
-    subprocess.run([sys.executable, "-c", KILLED, str(damaged), "150"], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(damaged), "150"], check=False, timeout=LIMIT_S)
     flip(damaged / "labeled.rec", 40)
     convert(damaged, progress=False)
     assert contents(damaged) == expected
@@ -291,7 +292,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_of_the_split(damaged):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))  # noqa: E731
     script = f"{CONVERT}; import sys; sys.exit(exit_code(lambda: convert(Path({str(damaged)!r}), progress=False)))"
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, preexec_fn=limit
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=False, preexec_fn=limit
     )
     assert result.returncode == 3
     assert result.stderr.startswith(f"error: cannot write {damaged}/unlabeled.rec: File too large; ")
@@ -565,7 +566,7 @@ def test_verify_changes_nothing(damaged):
 def test_verify_finds_an_unfinished_conversion(damaged):
     for name in record_files(damaged):
         (damaged / name).unlink()
-    subprocess.run([sys.executable, "-c", KILLED, str(damaged), "150"], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", KILLED, str(damaged), "150"], check=False, timeout=LIMIT_S)
     lines = find_damage(damaged)
     assert ".records.json: left by a conversion that did not finish; `smpl-data convert` goes on with it" in lines
     assert "labeled.rec: not in records.json" in lines

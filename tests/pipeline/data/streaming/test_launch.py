@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from data_prep.prepare.convert import convert
-from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged, wait_for
+from tests.limits import LIMIT_S, wait_for
+from tests.pipeline.processes import assert_same_model, rank_process, run, started, steps_logged
 from tests.pipeline.streams import encode, smooth
 
 STEPS = 30
@@ -43,12 +43,11 @@ def test_a_killed_rank_changes_no_bit_of_a_stream(home: Path, loader: str) -> No
     done = run(home, command(loader, loader))
     assert done.returncode == 0, done.stderr
     expected: dict[str, torch.Tensor] = load_file(home / loader / "model.safetensors")
-    out, pipe = f"{loader}-killed", subprocess.PIPE
-    words, variables = command(out, loader), environment(home)
-    process = subprocess.Popen(words, cwd=home, env=variables, stdout=pipe, stderr=pipe, text=True)
-    wait_for(lambda: steps_logged(home, out) > 5)
-    os.kill(rank_process(process.pid, 1), signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
+    out = f"{loader}-killed"
+    with started(home, command(out, loader)) as process:
+        wait_for(lambda: steps_logged(home, out) > 5, process)
+        os.kill(rank_process(process.pid, 1), signal.SIGKILL)
+        _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, errors
     assert "killed by signal 9; going on from the last checkpoint" in errors
     assert_same_model(home, out, expected)

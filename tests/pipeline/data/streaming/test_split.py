@@ -24,6 +24,7 @@ from pipeline.data.sampling.stateless_rng import permutation
 from pipeline.data.streaming.loader import StreamLoader
 from pipeline.data.streaming.prefetch import Pending, Prefetcher
 from pipeline.data.streaming.split import StreamOptions, open_stream
+from tests.limits import LIMIT_S
 from tests.pipeline.conftest import ALONE, CPU
 from tests.pipeline.streams import (
     ENGINES,
@@ -234,7 +235,7 @@ def test_a_process_that_is_interrupted_before_it_closes_ends_all_the_same() -> N
     code = (
         "from tests.pipeline.streams import varied_loader as make; make(batch_size=256).batch(0); raise SystemExit(7)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 7
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=LIMIT_S).returncode == 7
 
 
 @pytest.mark.parametrize("mode", ["once", "always"])

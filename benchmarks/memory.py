@@ -30,7 +30,7 @@ from pipeline.config.schema import Config
 from pipeline.data.batches.batch import Batch
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World, join_world
-from pipeline.methods.prediction import remember
+from pipeline.methods.prediction import WeakPrediction, label_weak_views
 from pipeline.methods.uda import consistency
 from pipeline.registry import nearest
 from pipeline.training.throughput import Clock
@@ -50,9 +50,10 @@ def public_step(trainer: Trainer) -> None:
     with trainer.precision.autocast():
         logits = teacher.module(torch.cat([batch.labeled, batch.weak, batch.strong])).float()
     labeled, weak, strong = logits.split([len(batch.labeled), len(batch.weak), len(batch.strong)])
-    remember(batch, weak.detach())
-    feedback = _public_student(trainer, batch)
-    loss = F.cross_entropy(labeled, batch.labels) + consistency(trainer.method.options["uda"], 0, strong, batch)
+    prediction = label_weak_views(batch, weak.detach())
+    feedback = _public_student(trainer, prediction, batch)
+    unlabeled = consistency(trainer.method.options["uda"], 0, strong, prediction.logits, batch)
+    loss = F.cross_entropy(labeled, batch.labels) + unlabeled
     loss = loss + feedback * F.cross_entropy(strong, strong.detach().argmax(1))
     teacher.scaler.scale(loss).backward()
     teacher.apply("optimizer", trainer.runner.guard)
@@ -61,14 +62,14 @@ def public_step(trainer: Trainer) -> None:
     trainer.update_averages()
 
 
-def _public_student(trainer: Trainer, batch: Batch) -> Tensor:
+def _public_student(trainer: Trainer, prediction: WeakPrediction, batch: Batch) -> Tensor:
     """Update the student by a graph over labeled and strong views; return old - new labeled error."""
     student = trainer.networks["student"]
     with trainer.precision.autocast():
         logits = student.module(torch.cat([batch.labeled, batch.strong])).float()
     labeled, strong = logits.split([len(batch.labeled), len(batch.strong)])
     old = F.cross_entropy(labeled.detach(), batch.labels)
-    student.scaler.scale(F.cross_entropy(strong, batch.memo["label"])).backward()
+    student.scaler.scale(F.cross_entropy(strong, prediction.labels)).backward()
     student.apply("optimizer", trainer.runner.guard)
     with torch.no_grad(), trainer.precision.autocast():
         return old - F.cross_entropy(student.module(batch.labeled).float(), batch.labels)

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method
-from pipeline.methods.phases import Measure, Phases, Update
-from pipeline.methods.prediction import confident_loss, remember
+from pipeline.methods.phases import Compute, Phases, Update
+from pipeline.methods.prediction import Predictions, WeakPrediction, confident_loss, label_weak_views
 from pipeline.options import Options
 
 
@@ -16,22 +16,25 @@ class FixMatchOptions(Options):
 
 
 class FixMatch(Method):
-    """Equations 3 and 4 of the paper: labeled CE plus CE of hard, confident pseudo-labels on the strong view."""
+    """Labeled cross-entropy plus cross-entropy of the strong view on hard, confident labels.
+
+    Equations 3 and 4 of the paper.
+    """
 
     sections = {"fixmatch": FixMatchOptions}  # noqa: RUF012
 
     def step(self, step: int) -> Phases:  # noqa: ARG002
-        yield Measure("pseudo-label", self.pseudo_label, tracks=True)
-        yield Update("model", self.loss)
+        predictions: Predictions = yield Compute("pseudo-label", self.pseudo_label, track_running_stats=True)
+        yield Update("model", lambda batch: self.loss(predictions[batch], batch))
 
-    def pseudo_label(self, batch: Batch) -> None:
-        remember(batch, self.networks["model"](batch.weak))
+    def pseudo_label(self, batch: Batch) -> WeakPrediction:
+        return label_weak_views(batch, self.networks["model"](batch.weak))
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, prediction: WeakPrediction, batch: Batch) -> Tensor:
         options = self.options["fixmatch"]
         labeled, strong = self.logits("model", batch.labeled, batch.strong)
-        confidence = batch.memo["weak_logits"].softmax(1).amax(1)
-        unlabeled = confident_loss(strong, batch.memo["label"], confidence, options.threshold, batch)
+        confidence = prediction.logits.softmax(1).amax(1)
+        unlabeled = confident_loss(strong, prediction.labels, confidence, options.threshold, batch)
         loss = self.labeled_loss(labeled, batch.labels) + options.weight * unlabeled
         batch.report(loss=loss)
         return loss

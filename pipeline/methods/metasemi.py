@@ -1,7 +1,7 @@
-"""MetaSemi (Zhang et al., AISTATS 2021): pseudo-labels corrected by what a labeled step would make of them."""
+"""MetaSemi (Zhang et al., AISTATS 2021): pseudo-labels that the gradient of the labeled loss corrects."""
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,14 +11,29 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import uniform
+from pipeline.methods.feedback import unsmoothed_labeled_loss
 from pipeline.methods.method import Method, ramp
-from pipeline.methods.phases import Differentiate, Gradient, Measure, Phase, Phases, Shift, Update
+from pipeline.methods.phases import Compute, Differentiate, Gradient, Phase, Phases, Shift, Update
 from pipeline.methods.prediction import report_precision
 from pipeline.options import Options
 from pipeline.step_units import Length
 
-REACH = 0.01
-"""Length of the finite difference's step in the space of weights."""
+STEP_NORM = 0.01
+"""Euclidean norm of the finite difference's step in weight space."""
+
+Probabilities = Mapping[Batch, Tensor]
+"""Class probabilities of the weak views, [U, classes], by micro-batch."""
+
+
+class FiniteDifference(NamedTuple):
+    """Predictions on both sides of the present weights theta, for v = grad L_l(theta) and eps = STEP_NORM / |v|."""
+
+    eps: Tensor
+    """A scalar."""
+    ahead: Probabilities
+    """At theta + eps v."""
+    behind: Probabilities
+    """At theta - eps v."""
 
 
 class MetaSemiOptions(Options):
@@ -31,9 +46,13 @@ class MetaSemiOptions(Options):
 class MetaSemi(Method):
     """Algorithm 1 of the paper, with its finite differences, and cross-domain mixup.
 
-    The corrected label is p(theta) - rate * (p(theta + eps v) - p(theta - eps v)) / eps, put back on the simplex, for
-    v = grad L_l(theta) and eps = 0.01 / |v|: within O(eps^2) of p(theta - 2 rate v). Each unlabeled image is mixed with
-    a labeled one of its step; with mu > 1 a labeled image has mu partners.
+    The corrected label is
+
+        p(theta) - rate * (p(theta + eps v) - p(theta - eps v)) / eps
+
+    projected onto the simplex, for v = grad L_l(theta) and eps = 0.01 / |v|. It is within O(eps^2) of
+    p(theta - 2 rate v). Each unlabeled image is mixed with a labeled one of its step; with mu > 1 each labeled image is
+    mixed with mu unlabeled ones.
     """
 
     views = ("weak",)
@@ -45,74 +64,81 @@ class MetaSemi(Method):
         self.quantiles = beta_quantiles(self.options["metasemi"].alpha)
 
     def step(self, step: int) -> Phases:
-        yield from self.predict("now", None)
-        reach = (yield from self.foresee()) if self.options["metasemi"].correction else None
-        yield Measure("correct", lambda batch: self.correct(reach, batch))
-        yield Update("model", lambda batch: self.loss(step, batch))
+        now = yield from self.predict("now")
+        difference = (yield from self.finite_difference()) if self.options["metasemi"].correction else None
+        labels: Probabilities = yield Compute("correct", lambda batch: self.correct(now[batch], difference, batch))
+        yield Update("model", lambda batch: self.loss(step, labels[batch], batch))
 
-    def foresee(self) -> Generator[Phase, Any, Tensor]:
-        """Leave in each memo the predictions a step of eps along the labeled gradient away; return that eps."""
-        answer = yield Differentiate("model", lambda batch: {"v": self.error(batch)}, evaluating=True, exact=True)
-        v: Gradient = answer["v"]
-        reach = REACH / v.norm().clamp(min=1e-12)
-        yield from self.predict("ahead", Shift("model", reach * v))
-        yield from self.predict("behind", Shift("model", -reach * v))
-        return reach
+    def finite_difference(self) -> Generator[Phase, Any, FiniteDifference]:
+        """Return the predictions one step of norm STEP_NORM along and against the labeled gradient."""
+        network = self.networks["model"]
+        v: Gradient
+        (v,) = yield Differentiate(
+            "model", lambda batch: (unsmoothed_labeled_loss(network, batch),), eval_mode=True, full_precision=True
+        )
+        eps = STEP_NORM / v.norm().clamp(min=1e-12)
+        ahead = yield from self.predict("ahead", Shift("model", eps * v))
+        behind = yield from self.predict("behind", Shift("model", -eps * v))
+        return FiniteDifference(eps, ahead, behind)
 
-    def predict(self, name: str, at: Shift | None) -> Generator[Phase, Any, None]:
-        def keep(batch: Batch) -> None:
-            batch.memo[name] = self.networks["model"](batch.weak).softmax(1)
+    def predict(self, name: str, at: Shift | None = None) -> Generator[Phase, Any, Probabilities]:
+        """Return the probabilities of the weak views in evaluation mode and full precision, at shifted weights."""
+        network = self.networks["model"]
+        return (
+            yield Compute(
+                name, lambda batch: network(batch.weak).softmax(1), at=at, eval_mode=True, full_precision=True
+            )
+        )
 
-        yield Measure(name, keep, at=at, evaluating=True, exact=True)
-
-    def error(self, batch: Batch) -> Tensor:
-        return self.labeled_error("model", batch)
-
-    def correct(self, reach: Tensor | None, batch: Batch) -> None:
-        label = batch.memo["now"]
-        if reach is not None:
+    def correct(self, now: Tensor, difference: FiniteDifference | None, batch: Batch) -> Tensor:
+        """Return the corrected labels [U, classes]; those of ``now`` if the correction is switched off."""
+        labels = now
+        if difference is not None:
             rate = self.options["metasemi"].correction * self.networks["model"].rate
-            label = project(label - rate * (batch.memo["ahead"] - batch.memo["behind"]) / reach)
-        report_precision(batch, label.argmax(1))
-        batch.memo["label"] = label
+            change = difference.ahead[batch] - difference.behind[batch]
+            labels = project_to_simplex(now - rate * change / difference.eps)
+        report_precision(batch, labels.argmax(1))
+        return labels
 
-    def loss(self, step: int, batch: Batch) -> Tensor:
-        """KL(mixed label || mixed image) + ramped |p(x_u) - label|^2, both means over the U samples."""
-        options, label = self.options["metasemi"], batch.memo["label"]
-        images, target = self.mix(batch)
+    def loss(self, step: int, labels: Tensor, batch: Batch) -> Tensor:
+        """Return KL(mixed label || mixed image) + ramped |p(x_u) - label|^2, both means over the U samples."""
+        options = self.options["metasemi"]
+        images, target = self.mix(labels, batch)
         mixed, own = self.logits("model", images, batch.weak.to(images.dtype))
         fit = F.kl_div(mixed.log_softmax(1), target.to(mixed.dtype), reduction="batchmean")
-        distance = (own.softmax(1) - label).square().sum(1).mean()
+        distance = (own.softmax(1) - labels).square().sum(1).mean()
         loss = fit + options.weight * ramp(step, options.ramp) * distance
         batch.report(loss=loss, consistency=distance)
         return loss
 
-    def mix(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return images [U, C, H, W] and labels [U, classes], each lam * labeled + (1 - lam) * unlabeled."""
-        self.quantiles = self.quantiles.to(batch.weak.device)  # once
-        lam = look_up(self.quantiles, uniform(batch.key, batch.slots, 2)[:, 1])
+    def mix(self, labels: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return images [U, C, H, W] and labels [U, classes], each lam * labeled + (1 - lam) * unlabeled.
+
+        lam is drawn from Beta(alpha, alpha) for each sample.
+        """
+        self.quantiles = self.quantiles.to(batch.weak.device)  # copied once
+        lam = interpolate_quantiles(self.quantiles, uniform(batch.key, batch.slots, 2)[:, 1])
         partners = len(batch.weak) // len(batch.labeled)
-        label = batch.memo["label"]
-        images, labels = (tensor.repeat_interleave(partners, 0) for tensor in (batch.labeled, batch.labels))
-        known = F.one_hot(labels, label.shape[1])
+        images, classes = (tensor.repeat_interleave(partners, 0) for tensor in (batch.labeled, batch.labels))
+        known = F.one_hot(classes, labels.shape[1])
         wide = lam.view(-1, *(1 for _ in batch.weak.shape[1:]))
-        return wide * images + (1 - wide) * batch.weak, lam[:, None] * known + (1 - lam[:, None]) * label
+        return wide * images + (1 - wide) * batch.weak, lam[:, None] * known + (1 - lam[:, None]) * labels
 
 
-def project(scores: Tensor) -> Tensor:
-    """Return ``scores`` [U, classes], whose rows add up to 1, on the simplex: what is negative cut, then divided."""
+def project_to_simplex(scores: Tensor) -> Tensor:
+    """Return ``scores`` [U, classes], whose rows add up to 1, with negative entries cut to 0 and rows renormalized."""
     positive = scores.relu()
     return positive / positive.sum(1, keepdim=True)
 
 
 def beta_quantiles(alpha: float, points: int = 4097) -> Tensor:
-    """Return the inverse of the distribution function of Beta(alpha, alpha) at even steps of 0..1, float32."""
+    """Return the inverse distribution function of Beta(alpha, alpha) at even steps of 0..1, float32 [points]."""
     from scipy.stats import beta  # noqa: PLC0415
 
     return torch.from_numpy(beta.ppf(np.linspace(0, 1, points), alpha, alpha)).float()
 
 
-def look_up(quantiles: Tensor, chance: Tensor) -> Tensor:
+def interpolate_quantiles(quantiles: Tensor, chance: Tensor) -> Tensor:
     """Return samples [U] of the tabulated distribution for ``chance`` [U] in [0, 1), linear between its points."""
     place = chance * (len(quantiles) - 1)
     return torch.lerp(quantiles[place.long()], quantiles[place.long() + 1], place.frac())

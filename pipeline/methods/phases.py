@@ -1,79 +1,98 @@
-"""The vocabulary that methods are written in.
+"""The phases in which a method describes its training step.
 
-A method's step is a generator of *phases*. It yields what it wants done, as functions of one micro-batch, and is
-answered with what that gave on the *global* batch: over all micro-batches and all ranks. Micro-batches, gradient
-averaging, autocast, loss scaling, clipping and schedules are the engine's business, in one place, so that world size,
-accumulation and precision cannot change what a method computes.
+A method's step is a generator of *phases*. It yields what it wants done, as functions of one micro-batch, and receives
+the answer for the *global* batch, over all micro-batches and all ranks. The engine alone deals with micro-batches,
+gradient averaging, autocast, loss scaling, clipping and schedules, so that world size, accumulation and precision
+cannot change what a method computes.
 """
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Measure:
-    """Evaluate ``of`` without gradients; answered with the global mean, a float32 scalar on the device.
+class Compute(Generic[T]):
+    """Compute ``of`` on each micro-batch without gradients; the answer is ``Mapping[Batch, T]``, its values by batch.
 
-    The networks run in training mode, with batch statistics, and with dropout that is a function of ``name``: the
-    same measure before and after an update differs by the update alone. ``of`` returns a mean over its micro-batch,
-    or None if it only leaves something in ``batch.memo``. Running statistics change only if ``tracks``. ``at``,
-    ``evaluating`` and ``exact`` are as in :class:`Differentiate`.
+    A method passes these values to the functions of later phases of the same step: ``predictions[batch]``.
+
+    The networks run in training mode, with batch statistics and with dropout. Dropout is a function of ``name``: two
+    phases of the same name, before and after an update, differ by the update alone.
     """
 
     name: str
-    of: Callable[[Batch], Tensor | None]
-    tracks: bool = False
+    """Names the dropout stream."""
+    of: Callable[[Batch], T]
+    track_running_stats: bool = False
+    """Whether these passes update the running statistics of batch normalization."""
     at: "Shift | None" = None
-    evaluating: bool = False
-    exact: bool = False
+    """Other weights of one network, for the length of this phase."""
+    eval_mode: bool = False
+    """Whether the networks run in evaluation mode: with running statistics and without dropout."""
+    full_precision: bool = False
+    """Whether the networks run without autocast, whatever the precision of the run."""
+
+
+@dataclass(frozen=True)
+class Measure(Compute[Tensor]):
+    """Compute a mean over the micro-batch; the answer is its mean over the global batch, a scalar on the device.
+
+    The scalar is float32, or float64 where ``of`` gives float64.
+    """
 
 
 @dataclass(frozen=True)
 class Update:
-    """One optimizer step of ``network`` along the gradient of the global mean of ``loss``.
+    """Update ``network`` by one step along the gradient of the global mean of ``loss``.
 
-    Answered with whether it moved, a boolean scalar on the device: a gradient that is not finite moves nothing.
-
-    Gradients flow into ``network`` only; every other network is evaluated without. ``rule`` names the step:
-    ``"optimizer"``, or ``"descent"`` for plain gradient descent at the network's inner rate. Dropout is a function
-    of ``noise``, by default of the network and the rule.
+    The answer is a boolean scalar on the device: whether the network moved. A gradient that is not finite moves
+    nothing. Gradients flow into ``network`` only; every other network is evaluated without a graph.
     """
 
     network: str
     loss: Callable[[Batch], Tensor]
+    """Returns a mean over the micro-batch."""
     rule: str = "optimizer"
+    """``"optimizer"``, or ``"descent"`` for plain gradient descent at the network's inner learning rate."""
     noise: str | None = None
+    """Names the dropout stream; None for the network and the rule."""
 
 
 @dataclass(frozen=True)
 class Differentiate:
-    """Gradients of several losses of one forward pass; answered with a :class:`Gradient` for each.
+    """Compute the gradients of several losses of one forward pass; the answer is one :class:`Gradient` for each.
 
-    Args:
-        at: take them at other weights, for the length of this phase.
-        evaluating: with running statistics and without dropout.
-        exact: in full precision, whatever the precision of the run, and without loss scaling: the gradient is then a
-            direction that a method may compute with, but none to give to :class:`Apply`.
+    The gradients come as a tuple in the order of the losses, so a method unpacks them:
+    ``first, second = yield Differentiate(...)``.
     """
 
     network: str
-    losses: Callable[[Batch], Mapping[str, Tensor]]
+    losses: Callable[[Batch], tuple[Tensor, ...]]
+    """Returns means over the micro-batch."""
     at: "Shift | None" = None
-    evaluating: bool = False
-    exact: bool = False
+    """Other weights of one network, for the length of this phase."""
+    eval_mode: bool = False
+    """Whether the networks run in evaluation mode: with running statistics and without dropout."""
+    full_precision: bool = False
+    """Whether to compute without autocast and loss scaling, whatever the precision of the run.
+
+    Such a gradient is a direction that a method may compute with. It must not be given to :class:`Apply`.
+    """
 
 
 @dataclass(frozen=True)
 class Apply:
-    """One step of ``network`` along a gradient that :class:`Differentiate` gave, or a combination of such.
+    """Update ``network`` by one step along a gradient from :class:`Differentiate`, or a combination of such gradients.
 
-    Answered as :class:`Update` is.
+    The answer is that of :class:`Update`.
     """
 
     network: str
@@ -83,7 +102,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Gradient:
-    """One tensor for each parameter of a network; gradients add, and scale by scalars."""
+    """One tensor for each trained parameter of a network; gradients can be added and multiplied by scalars."""
 
     tensors: tuple[Tensor, ...]
 
@@ -91,7 +110,10 @@ class Gradient:
         return Gradient(torch._foreach_add(self.tensors, other.tensors))
 
     def __rmul__(self, factor: Tensor | float) -> "Gradient":
-        """Scale; a tensor of 0 times a gradient that overflowed is 0: a term which is off cannot spoil the others."""
+        """Return the gradient times ``factor``.
+
+        A tensor of 0 times a gradient that overflowed is 0, so that a term that is switched off cannot spoil a sum.
+        """
         scaled = torch._foreach_mul(self.tensors, factor)
         if isinstance(factor, Tensor):
             scaled = tuple(torch.where(factor == 0, 0, tensor) for tensor in scaled)
@@ -109,7 +131,7 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Shift:
-    """Another point in the space of ``network``'s weights: where it stands now, plus ``by``."""
+    """A point in weight space: the present weights of ``network`` plus ``by``."""
 
     network: str
     by: Gradient
@@ -122,5 +144,5 @@ class Report:
     values: Mapping[str, Tensor]
 
 
-Phase = Measure | Update | Differentiate | Apply | Report
+Phase = Compute[Any] | Update | Differentiate | Apply | Report
 Phases = Generator[Phase, Any, None]

@@ -1,6 +1,7 @@
-"""A network's predictions on weak views, kept in a batch's memo for the phases that follow."""
+"""Pseudo-labels: a network's predictions on weak views, and the losses and metrics that are made from them."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,34 +9,52 @@ from torch.nn import functional as F
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import uniform
 
-Choice = Literal["argmax", "sample"]
+LabelRule = Literal["argmax", "sample"]
 
 
-def remember(batch: Batch, weak_logits: Tensor, choice: Choice = "argmax") -> None:
-    """Keep ``weak_logits`` [U, classes] and one hard label a sample [U] in the memo.
+class WeakPrediction(NamedTuple):
+    """What a network predicts on the weak views of a micro-batch; it has no graph."""
 
-    ``"sample"`` draws the label from the predicted distribution, which makes the meta-gradient of Meta Pseudo Labels
-    unbiased. Reports the precision against the hidden truth, of samples that have one.
+    logits: Tensor
+    """[U, classes]."""
+    labels: Tensor
+    """int64 [U], one hard pseudo-label for each sample."""
+
+
+Predictions = Mapping[Batch, WeakPrediction]
+"""The predictions of a step by micro-batch, as :class:`pipeline.methods.phases.Compute` returns them."""
+
+
+def label_weak_views(batch: Batch, weak_logits: Tensor, rule: LabelRule = "argmax") -> WeakPrediction:
+    """Return ``weak_logits`` [U, classes] with one hard label for each sample, and log the precision of the labels.
+
+    ``"sample"`` draws each label from the predicted distribution, which makes the meta-gradient of Meta Pseudo Labels
+    unbiased (Pham et al., CVPR 2021, Appendix A). ``"argmax"`` takes the most probable class, as published code does.
     """
-    label = weak_logits.argmax(1) if choice == "argmax" else _sample(weak_logits, uniform(batch.key, batch.slots, 1))
-    batch.memo |= {"weak_logits": weak_logits, "label": label}
-    report_precision(batch, label)
+    labels = weak_logits.argmax(1) if rule == "argmax" else _sample(weak_logits, uniform(batch.key, batch.slots, 1))
+    report_precision(batch, labels)
+    return WeakPrediction(weak_logits, labels)
 
 
-def report_precision(batch: Batch, label: Tensor) -> None:
+def report_precision(batch: Batch, labels: Tensor) -> None:
+    """Log the share of pseudo-labels, int64 [U], that are right, among the samples whose true class is known."""
     known = batch.truth >= 0
-    right = ((label == batch.truth) & known).sum()
+    right = ((labels == batch.truth) & known).sum()
     batch.report(pseudo_precision=right / known.sum().clamp(min=1))
 
 
-def confident_loss(logits: Tensor, label: Tensor, confidence: Tensor, threshold: float, batch: Batch) -> Tensor:
-    """Return CE against hard labels [U] of at least ``threshold`` confidence [U], a mean over all U samples."""
+def confident_loss(logits: Tensor, labels: Tensor, confidence: Tensor, threshold: float, batch: Batch) -> Tensor:
+    """Return the cross-entropy of ``logits`` [U, classes] on the confident ones of the hard ``labels`` [U].
+
+    A label counts if its ``confidence`` [U] is at least ``threshold``. The loss is a mean over all U samples, whether
+    they count or not.
+    """
     mask = (confidence >= threshold).to(logits.dtype)
     batch.report(mask=mask.mean())
-    return (F.cross_entropy(logits, label, reduction="none") * mask).mean()
+    return (F.cross_entropy(logits, labels, reduction="none") * mask).mean()
 
 
 def _sample(logits: Tensor, chance: Tensor) -> Tensor:
-    """Return classes drawn by the inverse of the cumulative distribution; ``chance`` [U, 1] is uniform in [0, 1)."""
+    """Return classes, int64 [U], by inverse transform sampling; ``chance`` [U, 1] is uniform in [0, 1)."""
     cumulative = logits.softmax(1).cumsum(1)
     return (cumulative <= chance).sum(1).clamp(max=logits.shape[1] - 1)

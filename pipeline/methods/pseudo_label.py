@@ -18,7 +18,10 @@ class PseudoLabelOptions(Options):
 
 
 class PseudoLabel(Method):
-    """Labeled CE plus CE on weak views of the unlabeled images, whose labels are the arg-max of the same logits."""
+    """Labeled cross-entropy plus cross-entropy on weak views of the unlabeled images (section 2.4 of the paper).
+
+    The labels are the arg-max of the same logits. The paper has no threshold; the weight is its alpha(t).
+    """
 
     views = ("weak",)
     sections = {"pseudo_label": PseudoLabelOptions}  # noqa: RUF012
@@ -29,9 +32,9 @@ class PseudoLabel(Method):
     def loss(self, step: int, batch: Batch) -> Tensor:
         options = self.options["pseudo_label"]
         labeled, weak = self.logits("model", batch.labeled, batch.weak)
-        confidence, label = weak.detach().softmax(1).max(1)
-        report_precision(batch, label)
-        unlabeled = confident_loss(weak, label, confidence, options.threshold, batch)
+        confidence, labels = weak.detach().softmax(1).max(1)
+        report_precision(batch, labels)
+        unlabeled = confident_loss(weak, labels, confidence, options.threshold, batch)
         loss = self.labeled_loss(labeled, batch.labels) + options.weight * ramp(step, options.ramp) * unlabeled
         batch.report(loss=loss)
         return loss

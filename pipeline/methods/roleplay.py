@@ -27,7 +27,7 @@ class RolePlay(MPL):
     sections = {**MPL.sections, "roleplay": RolePlayOptions}  # noqa: RUF012
 
     @classmethod
-    def waits(cls, options: Mapping[str, Any]) -> dict[str, int]:
+    def start_steps(cls, options: Mapping[str, Any]) -> dict[str, int]:
         return {"second": options["roleplay"].warmup}
 
     def roles(self, step: int) -> tuple[str, str]:
@@ -35,5 +35,5 @@ class RolePlay(MPL):
         turn = max(0, step - options.warmup) // options.period
         return ("second", "first") if turn % 2 else ("first", "second")
 
-    def alone(self, step: int) -> bool:
+    def teacher_trains_alone(self, step: int) -> bool:
         return step < int(self.options["roleplay"].warmup)

@@ -1,16 +1,17 @@
-"""Self Meta Pseudo Labels (Ng, Pun and Lin, 2022): one network, two gradient steps a batch."""
+"""Self Meta Pseudo Labels (Ng and Wang, 2022, arXiv 2212.13420): one network, two gradient steps for each batch."""
 
 from collections.abc import Generator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
+from pipeline.methods.feedback import feedback, measure_labeled_loss
 from pipeline.methods.method import Method
-from pipeline.methods.phases import Apply, Differentiate, Measure, Phase, Phases, Report, Update
-from pipeline.methods.prediction import remember
+from pipeline.methods.phases import Apply, Compute, Differentiate, Phase, Phases, Report, Update
+from pipeline.methods.prediction import Predictions, WeakPrediction, label_weak_views
 from pipeline.methods.uda import UDAOptions, consistency
 from pipeline.options import Options
 
@@ -23,13 +24,26 @@ class SMPLOptions(Options):
     inner_lr: float | None = Field(None, ge=0, description="rate of the first step; the optimizer's if absent")
 
 
-class SMPL(Method):
-    """Step 1 descends on pseudo-labels; step 2 learns from labels, consistency, and what step 1 did to the labels.
+class Losses(NamedTuple):
+    """The losses of one forward pass, from which both steps are made."""
 
-    Pseudo-labels and UDA's targets are one prediction a batch, at the weights before step 1, in both forms.
-    ``recompute`` takes both gradients where the formulas say. ``shared-graph`` takes both at the weights before step 1,
-    from one forward pass: CE(pseudo-label, strong view) is the loss of step 1, so the gradient of step 2 is that of
-    the remaining losses plus weight * h times that of step 1, and no graph outlives a parameter's change.
+    pseudo_label: Tensor
+    """CE(pseudo-label, strong view): the loss of step 1."""
+    uda: Tensor
+    """Labeled cross-entropy plus weighted consistency: the loss of step 2 without its meta term."""
+
+
+class SMPL(Method):
+    """Step 1 descends on pseudo-labels; step 2 learns from labels, consistency and the effect of step 1.
+
+        step 1:  theta'  = theta - eta * grad CE(label, strong view)
+        step 2:  theta'' = optimizer step from theta' on  UDA loss + weight * h * CE(label, strong view)
+
+    with h = L_l(theta) - L_l(theta') of :mod:`pipeline.methods.feedback`. Pseudo-labels and UDA's targets are one
+    prediction for each batch, at theta, in both forms. ``recompute`` takes each gradient where the formulas say.
+    ``shared-graph`` takes both at theta, from one forward pass: CE(label, strong view) is the loss of step 1, so the
+    gradient of step 2 is that of the UDA loss plus weight * h times that of step 1, and no graph outlives a change of
+    the weights. The author's library does the latter.
     """
 
     meta_weight = "smpl.weight"
@@ -41,53 +55,54 @@ class SMPL(Method):
         return {} if rate is None else {"model": rate}
 
     def step(self, step: int) -> Phases:
-        yield Measure("pseudo-label", self.pseudo_label, tracks=True)
-        yield from self.recompute(step) if self.options["smpl"].form == "recompute" else self.shared_graph(step)
+        predictions: Predictions = yield Compute("pseudo-label", self.pseudo_label, track_running_stats=True)
+        form = self.recompute if self.options["smpl"].form == "recompute" else self.shared_graph
+        yield from form(step, predictions)
 
-    def recompute(self, step: int) -> Phases:
-        before = yield from self.error()
-        yield Update("model", self.pseudo_loss, "descent")
-        after = yield from self.error()
-        feedback = yield from self.feedback(before, after)
-        yield Update("model", lambda batch: self.second_loss(step, feedback, batch))
+    def recompute(self, step: int, predictions: Predictions) -> Phases:
+        before = yield from self.labeled_loss_now()
+        yield Update("model", lambda batch: self.pseudo_label_loss(predictions[batch], batch), "descent")
+        after = yield from self.labeled_loss_now()
+        h = yield from self.feedback(before, after)
+        yield Update("model", lambda batch: self.second_loss(step, h, predictions[batch], batch))
 
-    def shared_graph(self, step: int) -> Phases:
-        before = yield from self.error()
-        gradients = yield Differentiate("model", lambda batch: self.both_losses(step, batch))
-        yield Apply("model", gradients["pseudo"], "descent")
-        after = yield from self.error()
-        feedback = yield from self.feedback(before, after)
-        second = gradients["rest"]
-        if feedback is not None:
-            second = second + self.options["smpl"].weight * feedback * gradients["pseudo"]
+    def shared_graph(self, step: int, predictions: Predictions) -> Phases:
+        before = yield from self.labeled_loss_now()
+        pseudo_label, second = yield Differentiate("model", lambda batch: self.losses(step, predictions[batch], batch))
+        yield Apply("model", pseudo_label, "descent")
+        after = yield from self.labeled_loss_now()
+        h = yield from self.feedback(before, after)
+        if h is not None:
+            second = second + self.options["smpl"].weight * h * pseudo_label
         yield Apply("model", second)
 
-    def error(self) -> Generator[Phase, Any, Tensor | None]:
-        """Return the labeled error at the weights of this moment, or None if the meta term is off."""
+    def labeled_loss_now(self) -> Generator[Phase, Any, Tensor | None]:
+        """Return L_l at the present weights, or None if the meta term is switched off."""
         if self.options["smpl"].weight == 0:
             return None
-        return (yield Measure("labeled error", lambda batch: self.labeled_error("model", batch)))
+        return (yield measure_labeled_loss(self.networks["model"]))
 
     def feedback(self, before: Tensor | None, after: Tensor | None) -> Generator[Phase, Any, Tensor | None]:
+        """Return h and log it, or return None if the meta term is switched off."""
         if before is None or after is None:
             return None
-        yield Report({"h": before - after})
-        return before - after
+        h = feedback(before, after)
+        yield Report({"h": h})
+        return h
 
-    def pseudo_label(self, batch: Batch) -> None:
-        remember(batch, self.networks["model"](batch.weak))
+    def pseudo_label(self, batch: Batch) -> WeakPrediction:
+        return label_weak_views(batch, self.networks["model"](batch.weak))
 
-    def pseudo_loss(self, batch: Batch) -> Tensor:
-        return F.cross_entropy(self.networks["model"](batch.strong), batch.memo["label"])
+    def pseudo_label_loss(self, prediction: WeakPrediction, batch: Batch) -> Tensor:
+        return F.cross_entropy(self.networks["model"](batch.strong), prediction.labels)
 
-    def second_loss(self, step: int, feedback: Tensor | None, batch: Batch) -> Tensor:
-        losses = self.both_losses(step, batch)
-        if feedback is None:
-            return losses["rest"]
-        return losses["rest"] + self.options["smpl"].weight * feedback * losses["pseudo"]
+    def second_loss(self, step: int, h: Tensor | None, prediction: WeakPrediction, batch: Batch) -> Tensor:
+        losses = self.losses(step, prediction, batch)
+        return losses.uda if h is None else losses.uda + self.options["smpl"].weight * h * losses.pseudo_label
 
-    def both_losses(self, step: int, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, step: int, prediction: WeakPrediction, batch: Batch) -> Losses:
         labeled, strong = self.logits("model", batch.labeled, batch.strong)
-        rest = self.labeled_loss(labeled, batch.labels) + consistency(self.options["uda"], step, strong, batch)
-        batch.report(loss=rest)
-        return {"pseudo": F.cross_entropy(strong, batch.memo["label"]), "rest": rest}
+        unlabeled = consistency(self.options["uda"], step, strong, prediction.logits, batch)
+        loss = self.labeled_loss(labeled, batch.labels) + unlabeled
+        batch.report(loss=loss)
+        return Losses(F.cross_entropy(strong, prediction.labels), loss)

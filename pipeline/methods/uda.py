@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Method, ramp
-from pipeline.methods.phases import Measure, Phases, Update
-from pipeline.methods.prediction import remember
+from pipeline.methods.phases import Compute, Phases, Update
+from pipeline.methods.prediction import Predictions, WeakPrediction, label_weak_views
 from pipeline.options import Options
 from pipeline.step_units import Length
 
@@ -26,30 +26,41 @@ class UDAOptions(Options):
 
 
 class UDA(Method):
-    """Labeled cross-entropy plus weighted consistency."""
+    """Labeled cross-entropy plus weighted consistency.
+
+    Equation 1 of the paper, with the sharpening and the confidence mask of its section 2.4.
+    """
 
     sections = {"uda": UDAOptions}  # noqa: RUF012
 
     def step(self, step: int) -> Phases:
-        yield Measure("pseudo-label", self.pseudo_label, tracks=True)
-        yield Update("model", lambda batch: self.loss(step, batch))
+        predictions: Predictions = yield Compute("pseudo-label", self.pseudo_label, track_running_stats=True)
+        yield Update("model", lambda batch: self.loss(step, predictions[batch], batch))
 
-    def pseudo_label(self, batch: Batch) -> None:
-        remember(batch, self.networks["model"](batch.weak))
+    def pseudo_label(self, batch: Batch) -> WeakPrediction:
+        return label_weak_views(batch, self.networks["model"](batch.weak))
 
-    def loss(self, step: int, batch: Batch) -> Tensor:
+    def loss(self, step: int, prediction: WeakPrediction, batch: Batch) -> Tensor:
         labeled, strong = self.logits("model", batch.labeled, batch.strong)
-        loss = self.labeled_loss(labeled, batch.labels) + consistency(self.options["uda"], step, strong, batch)
+        unlabeled = consistency(self.options["uda"], step, strong, prediction.logits, batch)
+        loss = self.labeled_loss(labeled, batch.labels) + unlabeled
         batch.report(loss=loss)
         return loss
 
 
-def consistency(options: UDAOptions, step: int, strong_logits: Tensor, batch: Batch) -> Tensor:
+def consistency(options: UDAOptions, step: int, strong_logits: Tensor, weak_logits: Tensor, batch: Batch) -> Tensor:
     """Return the weighted consistency loss, a mean over all U samples whether they pass the threshold or not.
 
-    The target is the remembered prediction on the weak view, sharpened; the threshold applies to the sharpened one.
+        q = softmax(weak_logits / temperature);  weight * ramp * mean 1[max q >= threshold] distance(q, strong_logits)
+
+    Args:
+        options: of the section ``uda``.
+        step: training step, from 0, for the ramp of the weight.
+        strong_logits: [U, classes], with a graph.
+        weak_logits: [U, classes], without a graph.
+        batch: logs the share of samples that pass, and the loss without its weight.
     """
-    target = (batch.memo["weak_logits"] / options.temperature).softmax(1)
+    target = (weak_logits / options.temperature).softmax(1)
     mask = (target.amax(1) >= options.threshold).to(target.dtype)
     loss = (DISTANCES[options.distance](strong_logits, target) * mask).mean()
     batch.report(mask=mask.mean(), uda=loss)
@@ -61,7 +72,7 @@ def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _negative_cosine(logits: Tensor, target: Tensor) -> Tensor:
-    """Of the two distributions, [U] in -1..0; differentiable in the strong view's ``logits``."""
+    """Return the negative cosine similarity of the two distributions, [U] in -1..0; ``logits`` receive a gradient."""
     return -F.cosine_similarity(logits.softmax(1), target, dim=1)
 
 
@@ -69,3 +80,4 @@ DISTANCES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": _cross_entropy,
     "cosine": _negative_cosine,
 }
+"""By ``uda.distance``: from logits and target probabilities, both [U, classes], to a distance for each sample [U]."""

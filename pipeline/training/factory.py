@@ -54,7 +54,7 @@ def build_networks(
 ) -> dict[str, Network]:
     """Return the networks that the method needs, on this rank's device."""
     kind = METHODS.load(config.method)
-    waits, inner_rates = kind.waits(config.method_options()), kind.inner_rates(config.method_options())
+    start_steps, inner_rates = kind.start_steps(config.method_options()), kind.inner_rates(config.method_options())
     return {
         name: Network(
             _place(build_module(config, name, data.task), world),
@@ -63,7 +63,7 @@ def build_networks(
             precision,
             compiler=compiler,
             total=config.steps,
-            wait=waits.get(name, 0),
+            wait=start_steps.get(name, 0),
             inner_rate=inner_rates.get(name),
         )
         for name in kind.networks_needed
@@ -73,7 +73,7 @@ def build_networks(
 def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
     """Return the method. Raises UsageError if it asks for derivatives that a network does not have."""
     kind, options = METHODS.load(config.method), config.method_options()
-    for name in kind.slopes(options):
+    for name in kind.differentiated_forward(options):
         if any(isinstance(norm, nn.SyncBatchNorm) for norm in networks[name].norms):
             problem = f"this form of {config.method} differentiates the {name} forward, through BN over several GPUs"
             raise UsageError(f"{problem}, which torch cannot; take another form, --nproc 1, or a model without BN")

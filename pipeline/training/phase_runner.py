@@ -11,7 +11,18 @@ from torch import Tensor
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.distributed.world import World
-from pipeline.methods.phases import Apply, Differentiate, Gradient, Measure, Phase, Phases, Report, Shift, Update
+from pipeline.methods.phases import (
+    Apply,
+    Compute,
+    Differentiate,
+    Gradient,
+    Measure,
+    Phase,
+    Phases,
+    Report,
+    Shift,
+    Update,
+)
 from pipeline.precision import Precision
 from pipeline.training.nonfinite_guard import Guard
 from pipeline.training.trainable import Network
@@ -52,7 +63,9 @@ class StepRunner:
     def carry_out(self, phase: Phase, batches: list[Batch]) -> Any:
         match phase:
             case Measure():
-                return self.measure(phase, batches)
+                return self.global_mean(self.compute(phase, batches))
+            case Compute():
+                return dict(zip(batches, self.compute(phase, batches), strict=True))
             case Update():
                 return self.update(phase, batches)
             case Differentiate():
@@ -63,19 +76,20 @@ class StepRunner:
                 self.reports |= phase.values
                 return None
 
-    def measure(self, phase: Measure, batches: list[Batch]) -> Tensor | None:
-        values: list[Tensor] = []
-        with torch.no_grad(), self.place(phase.at, phase.evaluating), ExitStack() as stack:
-            if not phase.tracks:
+    def compute(self, phase: Compute[Any], batches: list[Batch]) -> list[Any]:
+        """Return what ``phase.of`` gives for each micro-batch of this rank."""
+        values: list[Any] = []
+        with torch.no_grad(), self.place(phase.at, phase.eval_mode), ExitStack() as stack:
+            if not phase.track_running_stats:
                 for network in self.networks.values():
                     stack.enter_context(network.frozen_statistics())
             for index, batch in self.micro_batches(batches):
-                with self.conditions(phase.name, index, len(batches), exact=phase.exact):
-                    value = phase.of(batch)
-                if value is not None:
-                    values.append(value)
-        if not values:
-            return None
+                with self.conditions(phase.name, index, len(batches), full_precision=phase.full_precision):
+                    values.append(phase.of(batch))
+        return values
+
+    def global_mean(self, values: list[Tensor]) -> Tensor:
+        """Return the mean over micro-batches and ranks, a scalar in at least float32."""
         mean = torch.stack(values).to(torch.promote_types(values[0].dtype, torch.float32)).mean()
         self.world.mean_([mean])
         return mean
@@ -91,20 +105,25 @@ class StepRunner:
                     network.scaler.scale(loss).backward()
         return network.apply(phase.rule, self.guard)
 
-    def differentiate(self, phase: Differentiate, batches: list[Batch]) -> dict[str, Gradient]:
+    def differentiate(self, phase: Differentiate, batches: list[Batch]) -> tuple[Gradient, ...]:
         network = self.networks[phase.network]
-        total: dict[str, Gradient] = {}
-        with self.place(phase.at, phase.evaluating), network.learning(averaged=False), ExitStack() as stack:
-            if phase.exact:
+        total: dict[int, Gradient] = {}
+        with self.place(phase.at, phase.eval_mode), network.learning(averaged=False), ExitStack() as stack:
+            if phase.full_precision:
                 stack.enter_context(network.frozen_statistics())
             for index, batch in self.micro_batches(batches):
-                with self.conditions(f"{phase.network} losses", index, len(batches), exact=phase.exact):
+                with self.conditions(
+                    f"{phase.network} losses", index, len(batches), full_precision=phase.full_precision
+                ):
                     losses = phase.losses(batch)
-                for left, (name, loss) in zip(range(len(losses) - 1, -1, -1), losses.items(), strict=True):
-                    gradient = network.differentiate(loss / len(batches), retain=left > 0, scaled=not phase.exact)
-                    total[name] = total[name] + gradient if name in total else gradient
+                for place, loss in enumerate(losses):
+                    retain = place < len(losses) - 1
+                    gradient = network.differentiate(
+                        loss / len(batches), retain=retain, scaled=not phase.full_precision
+                    )
+                    total[place] = total[place] + gradient if place in total else gradient
         self.world.mean_(tensor for gradient in total.values() for tensor in gradient.tensors)
-        return total
+        return tuple(total.values())
 
     def apply(self, phase: Apply) -> Tensor:
         network = self.networks[phase.network]
@@ -112,9 +131,9 @@ class StepRunner:
         return network.apply(phase.rule, self.guard)
 
     @contextmanager
-    def place(self, at: Shift | None, evaluating: bool) -> Iterator[None]:
+    def place(self, at: Shift | None, eval_mode: bool) -> Iterator[None]:
         """Put a network's weights elsewhere, and all networks into evaluation mode, for the length of a phase."""
-        moved = self.networks.values() if evaluating else ()
+        moved = self.networks.values() if eval_mode else ()
         with self.networks[at.network].shifted(at.by) if at else nullcontext():
             for network in moved:
                 network.module.eval()
@@ -137,11 +156,11 @@ class StepRunner:
         torch._foreach_copy_(buffers, torch._foreach_add(before, torch._foreach_div(change, len(batches))))
 
     @contextmanager
-    def conditions(self, purpose: str, index: int, count: int, *, exact: bool = False) -> Iterator[None]:
-        """Autocast unless ``exact``, and the dropout stream of this rank's micro-batch ``index`` of ``count``."""
+    def conditions(self, purpose: str, index: int, count: int, *, full_precision: bool = False) -> Iterator[None]:
+        """Set autocast, unless ``full_precision``, and the dropout stream of micro-batch ``index`` of ``count``."""
         key = derive_key(self.seed, self.number, purpose, self.world.rank * count + index)
         torch.manual_seed(key & 0x7FFFFFFFFFFFFFFF)
-        with nullcontext() if exact else self.precision.autocast():
+        with nullcontext() if full_precision else self.precision.autocast():
             yield
 
 

@@ -34,10 +34,10 @@ def check_machine(config: Config, out: Path, processes: int) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a folder")
     method = METHODS.load(config.method)
-    waits = method.waits(config.method_options())
+    start_steps = method.start_steps(config.method_options())
     for name in method.evaluated:
-        if waits.get(name, 0) >= config.steps:
-            raise UsageError(f"steps: {config.steps} are over before the {name} begins, at step {waits[name]}")
+        if start_steps.get(name, 0) >= config.steps:
+            raise UsageError(f"steps: {config.steps} are over before the {name} begins, at step {start_steps[name]}")
 
 
 def check_run(config: Config, out: Path) -> None:

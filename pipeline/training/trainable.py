@@ -112,7 +112,7 @@ class Network:
         """The optimizer's learning rate of this step."""
         return float(self.optimizers["optimizer"].param_groups[0]["lr"])
 
-    def slope(self, images: Tensor, direction: Gradient) -> tuple[Tensor, Tensor]:
+    def directional_derivative(self, images: Tensor, direction: Gradient) -> tuple[Tensor, Tensor]:
         """Return logits and their derivative along ``direction``, both [N, classes], by forward-mode differentiation.
 
         SyncBatchNorm has no such derivative.
@@ -123,9 +123,9 @@ class Network:
         forward = partial(functional_call, self.module, args=(images,))
         with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no such derivative
             warnings.simplefilter("ignore", FutureWarning)  # torch's own formulas go through a deprecated torch.jit
-            logits, slope = cast("tuple[Tensor, Tensor]", jvp(forward, (weights,), (tangents,)))
+            logits, derivative = cast("tuple[Tensor, Tensor]", jvp(forward, (weights,), (tangents,)))
         wide = torch.promote_types(logits.dtype, torch.float32)
-        return logits.to(wide), slope.to(wide)
+        return logits.to(wide), derivative.to(wide)
 
     @contextmanager
     def shifted(self, by: Gradient) -> Iterator[None]:

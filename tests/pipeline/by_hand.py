@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
+from pipeline.methods.phases import Compute, Update
 from pipeline.training.trainer import Trainer
 
 CLASSES = 4
@@ -54,3 +55,13 @@ def gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 def answer(trainer: Trainer, batch: Batch, phase: Any) -> Any:
     """Carry out one phase outside of a step."""
     return trainer.runner.carry_out(phase, [batch])
+
+
+def computed(trainer: Trainer, batch: Batch) -> dict[str, Tensor]:
+    """Return what the phases before the update compute on the batch, by the name of the phase."""
+    phases, reply, found = trainer.method.step(0), None, {}
+    while not isinstance(phase := phases.send(reply), Update):
+        reply = answer(trainer, batch, phase)
+        if isinstance(phase, Compute):
+            found[phase.name] = reply[batch]
+    return found

@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from torch import Tensor
 
 
-@dataclass
+@dataclass(eq=False)
 class Batch:
     """A batch, or a micro-batch: an equal slice of it.
 
@@ -28,8 +28,6 @@ class Batch:
     _: KW_ONLY
     key: int = 0
     """Of random choices about samples: ``uniform(key, slots, draws)`` is the same in any micro-batch, on any rank."""
-    memo: dict[str, Tensor] = field(default_factory=dict)
-    """What one phase leaves for the next."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
     """Scalars for the log, on the device; see :meth:`report`."""
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.mpl import MPL
+from pipeline.methods.prediction import WeakPrediction
 from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import CLASSES, fresh, gradient, logits, set_weights, step, weights
 from tests.pipeline.conftest import assert_same
@@ -24,9 +25,8 @@ class MPLWithGivenLabels(MPL):
 
     given: Tensor
 
-    def pseudo_label(self, teacher: str, batch: Batch) -> None:
-        super().pseudo_label(teacher, batch)
-        batch.memo["label"] = self.given
+    def pseudo_label(self, teacher: str, batch: Batch) -> WeakPrediction:
+        return super().pseudo_label(teacher, batch)._replace(labels=self.given)
 
 
 def expected_teacher_gradient(make: Callable[..., Trainer], teacher: Tensor, student: Tensor, eta: float) -> Tensor:

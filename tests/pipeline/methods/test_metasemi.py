@@ -10,21 +10,12 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods import metasemi
-from pipeline.methods.metasemi import beta_quantiles, look_up, project
-from pipeline.methods.phases import Update
+from pipeline.methods.metasemi import beta_quantiles, interpolate_quantiles, project_to_simplex
 from pipeline.training.trainer import Trainer
-from tests.pipeline.by_hand import answer, fresh, gradient, logits, step, weights
+from tests.pipeline.by_hand import computed, fresh, gradient, logits, step, weights
 from tests.pipeline.conftest import assert_same
 
 NORMED = {"name": "small_conv", "width": 4, "dropout": 0.3}
-
-
-def prepared(trainer: Trainer, batch: Batch) -> Batch:
-    """Return the batch after all phases before the update, with what they left in its memo."""
-    phases, reply = trainer.method.step(0), None
-    while not isinstance(phase := phases.send(reply), Update):
-        reply = answer(trainer, batch, phase)
-    return batch
 
 
 def labeled_gradient(trainer: Trainer, batch: Batch) -> Tensor:
@@ -43,7 +34,8 @@ def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(
 ) -> None:
     """algorithms 9.7: autograd through theta' = theta - rate * grad |p - y|^2 (summed over samples) at y = p."""
     trainer = with_rate(make, 0.05, metasemi={"correction": scale})
-    batch = prepared(trainer, trainer.loader.batch(0))
+    batch = trainer.loader.batch(0)
+    corrected = computed(trainer, batch)["correct"]
     theta = weights(trainer).requires_grad_()
     label = logits(trainer, theta, batch.weak).softmax(1).detach().requires_grad_()
     distance = (logits(trainer, theta, batch.weak).softmax(1) - label).square().sum()
@@ -51,7 +43,7 @@ def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(
     outcome = F.cross_entropy(logits(trainer, theta - 0.05 * inner, batch.labeled), batch.labels)
     (slope,) = torch.autograd.grad(outcome, label)
     assert slope.norm() > 1e-4
-    torch.testing.assert_close(batch.memo["label"], project(label.detach() - scale * slope), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(corrected, project_to_simplex(label.detach() - scale * slope), rtol=1e-4, atol=1e-7)
 
 
 def test_the_finite_difference_errs_by_the_square_of_its_reach(
@@ -63,9 +55,9 @@ def test_the_finite_difference_errs_by_the_square_of_its_reach(
     _, slope = torch.autograd.functional.jvp(lambda w: logits(trainer, w, batch.weak).softmax(1), weights(trainer), v)
     errors = []
     for reach in (0.04, 0.02, 0.01):
-        monkeypatch.setattr(metasemi, "REACH", reach)
-        memo = prepared(trainer, fresh(batch)).memo
-        difference = (memo["ahead"] - memo["behind"]) * v.norm() / reach
+        monkeypatch.setattr(metasemi, "STEP_NORM", reach)
+        found = computed(trainer, fresh(batch))
+        difference = (found["ahead"] - found["behind"]) * v.norm() / reach
         errors.append((difference - 2 * slope).norm().item())
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.1)
@@ -76,16 +68,17 @@ def test_corrected_labels_are_predictions_after_two_labeled_steps(make: Callable
     errors = []
     for rate in (0.02, 0.01, 0.005):
         trainer = with_rate(make, rate)
-        batch = prepared(trainer, trainer.loader.batch(0))
+        batch = trainer.loader.batch(0)
+        corrected = computed(trainer, batch)["correct"]
         ahead = weights(trainer) - 2 * rate * labeled_gradient(trainer, batch)
-        errors.append((batch.memo["label"] - logits(trainer, ahead, batch.weak).softmax(1)).norm().item())
+        errors.append((corrected - logits(trainer, ahead, batch.weak).softmax(1)).norm().item())
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.3)
 
 
 def test_labels_stay_on_the_simplex_also_where_the_correction_is_great(make: Callable[..., Trainer]) -> None:
     trainer = with_rate(make, 50.0)
-    label = prepared(trainer, trainer.loader.batch(0)).memo["label"]
+    label = computed(trainer, trainer.loader.batch(0))["correct"]
     assert (label >= 0).all()
     assert (label == 0).any()
     torch.testing.assert_close(label.sum(1), torch.ones_like(label[:, 0]))
@@ -95,33 +88,33 @@ def test_looking_ahead_leaves_parameters_and_statistics_bit_for_bit(make: Callab
     trainer = make(method="metasemi", model=NORMED)
     module = trainer.networks["model"].module
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    batch = prepared(trainer, trainer.loader.batch(0))
+    found = computed(trainer, trainer.loader.batch(0))
     assert_same(before, module.state_dict())
     assert module.training
-    assert not torch.equal(batch.memo["ahead"], batch.memo["behind"])
+    assert not torch.equal(found["ahead"], found["behind"])
 
 
 def test_predictions_are_those_of_evaluation_whatever_dropout_does(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", model=NORMED)
-    batch = prepared(trainer, trainer.loader.batch(0))
+    batch = trainer.loader.batch(0)
+    found = computed(trainer, batch)
     module = trainer.networks["model"].module.eval()
-    assert torch.equal(batch.memo["now"], module(batch.weak).softmax(1))
+    assert torch.equal(found["now"], module(batch.weak).softmax(1))
 
 
 def test_without_correction_the_labels_are_the_predictions(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", metasemi={"correction": 0.0})
-    batch = prepared(trainer, trainer.loader.batch(0))
-    assert batch.memo["label"] is batch.memo["now"]
-    assert "ahead" not in batch.memo
+    found = computed(trainer, trainer.loader.batch(0))
+    assert found["correct"] is found["now"]
+    assert "ahead" not in found
 
 
 def test_a_step_is_mixup_and_consistency_as_the_formulas_say(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", mu=2, metasemi={"weight": 3.0, "ramp": 4, "alpha": 0.4}, optimizer={"lr": 0.1})
     batch, theta = trainer.loader.batch(0), weights(trainer)
     trainer.networks["model"].schedule(0)
-    seen = prepared(trainer, fresh(batch))
-    images, target = trainer.method.mix(seen)  # type: ignore[attr-defined]
-    label = seen.memo["label"]
+    label = computed(trainer, fresh(batch))["correct"]
+    images, target = trainer.method.mix(label, batch)  # type: ignore[attr-defined]
 
     def loss(w: Tensor) -> Tensor:
         mixed = logits(trainer, w, images).log_softmax(1)
@@ -135,8 +128,8 @@ def test_a_step_is_mixup_and_consistency_as_the_formulas_say(make: Callable[...,
 def test_each_unlabeled_image_is_mixed_with_one_labeled_image_of_its_own_place(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", mu=2)
     batch = trainer.loader.batch(0)
-    batch.memo["label"] = torch.full((len(batch.weak), 4), 0.25, dtype=torch.float64)
-    images, target = trainer.method.mix(batch)  # type: ignore[attr-defined]
+    label = torch.full((len(batch.weak), 4), 0.25, dtype=torch.float64)
+    images, target = trainer.method.mix(label, batch)  # type: ignore[attr-defined]
     lam = (target.amax(1) - 0.25) / 0.75
     for place in range(len(images)):
         share = lam[place]
@@ -148,7 +141,7 @@ def test_each_unlabeled_image_is_mixed_with_one_labeled_image_of_its_own_place(m
 
 @pytest.mark.parametrize("alpha", [0.1, 1.0, 4.0])
 def test_the_table_of_quantiles_gives_the_beta_distribution(alpha: float) -> None:
-    drawn = look_up(beta_quantiles(alpha), (torch.arange(20000) + 0.5) / 20000)
+    drawn = interpolate_quantiles(beta_quantiles(alpha), (torch.arange(20000) + 0.5) / 20000)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
     assert drawn.mean().item() == pytest.approx(0.5, abs=1e-3)

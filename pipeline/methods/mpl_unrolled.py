@@ -1,0 +1,57 @@
+"""The meta term of MPL's ``unrolled`` form: the exact gradient through the student's step, for soft labels."""
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.data.batches.batch import Batch
+from pipeline.methods.feedback import MetaTerm, feedback_from_gradients, unsmoothed_labeled_loss
+from pipeline.methods.method import Model
+from pipeline.methods.phases import Compute, Differentiate, Gradient, Phase, Report, Shift, Update
+
+
+def unrolled_term(
+    student: str, network: Model, student_loss: Callable[[Batch], Tensor], weight: float
+) -> Generator[Phase, Any, MetaTerm]:
+    """Update the student; return the term whose gradient is that of L_l(theta - rate * grad L_u(theta)).
+
+    The gradient is taken in the soft labels q. L_u, the student's loss, is linear in q, so the chain rule leaves -rate
+    times the derivative of L_u along v = grad L_l(theta'). That is the derivative of the student's log-probabilities
+    along v, weighted by q: a forward-mode derivative, without a graph of second order.
+
+    Args:
+        student: name of the student.
+        network: the student.
+        student_loss: L_u, the cross-entropy on the soft labels, of a micro-batch.
+        weight: of the term.
+    """
+    rate = network.rate
+    inner = yield from _gradient(student, student_loss)
+    after = Shift(student, -rate * inner)
+    outer = yield from _gradient(student, lambda batch: unsmoothed_labeled_loss(network, batch), after)
+    derivatives: Mapping[Batch, Tensor] = yield Compute(
+        f"{student} losses", lambda batch: log_probability_derivative(network, outer, batch), full_precision=True
+    )
+    moved = yield Update(student, student_loss)
+    yield Report({"h": torch.where(moved, feedback_from_gradients(rate, inner, outer), 0)})
+
+    def term(batch: Batch, strong: Tensor) -> Tensor:
+        return weight * rate * (strong.softmax(1) * torch.where(moved, derivatives[batch], 0)).sum(1).mean()
+
+    return term
+
+
+def log_probability_derivative(network: Model, direction: Gradient, batch: Batch) -> Tensor:
+    """Return the derivative of the log-probabilities of the strong views along ``direction``, [U, classes]."""
+    logits, derivative = network.directional_derivative(batch.strong, direction)
+    return derivative - (logits.softmax(1) * derivative).sum(1, keepdim=True)
+
+
+def _gradient(
+    network: str, loss: Callable[[Batch], Tensor], at: Shift | None = None
+) -> Generator[Phase, Any, Gradient]:
+    gradient: Gradient
+    (gradient,) = yield Differentiate(network, lambda batch: (loss(batch),), at=at, full_precision=True)
+    return gradient

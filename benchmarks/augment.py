@@ -1,12 +1,12 @@
-"""``smpl bench augment``: strong views a second, ours beside what others make of the same pictures, in turns.
+"""``smpl bench augment``: strong views per second, ours beside those of other libraries on the same images.
 
-All take a batch of uint8 pictures of 32 x 32 in memory and give uint8: mirror, crop from a border of 4 pixels, two
-rounds of RandAugment at full magnitude. kornia, which is made for floats, makes floats in 0..1 of them and gives those.
-Every contender has the same threads; torchvision's per-sample transforms on Pillow's images, which use one, get as many
-processes.
+Every contender takes a batch of uint8 images [B, 3, 32, 32] in memory and returns uint8: a random mirror image, a crop
+from a border of 4 pixels, and two rounds of RandAugment at full magnitude. kornia works on floats, so it converts the
+images to 0..1 and returns floats. All contenders get the same number of threads; torchvision's per-sample transforms on
+Pillow images are single-threaded and get as many processes instead. The contenders are timed in turns.
 
-RandAugment draws two ops for each picture. So do smpl, torchvision on Pillow's images and DALI. torchvision on a batch
-and kornia draw two for the whole batch, which is quicker, and another thing.
+RandAugment draws two ops for each image, and so do smpl, torchvision on Pillow images and DALI. torchvision on a batch
+and kornia draw two ops for the whole batch, which is faster but a different augmentation.
 """
 
 import importlib
@@ -33,21 +33,24 @@ from pipeline.distributed.world import this_device
 from pipeline.training.compilation import choose_compiler
 
 OPTIONS = AugmentOptions(cutout=0, random_magnitude=False)
-MAGNITUDE = 30  # torchvision's and DALI's bin for it
-KORNIA_MAGNITUDE = 29  # the greatest of its 30 that it takes
+MAGNITUDE = 30
+"""The bin of torchvision and DALI for full magnitude."""
+KORNIA_MAGNITUDE = 29
+"""The largest of kornia's 30 bins."""
 Contender = Callable[[Tensor, int], Iterator[Callable[[int], object]]]
+"""Takes the images and the number of threads; yields a function that makes the views of one step."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--batch-size", default=448, type=click.IntRange(2), help="Pictures at a time.")
-@click.option("--threads", type=click.IntRange(1), help="Threads or processes of each.  [default: as many as CPUs]")
-@click.option("--repeats", default=5, type=click.IntRange(1), help="Turns.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the result there as JSON.")
+@click.option("--batch-size", default=448, type=click.IntRange(2), help="Images per batch.")
+@click.option("--threads", type=click.IntRange(1), help="Threads or processes of each contender.  [default: the CPUs]")
+@click.option("--repeats", default=5, type=click.IntRange(1), help="Number of turns.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the result to this file as JSON.")
 def main(batch_size: int, threads: int | None, repeats: int, out: Path | None) -> None:
-    """Time strong views of a batch: ours, torchvision's, kornia's and DALI's.
+    """Time the strong views of a batch: ours, torchvision's, kornia's and DALI's.
 
-    Those of libraries that are not installed are left out: pip install smpl-pipeline[bench] brings kornia,
-    smpl-pipeline[dali] brings DALI.
+    Libraries that are not installed are left out: pip install smpl-pipeline[bench] installs kornia,
+    smpl-pipeline[dali] installs DALI.
     """
     count = threads or available_cpus()
     torch.set_num_threads(count)
@@ -67,16 +70,16 @@ def main(batch_size: int, threads: int | None, repeats: int, out: Path | None) -
         save_record(out, rows)
 
 
-def ours(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
-    """Views as a run makes them: in one compiled graph on a GPU."""
+def our_views(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
+    """Make views as a run does: in one compiled graph on a GPU."""
     device = this_device()
     strong = choose_compiler("auto", device, 1).view(build_views(OPTIONS, 32, 32)[1], device)
     there, samples = images.to(device), torch.arange(len(images), device=device)
     yield lambda key: strong(there, key, samples)
 
 
-def batched(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
-    """torchvision's transforms on a tensor, which draw once for the whole batch, mirror and crop too."""
+def torchvision_batched(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
+    """Apply torchvision's transforms to a tensor; they draw once for the whole batch, also for mirror and crop."""
     from torchvision.transforms import v2  # noqa: PLC0415
 
     there = images.to(this_device())
@@ -86,7 +89,7 @@ def batched(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]: 
 
 
 def kornia(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  # noqa: ARG001
-    """kornia's augmentations, which mirror and crop each picture by itself, and draw the ops for the whole batch."""
+    """Apply kornia's augmentations; they mirror and crop each image by itself and draw the ops for the whole batch."""
     augmentation, auto = (importlib.import_module(f"kornia.augmentation{part}") for part in ("", ".auto"))
     there = images.to(this_device())
     crop = augmentation.RandomCrop((32, 32), padding=4, fill=128 / 255)
@@ -94,16 +97,16 @@ def kornia(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:  
     yield torch.no_grad()(lambda _: whole(there.float() / 255))
 
 
-def one_by_one(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
-    """torchvision's transforms on Pillow's images, a slice of the batch on each process."""
+def pillow_one_by_one(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
+    """Apply torchvision's transforms to Pillow images, with a slice of the batch in each process."""
     slices = np.array_split(images.permute(0, 2, 3, 1).numpy(), threads)
     with multiprocessing.get_context("spawn").Pool(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield lambda _: pool.map(_transform, slices, chunksize=1)
 
 
 def dali(images: Tensor, threads: int) -> Iterator[Callable[[int], object]]:
-    """Build a CPU pipeline of DALI's own RandAugment."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # of DALI, about its own RandAugment
+    """Run a CPU pipeline with DALI's own RandAugment."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # DALI warns about its own RandAugment
     from nvidia.dali import fn, pipeline_def  # noqa: PLC0415
     from nvidia.dali.auto_aug import rand_augment  # noqa: PLC0415
 
@@ -131,14 +134,14 @@ PIL = "torchvision, Pillow, one by one"
 KORNIA = "kornia, ops for the whole batch"
 DALI = "DALI on the CPU"
 CONTENDERS: Mapping[str, Contender] = {
-    "smpl": ours,
-    PIL: one_by_one,
-    "torchvision v2, ops for the whole batch": batched,
+    "smpl": our_views,
+    PIL: pillow_one_by_one,
+    "torchvision v2, ops for the whole batch": torchvision_batched,
     KORNIA: kornia,
     DALI: dali,
 }
-NEEDS: Mapping[str, str] = {KORNIA: "kornia", DALI: "nvidia.dali"}
-"""The module that a contender needs beside what this package does."""
+REQUIRED_MODULES: Mapping[str, str] = {KORNIA: "kornia", DALI: "nvidia.dali"}
+"""The module that a contender needs in addition to this package's dependencies."""
 
 
 def _transform(pictures: np.ndarray[Any, Any]) -> int:
@@ -152,8 +155,8 @@ def _transform(pictures: np.ndarray[Any, Any]) -> int:
 
 
 def _installed(name: str) -> bool:
-    """Return whether a contender can take part; say so if not."""
-    module = NEEDS.get(name, "torch")
+    """Return whether the library of a contender is installed; print a line if it is not."""
+    module = REQUIRED_MODULES.get(name, "torch")
     try:
         importlib.import_module(module)
     except ImportError:

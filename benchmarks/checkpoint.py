@@ -1,9 +1,9 @@
-"""``smpl bench checkpoint``: what it costs to save a run's state, and to load it.
+"""``smpl bench checkpoint``: the time to save and to load the state of a run.
 
-The states are those of the recipes for CIFAR-10, after a step of every network and an evaluation: weights, optimizers,
-averages and the best weights so far. A save makes the bytes, hashes them, writes and syncs them, and its record after
-them; a load reads, checks and hashes them, and puts them in place. ``share`` is the part of the training time that goes
-into saving once in the recipe's ``save_every`` steps, of the length that they have here.
+The state is that of a CIFAR-10 recipe after one step of every network and an evaluation: weights, optimizers, averages
+and the best weights so far. Saving includes serialization, hashing, writing and syncing the file and its record;
+loading includes reading, hashing and copying into the networks. ``share`` is the fraction of the training time that
+saving takes if it happens every ``save_every`` steps of the recipe and a step takes as long as it does here.
 """
 
 import statistics
@@ -16,9 +16,9 @@ from typing import Any
 import click
 import torch
 
-from benchmarks.own_loop import time_steps
-from benchmarks.record import tell_rows
-from benchmarks.step import WARM, data_of, random_split
+from benchmarks.record import report_rows
+from benchmarks.step import WARMUP_STEPS, random_split, training_data
+from benchmarks.step_timer import time_steps
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.recipes import load_recipe
@@ -28,18 +28,21 @@ from pipeline.distributed.world import World, join_world
 from pipeline.training.trainer import Trainer
 
 RUNS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "mpl": ("cifar10-4k-mpl", {"mpl": {"student_wait": 0}}),  # else its student has no optimizer state yet
+    "mpl": (
+        "cifar10-4k-mpl",
+        {"mpl": {"student_wait": 0}},
+    ),  # with a wait the student would have no optimizer state yet
     "smpl": ("cifar10-4k-smpl", {}),
 }
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--batch-size", type=click.IntRange(1), help="Labeled images of a step.  [default: the recipe's, 128]")
-@click.option("--mu", type=click.IntRange(1), help="Unlabeled images for each.  [default: the recipe's, 7]")
-@click.option("--width", default=2, type=click.IntRange(1), help="Of the wide residual network of depth 28.")
-@click.option("--steps", default=3, type=click.IntRange(1), help="Timed training steps.")
-@click.option("--repeats", default=5, type=click.IntRange(1), help="Timed saves and loads.")
-@click.option("--folder", type=click.Path(path_type=Path), help="A folder on the disk to measure.  [default: as /tmp]")
+@click.option("--batch-size", type=click.IntRange(1), help="Labeled images per step.  [default: the recipe's, 128]")
+@click.option("--mu", type=click.IntRange(1), help="Unlabeled images per labeled one.  [default: the recipe's, 7]")
+@click.option("--width", default=2, type=click.IntRange(1), help="Width of the wide residual network of depth 28.")
+@click.option("--steps", default=3, type=click.IntRange(1), help="Number of timed training steps.")
+@click.option("--repeats", default=5, type=click.IntRange(1), help="Number of timed saves and loads.")
+@click.option("--folder", type=click.Path(path_type=Path), help="A folder on the disk to measure.  [default: /tmp]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
 def main(
@@ -52,9 +55,9 @@ def main(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Time saving and loading the state of MPL's and of SMPL's run, beside their training steps."""
+    """Time saving and loading the state of an MPL and of an SMPL run, beside their training steps."""
     if folder and not folder.is_dir():
-        raise UsageError(f"--folder {folder}: there is no such folder; make it, or name another")
+        raise UsageError(f"--folder {folder}: there is no such folder; make it or name another one")
     world = join_world()
     size = {key: value for key, value in {"batch_size": batch_size, "mu": mu}.items() if value}
 
@@ -64,14 +67,14 @@ def main(
         with tempfile.TemporaryDirectory(dir=folder) as place:
             return {"method": name} | measure(config, world, Path(place), steps, repeats)
 
-    tell_rows(map(row, RUNS), _line, as_json=as_json, out=out)
+    report_rows(map(row, RUNS), _line, as_json=as_json, out=out)
 
 
 def measure(config: Config, world: World, folder: Path, steps: int, repeats: int) -> dict[str, Any]:
-    """Return what the row of a run says."""
+    """Return the row of one run, without its name; times are in milliseconds."""
     split = random_split(world.device, config.batch_size * (1 + config.mu))
-    trainer = Trainer(config, data_of(split), world, folder)
-    time_steps(trainer, WARM[world.device.type])
+    trainer = Trainer(config, training_data(split), world, folder)
+    time_steps(trainer, WARMUP_STEPS[world.device.type])
     step_s = statistics.median(time_steps(trainer, steps))
     trainer.evaluate_now()
     save_s = _median(trainer.save, repeats)

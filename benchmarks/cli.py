@@ -18,7 +18,7 @@ from data_prep.system.cli import CommandGroup
 
 @click.group(cls=CommandGroup)
 def main() -> None:
-    """Measure speed and memory, always side by side with what they are compared to."""
+    """Measure speed and memory, always side by side with a reference."""
 
 
 main.add_command(step, "step")

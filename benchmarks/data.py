@@ -1,20 +1,20 @@
-"""``smpl bench data``: images a second of every loader on the same prepared set, ours and what others make of it.
+"""``smpl bench data``: images per second of our loaders and of other libraries' on the same prepared set.
 
 ===========================  ================================================  =====================================
 work                         views, uint8                                      set, unless ``--data-dir`` names one
 ===========================  ================================================  =====================================
 small, weak                  mirror, crop: [256, 3, 32, 32]                    PNGs of 32x32
-small, weak and strong       that, and it with two rounds of RandAugment       the same
+small, weak and strong       the same, and once more with RandAugment          the same
 large, one crop              random resized crop: [64, 3, 224, 224]            JPEGs of about 500x375, 46 kB each
-large, two crops             two of one decoded image                          the same
+large, two crops             two crops of one decoded image                    the same
 small or large, training     steps of UDA with a small network                 the same
 ===========================  ================================================  =====================================
 
-Our threads, the threads of DALI and the processes of DataLoaders are as many: ``--workers``. PyTorch's operators in
-this process, those of resident views and of networks, have what a training process has: a thread for each CPU, or
-``OMP_NUM_THREADS``, which is the better choice where others work on the machine. Contenders take turns. Each turn opens
-the loader anew, lets it come to its pace and measures from there; a second view does not count as another image. The
-files lie in the page cache: no disk is measured.
+``--workers`` sets the number of our threads, of DALI's threads and of DataLoader processes. PyTorch's operators in this
+process (views of the resident loader, networks) get what a training process has: one thread per CPU, or
+``OMP_NUM_THREADS``, which is the better choice on a shared machine. The contenders take turns. In each turn a loader is
+opened again and measured after some warm-up batches. A second view does not count as another image. The files are in
+the page cache, so no disk is measured.
 """
 
 import importlib
@@ -33,10 +33,10 @@ from typing import Any
 import click
 import torch
 
-from benchmarks.loaded import Contender, Loaded, load, make_set
-from benchmarks.loaders import NEEDS, OTHERS, ours, stream_options
-from benchmarks.processes import cpu_seconds
-from benchmarks.record import tell_rows
+from benchmarks.loaders import OTHER_LOADERS, REQUIRED_MODULES, our_loader, stream_options
+from benchmarks.record import report_rows
+from benchmarks.resource_usage import cpu_seconds
+from benchmarks.workload import Contender, Workload, load_workload, make_prepared_set
 from data_prep.system.cli import Command
 from data_prep.system.workers import available_cpus
 from pipeline.config.resolve import resolve
@@ -47,23 +47,24 @@ from pipeline.training.throughput import Clock
 from pipeline.training.trainer import Trainer
 
 STREAMING = ("webdataset", "dali")
-WARM, WARM_STEPS = 6, 2
+WARMUP_BATCHES, WARMUP_STEPS = 6, 2
 """Batches and training steps before the measured ones."""
-MU = 7
 OURS = "smpl "
-"""What the names of our contenders begin with."""
+"""Prefix of the names of our contenders."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What is done with small or with large images."""
+    """The contenders and works for small or for large images."""
 
     engines: tuple[str, ...]
+    """Names of our loaders."""
     others: tuple[str, ...]
+    """Names of the loaders of other libraries."""
     works: tuple[str, str]
-    """With one view and with two."""
+    """Names of the work with one view and of the work with two."""
     network: dict[str, Any]
-    """That is trained, a small one."""
+    """Configuration of the small network for the work ``training``."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -75,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "large": Kind(
         STREAMING,
-        tuple(OTHERS),
+        tuple(OTHER_LOADERS),
         ("one crop", "two crops"),
         {"name": "torchvision", "architecture": "mobilenet_v3_small"},
     ),
@@ -84,26 +85,27 @@ KINDS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Turn:
-    """What one contender did in one turn."""
+    """The measurement of one contender in one turn."""
 
     images: int
     seconds: float
     cpu_seconds: float
+    """Processor time of this process and its descendants."""
     wait: float | None = None
-    """Share of the time that training waited for batches."""
+    """Fraction of the time that training waited for batches; None without training."""
 
 
 Contest = Mapping[str, Callable[[float], Turn]]
-"""The contenders of a work by name; each measures itself for at least so many seconds."""
+"""The contenders of a work by name; each is a function that measures for at least the given number of seconds."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--data-dir", type=click.Path(path_type=Path), help="A prepared set, in place of those made here.")
-@click.option("--images", default=2000, type=click.IntRange(80), help="Of the sets made; of a given one, as files.")
-@click.option("--batch-size", type=click.IntRange(8), help="Images; 256 small or 64 large ones if left out.")
-@click.option("--workers", type=click.IntRange(1), help="Threads or processes; as many as CPUs if left out.")
-@click.option("--repeats", default=5, type=click.IntRange(1), help="Turns, in which all contenders are measured once.")
-@click.option("--seconds", default=4.0, type=click.FloatRange(0, min_open=True), help="Of one measurement, at least.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="A prepared set, in place of generated ones.")
+@click.option("--images", default=2000, type=click.IntRange(80), help="Images to generate, or to copy out of DATA_DIR.")
+@click.option("--batch-size", type=click.IntRange(8), help="Images per batch.  [default: 256 small or 64 large ones]")
+@click.option("--workers", type=click.IntRange(1), help="Threads or processes per loader.  [default: the CPUs]")
+@click.option("--repeats", default=5, type=click.IntRange(1), help="Turns; in each, every contender is measured once.")
+@click.option("--seconds", default=4.0, type=click.FloatRange(0, min_open=True), help="Least time of a measurement.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
 def main(
@@ -116,36 +118,43 @@ def main(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Measure each loader beside others' on the same images, in turns; medians, and the ratio to the best of others."""
+    """Measure our loaders and other libraries' on the same images, in turns.
+
+    Rows give medians over the turns, and the ratio to the fastest loader of another library.
+    """
     workers, world = workers or available_cpus(), join_world()
 
     def rows(folder: Path) -> Iterator[dict[str, Any]]:
         for number, prepared in enumerate(_sets(folder, data_dir, images, workers)):
-            loaded = load(prepared, folder / f"files-{number}", images, batch_size, workers, world.device)
-            for work, contest in contests(loaded, world).items():
+            workload = load_workload(prepared, folder / f"files-{number}", images, batch_size, workers, world.device)
+            for work, contest in contests(workload, world).items():
                 yield from ({"work": work} | row for row in measure(contest, repeats, seconds))
 
     with tempfile.TemporaryDirectory() as folder:
-        tell_rows(rows(Path(folder)), _line, as_json=as_json, out=out)
+        report_rows(rows(Path(folder)), _line, as_json=as_json, out=out)
 
 
-def contests(loaded: Loaded, world: World) -> dict[str, Contest]:
-    """Return the works that suit the set, and who does each."""
-    name = "small" if loaded.side is None else "large"
+def contests(workload: Workload, world: World) -> dict[str, Contest]:
+    """Return the works for the images of the set, each with its contenders."""
+    name = "small" if workload.side is None else "large"
     kind = KINDS[name]
-    loaders = {OURS + engine: ours(engine) for engine in kind.engines} | {other: OTHERS[other] for other in kind.others}
+    loaders = {OURS + engine: our_loader(engine) for engine in kind.engines} | {
+        other: OTHER_LOADERS[other] for other in kind.others
+    }
     works: dict[str, Contest] = {}
     for two, views in enumerate(kind.works):
-        work = replace(loaded, two=bool(two))
-        works[f"{name}, {views}"] = {who: partial(draw_for, loader, work) for who, loader in loaders.items()}
-    trainings = {OURS + engine: partial(train_for, engine, kind.network, loaded, world) for engine in kind.engines}
+        work = replace(workload, two=bool(two))
+        works[f"{name}, {views}"] = {who: partial(measure_drawing, loader, work) for who, loader in loaders.items()}
+    trainings = {
+        OURS + engine: partial(measure_training, engine, kind.network, workload, world) for engine in kind.engines
+    }
     return works | {f"{name}, training": trainings}
 
 
-def draw_for(contender: Contender, work: Loaded, seconds: float) -> Turn:
-    """Take batches, once the loader has come to its pace."""
+def measure_drawing(contender: Contender, work: Workload, seconds: float) -> Turn:
+    """Measure a loader alone, after some warm-up batches."""
     with closing(contender(work)) as batches:
-        for _ in islice(batches, WARM):
+        for _ in islice(batches, WARMUP_BATCHES):
             pass
         images, cpu, started = 0, cpu_seconds(os.getpid()), time.perf_counter()
         while not images or time.perf_counter() - started < seconds:
@@ -155,8 +164,11 @@ def draw_for(contender: Contender, work: Loaded, seconds: float) -> Turn:
         return Turn(images, time.perf_counter() - started, cpu_seconds(os.getpid()) - cpu)
 
 
-def train_for(engine: str, network: dict[str, Any], work: Loaded, world: World, seconds: float) -> Turn:
-    """Train; an eighth of a batch is labeled. A step's images are those that the method's losses look at."""
+def measure_training(engine: str, network: dict[str, Any], work: Workload, world: World, seconds: float) -> Turn:
+    """Measure training steps with our loader; an eighth of a batch is labeled.
+
+    The images of a step are those that enter the method's losses.
+    """
     settings = {"dataset": work.manifest.dataset, "method": "uda", "model": network, "precision": "fp32"}
     config = resolve(settings, {"batch_size": work.batch_size // 8, "mu": 7, "steps": 1_000_000})
     stream = None if engine == RESIDENT else stream_options(engine, work)
@@ -164,7 +176,7 @@ def train_for(engine: str, network: dict[str, Any], work: Loaded, world: World, 
     with tempfile.TemporaryDirectory() as folder:
         trainer, clock = Trainer(config, data, world, Path(folder)), Clock(world.device.type)
         with closing(trainer.loader):
-            for _ in range(WARM_STEPS):
+            for _ in range(WARMUP_STEPS):
                 trainer.train_step(clock)
             cpu = cpu_seconds(os.getpid())
             clock.restart()
@@ -176,11 +188,11 @@ def train_for(engine: str, network: dict[str, Any], work: Loaded, world: World, 
 
 
 def measure(contest: Contest, repeats: int, seconds: float) -> list[dict[str, Any]]:
-    """Return a row for each contender; where it is not installed, one that says so."""
+    """Return a row for each contender; a library that is not installed gets a row with the key ``missing``."""
     missing = {name: reason for name in contest if (reason := _missing(name))}
     turns: dict[str, list[Turn]] = {name: [] for name in contest if name not in missing}
     for repeat in range(repeats):
-        for name in sorted(turns, reverse=repeat % 2 == 0):  # whoever goes first finds other caches
+        for name in sorted(turns, reverse=repeat % 2 == 0):  # the first one finds other caches
             turns[name].append(contest[name](seconds))
     rates = {name: [turn.images / turn.seconds for turn in measured] for name, measured in turns.items()}
     others = [rate for name, rate in rates.items() if not name.startswith(OURS)]
@@ -190,8 +202,8 @@ def measure(contest: Contest, repeats: int, seconds: float) -> list[dict[str, An
 
 
 def _missing(name: str) -> str | None:
-    """Return what to install for a contender; None if it is all there."""
-    module = NEEDS.get(name)
+    """Return which module of a contender is not installed; None if it can run."""
+    module = REQUIRED_MODULES.get(name)
     try:
         importlib.import_module(module or "torch")
     except ImportError:
@@ -219,12 +231,12 @@ def _row(turns: list[Turn], rates: list[float], best: list[float] | None) -> dic
 
 
 def _sets(folder: Path, given: Path | None, images: int, workers: int) -> Iterator[Path]:
-    """Yield the given set, or a small and a large one."""
+    """Yield the folder of the given set, or those of a small and a large generated set."""
     if given is not None:
         yield given
         return
     for name in KINDS:
-        yield make_set(folder / name, images, workers, small=name == "small")
+        yield make_prepared_set(folder / name, images, workers, small=name == "small")
 
 
 def _line(row: dict[str, Any]) -> str:

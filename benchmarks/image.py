@@ -1,4 +1,4 @@
-"""The image: what each layer weighs, and how long a change of the source takes to build."""
+"""``smpl bench image``: the size of each layer of the container image, and the time to build it again."""
 
 import re
 import shutil
@@ -21,15 +21,15 @@ SOURCE = Path(__file__).parents[1]
 
 @click.command(cls=Command)
 @click.option("--engine", default="docker", show_default=True, help="docker or podman.")
-@click.option("--image", default="smpl-train", show_default=True, help="The image as it was built from this tree.")
-@click.option("--build-arg", "build_arguments", multiple=True, metavar="NAME=VALUE", help="As in its own build.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the result there as JSON.")
+@click.option("--image", default="smpl-train", show_default=True, help="The image that was built from this tree.")
+@click.option("--build-arg", "build_arguments", multiple=True, metavar="NAME=VALUE", help="As given to that build.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the result to this file as JSON.")
 def main(engine: str, image: str, build_arguments: tuple[str, ...], out: Path | None) -> None:
-    """Weigh the image's layers; change a line of the source and build it again."""
+    """Print the size of the image's layers; then change a line of the source and time the build."""
     rows = layers(engine, image)
     for row in rows:
         click.echo(f"{row['megabytes']:9.1f} MB  {row['layer']}")
-    click.echo(f"{sum(row['megabytes'] for row in rows):9.1f} MB  in all")
+    click.echo(f"{sum(row['megabytes'] for row in rows):9.1f} MB  in total")
     seconds = rebuild(engine, image, build_arguments)
     click.echo(f"{seconds:9.1f} s   to build it again after a change of the source")
     if out:
@@ -45,7 +45,7 @@ def layers(engine: str, image: str) -> list[dict[str, Any]]:
 
 
 def rebuild(engine: str, image: str, build_arguments: tuple[str, ...]) -> float:
-    """Return the seconds that a build takes after a change of one line of ``pipeline``; caches are as they are."""
+    """Return the seconds of a build, with the builder's caches, after a change of one line of ``pipeline``."""
     arguments = [word for argument in build_arguments for word in ("--build-arg", argument)]
     with tempfile.TemporaryDirectory() as folder:
         changed = Path(folder) / "source"
@@ -66,7 +66,7 @@ def _megabytes(size: str) -> float:
 
 
 def _name(text: str) -> str:
-    """Return what made a layer, without the words of the builder around it."""
+    """Return the command that made a layer, without the text that the builder adds."""
     words = text.rsplit("#(nop)", maxsplit=1)[-1].replace("/bin/sh -c", "").split()
     return " ".join(word for word in words if not word.startswith(BUILDERS))[:100]
 

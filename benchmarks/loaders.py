@@ -1,7 +1,8 @@
-"""The loaders of ``smpl bench data``: ours, and what others make of the same work.
+"""The loaders that ``smpl bench data`` compares: ours and those of other libraries.
 
-Each gives batches for ever and draws at random, so that no end of an epoch disturbs it. What others get: pictures
-decoded by Pillow or, quicker, by torchvision; crops by torchvision or DALI; as many processes or threads as ours.
+Each yields batches for ever and draws at random, so that the end of an epoch does not disturb the measurement. The
+other loaders decode with Pillow, torchvision (which is faster) or DALI, crop with torchvision or DALI, and get as many
+processes or threads as ours.
 """
 
 import io
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.loaded import RATIO, SCALE, SPLIT, Batches, Contender, Loaded
+from benchmarks.workload import RATIO, SCALE, SPLIT, Batches, Contender, Workload
 from pipeline.data.augment import AugmentOptions, WeakView, build_views
 from pipeline.data.batches.assemble import Views
 from pipeline.data.loader_choice import RESIDENT
@@ -25,13 +26,13 @@ from pipeline.data.training_splits import open_split
 from pipeline.distributed.world import World
 
 VIEWS = AugmentOptions(cutout=0)
-"""Of small images: mirror, and crop from a border of 4 pixels; strong views have two rounds of RandAugment besides."""
+"""Views of small images: mirror and crop from a border of 4 pixels; strong views add two rounds of RandAugment."""
 
 
-def ours(engine: str) -> Contender:
-    """Return our loader of that name."""
+def our_loader(engine: str) -> Contender:
+    """Return our loader that ``--loader`` calls ``engine``."""
 
-    def batches(work: Loaded) -> Batches:
+    def batches(work: Workload) -> Batches:
         world = World(0, 1, work.device)
         stream = None if engine == RESIDENT else stream_options(engine, work)
         make: Any = StreamLoader if stream else ResidentLoader
@@ -49,12 +50,12 @@ def ours(engine: str) -> Contender:
     return batches
 
 
-def stream_options(engine: str, work: Loaded) -> StreamOptions:
+def stream_options(engine: str, work: Workload) -> StreamOptions:
     return StreamOptions(engine, scale=SCALE[0], workers=work.workers, verify="never")
 
 
-def _views(work: Loaded) -> Views:
-    """Return crops alone, which the loader makes itself, or the views of small images."""
+def _views(work: Workload) -> Views:
+    """Return the views of small images; large images are only cropped, which the loader does itself."""
     if work.side is not None:
         as_it_is = WeakView(flip=False, pad=0)
         return Views(as_it_is, as_it_is, as_it_is)
@@ -62,8 +63,8 @@ def _views(work: Loaded) -> Views:
     return Views(weak, weak, strong)
 
 
-def torchvision_alone(work: Loaded) -> Batches:
-    """Yield from torch's DataLoader over torchvision's ImageFolder, which decodes with Pillow."""
+def torchvision_alone(work: Workload) -> Batches:
+    """Yield batches of torch's DataLoader over torchvision's ImageFolder, which decodes with Pillow."""
     from torch.utils.data import DataLoader, RandomSampler  # noqa: PLC0415
     from torchvision.datasets import ImageFolder  # noqa: PLC0415
 
@@ -73,8 +74,8 @@ def torchvision_alone(work: Loaded) -> Batches:
     yield from _delivered(loader, work)
 
 
-def webdataset_alone(decode: Callable[[bytes], Any], work: Loaded) -> Batches:
-    """Yield from the library's own loader over the tars, every image decoded by ``decode``."""
+def webdataset_alone(decode: Callable[[bytes], Any], work: Workload) -> Batches:
+    """Yield batches of the webdataset library's loader over the tars; ``decode`` decodes each image."""
     import webdataset  # noqa: PLC0415
     from torch.utils.data import default_collate  # noqa: PLC0415
 
@@ -90,20 +91,20 @@ def webdataset_alone(decode: Callable[[bytes], Any], work: Loaded) -> Batches:
     yield from _delivered(loader, work)
 
 
-def _processes(work: Loaded) -> dict[str, Any]:
-    """Return a DataLoader's options: its processes come from one without threads, for this one cannot be forked."""
+def _processes(work: Workload) -> dict[str, Any]:
+    """Return the options of a DataLoader whose workers fork from a server, since this process has threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torchvision.datasets", "torchvision.transforms.v2", "webdataset"])
     return {"num_workers": work.workers, "multiprocessing_context": context}
 
 
-def _delivered(loader: Iterable[Any], work: Loaded) -> Batches:
+def _delivered(loader: Iterable[Any], work: Workload) -> Batches:
     for views, _ in loader:
         yield [view.to(work.device) for view in views]
 
 
-def dali_alone(work: Loaded) -> Batches:
-    """Yield from a pipeline that reads the tars by their indices, decodes what the crop needs, and resizes."""
+def dali_alone(work: Workload) -> Batches:
+    """Yield batches of a DALI pipeline that reads the tars by index, decodes only the crop, and resizes it."""
     from nvidia import dali  # noqa: PLC0415
     from torch.utils.dlpack import from_dlpack  # noqa: PLC0415
 
@@ -117,10 +118,10 @@ def dali_alone(work: Loaded) -> Batches:
         yield [from_dlpack(view.as_tensor()).permute(0, 3, 1, 2) for view in views]
 
 
-def _dali_graph(work: Loaded) -> list[Any]:
+def _dali_graph(work: Workload) -> list[Any]:
     from nvidia import dali  # noqa: PLC0415
 
-    fn: Any = dali.fn  # its stubs do not know numbers in a dict
+    fn: Any = dali.fn  # DALI's type stubs reject numbers in a dict
     shards = work.manifest.split(SPLIT)
     encoded, _ = fn.readers.webdataset(
         paths=[str(work.folder / shard.name) for shard in shards],
@@ -138,8 +139,8 @@ def _dali_graph(work: Loaded) -> list[Any]:
     return [fn.resize(fn.decoders.image_random_crop(encoded, device=device, **cut), **sized)]
 
 
-def transforms(work: Loaded) -> list[Callable[[Any], Tensor]]:
-    """Return torchvision's way from a decoded image to each view, uint8 [3, H, W]."""
+def transforms(work: Workload) -> list[Callable[[Any], Tensor]]:
+    """Return torchvision's transforms from a decoded image to each view, uint8 [3, H, W]."""
     from torchvision.transforms import v2  # noqa: PLC0415
 
     if work.side is not None:
@@ -159,7 +160,7 @@ def pillow(content: bytes) -> Any:
 
 
 def torchvision(content: bytes) -> Tensor:
-    """Decode to uint8 [3, H, W] by the operator below ``torchvision.io.decode_image``, which warns of its end."""
+    """Decode to uint8 [3, H, W] with the operator below ``torchvision.io.decode_image``, which is deprecated."""
     return torch.ops.image.decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), 3, False)
 
 
@@ -173,16 +174,16 @@ def _views_of(views: list[Callable[[Any], Tensor]], image: Any) -> list[Tensor]:
     return [view(image) for view in views]
 
 
-OTHERS: Mapping[str, Contender] = {
+OTHER_LOADERS: Mapping[str, Contender] = {
     "torchvision + Pillow": torchvision_alone,
     "webdataset + Pillow": partial(webdataset_alone, pillow),
     "webdataset + torchvision": partial(webdataset_alone, torchvision),
     "DALI": dali_alone,
 }
-NEEDS: Mapping[str, str] = {
+REQUIRED_MODULES: Mapping[str, str] = {
     "smpl dali": "nvidia.dali",
     "DALI": "nvidia.dali",
     "webdataset + Pillow": "webdataset",
     "webdataset + torchvision": "webdataset",
 }
-"""Modules without which a contender cannot run."""
+"""The module that a contender needs in addition to this package's dependencies."""

@@ -1,12 +1,12 @@
-"""``smpl bench memory``: what each method holds during a training step.
+"""``smpl bench memory``: the memory that each method holds during a training step.
 
-Activations are what autograd saves for backward passes: the peak, over one step, of the bytes of all storages that a
-graph keeps, each counted once however many nodes saved it. State is weights, buffers, optimizer state and averages.
-Neither counts gradients (at most a few times the weights) or what lives within one operation, forward-mode derivatives
-among them; the peak of a GPU's allocator, measured over a second step, does, and the batch too.
+Activations are what autograd saves for backward passes: the peak, over one step, of the bytes of all storages that
+graphs keep, where each storage counts once. State is weights, buffers, optimizer state and averages. Neither includes
+gradients (at most a few times the weights) or memory within one operation, such as forward-mode derivatives. The peak
+of a GPU's allocator, measured over a second step, includes both, and the batch.
 
 ``mpl-public-order`` is MPL in the order of public code (kekmodel/MPL-pytorch): the teacher's graph over labeled, weak
-and strong views outlives the student's whole step. It is the MPL that SMPL's published savings are against.
+and strong views is kept during the student's whole step. SMPL's published savings refer to this order.
 """
 
 import gc
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.record import tell_rows
-from benchmarks.step import bench_config, data_of, random_split
+from benchmarks.record import report_rows
+from benchmarks.step import bench_config, random_split, training_data
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
@@ -40,11 +40,12 @@ Step = Callable[[Trainer], None]
 
 
 def engine_step(trainer: Trainer) -> None:
+    """Train one step as a run does."""
     trainer.train_step(Clock())
 
 
 def public_step(trainer: Trainer) -> None:
-    """Train MPL's two networks once in the order of public code, on the method's own losses."""
+    """Train MPL's two networks for one step in the order of public code, with the method's own losses."""
     batch = trainer.loader.batch(trainer.step)
     teacher, student = trainer.networks["teacher"], trainer.networks["student"]
     with trainer.precision.autocast():
@@ -63,7 +64,7 @@ def public_step(trainer: Trainer) -> None:
 
 
 def _public_student(trainer: Trainer, prediction: WeakPrediction, batch: Batch) -> Tensor:
-    """Update the student by a graph over labeled and strong views; return old - new labeled error."""
+    """Update the student with a graph over labeled and strong views; return its old - new labeled loss, a scalar."""
     student = trainer.networks["student"]
     with trainer.precision.autocast():
         logits = student.module(torch.cat([batch.labeled, batch.strong])).float()
@@ -90,14 +91,14 @@ ROWS: dict[str, tuple[dict[str, Any], Step]] = {
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--batch-size", default=32, type=click.IntRange(1), help="Labeled images, B.")
-@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images for each labeled one.")
-@click.option("--width", default=2, type=click.IntRange(1), help="Of the wide residual network of depth 28.")
+@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images per labeled one.")
+@click.option("--width", default=2, type=click.IntRange(1), help="Width of the wide residual network of depth 28.")
 @click.option("--precision", default="fp32", type=click.Choice(["auto", "fp32", "bf16", "fp16"]))
 @click.option("--methods", default=",".join(ROWS), help="Rows, separated by commas.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
 def main(batch_size: int, mu: int, width: int, precision: str, methods: str, as_json: bool, out: Path | None) -> None:
-    """Measure what a training step holds; ratios are of totals, to MPL here and to MPL in the order of public code."""
+    """Measure the memory of a training step; ratios compare totals with MPL here and in the order of public code."""
     names = methods.split(",")
     for name in names:
         if name not in ROWS:
@@ -105,15 +106,15 @@ def main(batch_size: int, mu: int, width: int, precision: str, methods: str, as_
     world, measured = join_world(), {}
     for name in dict.fromkeys([*names, *REFERENCES]):
         settings, step = ROWS[name]
-        data = data_of(random_split(world.device, batch_size * (1 + mu)))
+        data = training_data(random_split(world.device, batch_size * (1 + mu)))
         config = bench_config(settings, batch_size, mu, width, precision)
         measured[name] = measure(config, data, world, step)
     rows = [_row(name, measured) for name in names]
-    tell_rows(rows, _line, as_json=as_json, out=out)
+    report_rows(rows, _line, as_json=as_json, out=out)
 
 
 def measure(config: Config, data: TrainingData, world: World, step: Step = engine_step) -> dict[str, int]:
-    """Return the bytes that one step holds; on a GPU also the allocator's peak over another step."""
+    """Return the bytes that one step holds; on a GPU also the allocator's peak during another step."""
     gc.collect()
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, data, world, Path(folder))
@@ -131,10 +132,10 @@ def measure(config: Config, data: TrainingData, world: World, step: Step = engin
 
 
 class SavedActivations:
-    """Counts the storages that graphs save for backward passes, each once, while they are alive.
+    """Counts the bytes that graphs save for backward passes while they are alive; each storage counts once.
 
     Args:
-        known: tensors that are held anyway, such as parameters, and do not count.
+        known: tensors that exist anyway, such as parameters, and do not count.
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
@@ -144,7 +145,7 @@ class SavedActivations:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count what is saved by forward passes in here."""
+        """Count what forward passes save inside this context."""
         with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Saved(self, tensor), lambda saved: saved.tensor):
             yield
 
@@ -161,7 +162,7 @@ class SavedActivations:
 
 
 class _Saved:
-    """What a node of the graph keeps in place of a tensor; goes when the node lets go of it."""
+    """The object that a node of the graph keeps in place of a tensor, deleted when the node releases it."""
 
     def __init__(self, count: SavedActivations, tensor: Tensor) -> None:
         self.count, self.tensor = count, tensor.detach()
@@ -173,7 +174,7 @@ class _Saved:
 
 
 def storage_sizes(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """Return the bytes of each distinct storage by its address."""
+    """Return the bytes of each distinct storage, by its address."""
     storages = (tensor.untyped_storage() for tensor in tensors)
     return {storage.data_ptr(): storage.nbytes() for storage in storages}
 

@@ -1,4 +1,4 @@
-"""``smpl bench page``: docs/performance.md, made of the results that are kept, so that no figure is typed by hand."""
+"""``smpl bench page``: write docs/performance.md from the saved results, so that no figure is typed by hand."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,39 +15,39 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = Path("docs/performance.md")
 HEAD = """# What was measured
 
-Made by `smpl bench page` from [benchmarks/results](../benchmarks/results): change those, not this page. Each table
-stands under the command that made it, with its machine and its commit (`+`: files differed from it).
+`smpl bench page` writes this page from [benchmarks/results](../benchmarks/results): do not edit it. Above each table
+are the command that made it, its machine and its commit (`+`: files differed from it).
 """
 NO_GPU = "**Nothing here was measured on a GPU.**\n"
 PASSES = """
 ## The passes that a step needs
 
-Images of each kind of pass, for B labeled and U = mu B unlabeled ones. Weak views never need a graph: they give
-targets. UDA, FixMatch, MPL and SMPL send labeled images and strong views through the network in one batch, so that
-batch normalization sees both; the targets come from a pass of their own. MetaSemi, which has no strong views, sends
-mixed and weak ones in one batch; what goes before runs in evaluation mode and in fp32. A backward pass costs about two
-forward ones.
+The images of each kind of pass, for B labeled and U = mu B unlabeled images. Weak views never need a graph, since they
+only give targets. UDA, FixMatch, MPL and SMPL send labeled images and strong views through the network in one batch, so
+that they share batch-normalization statistics; the targets come from a pass of their own. MetaSemi has no strong views
+and sends mixed and weak ones in one batch; its earlier passes run in evaluation mode and in fp32. A backward pass costs
+about two forward passes.
 
 """
 COUNTED = ((32, 224, "B = 32, mu = 7"), (128, 896, "B = 128, mu = 7"))
 
 
 @click.command(cls=Command)
-@click.option("--out", type=click.Path(path_type=Path), default=PAGE, show_default=True, help="The page.")
+@click.option("--out", type=click.Path(path_type=Path), default=PAGE, show_default=True, help="File of the page.")
 def main(out: Path) -> None:
     """Write the page of all results."""
     write_durably(out, page().encode())
 
 
 def page(results: Path = RESULTS) -> str:
-    """Return the page of a folder of results as Markdown."""
+    """Return the Markdown page of a folder of results."""
     records = {path: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
     head = HEAD if any(record["machine"].get("gpu") for record in records.values()) else HEAD + NO_GPU
     return head + PASSES + table(_passes()) + "".join(_section(path, record) for path, record in records.items())
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as a Markdown table; a column for each key that some row has."""
+    """Return rows as a Markdown table, with a column for each key of any row."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = ([_cell(key, row.get(key)) for key in keys] for row in rows)
     lines = [list(map(_title, keys)), ["---"] * len(keys), *cells]
@@ -98,4 +98,4 @@ FORMS: Mapping[type, Callable[[Any], str]] = {
 }
 BYTES = "_bytes"
 SHARES = frozenset({"data_wait", "share"})
-"""Keys of parts of a whole."""
+"""Keys whose values are fractions and shown in percent."""

@@ -1,18 +1,18 @@
-"""``smpl bench peer``: our steps beside the loops of somebody else's checkout, on equal terms.
+"""``smpl bench peer``: our training steps beside the training loops of another project.
 
 =============  ======================================  ==========================  =============================
-CHECKOUT       of                                      its loops                   ours beside them
+CHECKOUT       project                                 its loops                   compared with ours
 =============  ======================================  ==========================  =============================
 MPL-pytorch    kekmodel/MPL-pytorch                    Meta Pseudo Labels          mpl, smpl shared-graph
 USB            microsoft/Semi-supervised-learning, or  FixMatch, UDA               fixmatch, uda
                its package ``semilearn``, unpacked
 =============  ======================================  ==========================  =============================
 
-Same pictures, batch, network size (WRN-28-2), threads and machine; each makes its own views, and its loop runs as it is
-written, in a process of its own. The checkout is named by its path: none of it is here.
+Both sides use the same images, batch, network size (WRN-28-2), number of threads and machine. Each makes its own views,
+and the other project's loop runs unchanged, in a process of its own, from a checkout that the user supplies.
 
-MPL-pytorch computes in fp32 on a CPU and in fp16 on a GPU, USB in fp32, as their own settings say. Of USB's loaders the
-labeled one has ``--workers`` processes and the unlabeled one twice as many.
+MPL-pytorch computes in fp32 on a CPU and in fp16 on a GPU, USB in fp32, as their own settings say. USB's labeled loader
+has ``--workers`` processes and its unlabeled loader twice as many.
 """
 
 import statistics
@@ -31,27 +31,28 @@ from data_prep.system.errors import UsageError
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop of a peer."""
+    """A training loop of another project."""
 
-    words: tuple[str, ...]
-    """The module that runs it, and what says which one it is."""
-    beside: tuple[str, ...]
-    """Our cases that do the same."""
+    command: tuple[str, ...]
+    """The module that runs it, and the arguments that choose it."""
+    ours: tuple[str, ...]
+    """The names of our cases that do the same."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A project that is measured by a path to its files."""
+    """A project whose checkout can be measured."""
 
     files: tuple[str, ...]
-    """What lies in a checkout of it, and of no other."""
+    """Paths that together exist only in a checkout of this project."""
     loops: Mapping[str, Loop]
+    """Its loops by name."""
 
 
 PEERS: Mapping[str, Peer] = {
     "MPL-pytorch": Peer(
         ("main.py", "data.py", "models.py", "utils.py"),
-        {"MPL-pytorch": Loop(("benchmarks.peer_loop",), ("mpl", "smpl-shared-graph"))},
+        {"MPL-pytorch": Loop(("benchmarks.mpl_pytorch_loop",), ("mpl", "smpl-shared-graph"))},
     ),
     "USB": Peer(
         (
@@ -60,24 +61,25 @@ PEERS: Mapping[str, Peer] = {
             "semilearn/datasets/cv_datasets/cifar.py",
         ),
         {
-            "USB fixmatch": Loop(("benchmarks.peer_usb", "--algorithm", "fixmatch"), ("fixmatch",)),
-            "USB uda": Loop(("benchmarks.peer_usb", "--algorithm", "uda"), ("uda",)),
+            "USB fixmatch": Loop(("benchmarks.usb_loop", "--algorithm", "fixmatch"), ("fixmatch",)),
+            "USB uda": Loop(("benchmarks.usb_loop", "--algorithm", "uda"), ("uda",)),
         },
     ),
 }
 TITLES: Mapping[str, str] = {"off": "", "auto": ", compile auto", "max": ", compile max"}
+"""What a row's name says of each way to compile."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.argument("checkout", type=click.Path(path_type=Path))
 @click.option("--batch-size", default=32, type=click.IntRange(1), help="Labeled images, B.")
-@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images for each labeled one.")
-@click.option("--steps", default=6, type=click.IntRange(2), help="Timed steps of each, after some that are not.")
-@click.option("--turns", default=2, type=click.IntRange(1), help="Each is timed so often, in turns.")
+@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images per labeled one.")
+@click.option("--steps", default=6, type=click.IntRange(2), help="Timed steps per turn, after some warm-up steps.")
+@click.option("--turns", default=2, type=click.IntRange(1), help="Number of turns.")
 @click.option("--workers", default=2, type=click.IntRange(0), help="Loader processes of the checkout's loop.")
-@click.option("--precisions", default="fp32,bf16", help="Of our steps.")
-@click.option("--compiles", default="off", help="Of our steps: off, auto, max, or several.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the result there as JSON.")
+@click.option("--precisions", default="fp32,bf16", help="Precisions of our steps, separated by commas.")
+@click.option("--compiles", default="off", help="How to compile our steps: off, auto, max; separated by commas.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the result to this file as JSON.")
 def main(
     checkout: Path,
     batch_size: int,
@@ -90,14 +92,14 @@ def main(
     out: Path | None,
 ) -> None:
     """Time our steps beside those of the CHECKOUT of MPL-pytorch or of USB (semilearn)."""
-    ways = list(_ways(precisions, compiles))
+    variants = list(_variants(precisions, compiles))
     size = ["--batch-size", str(batch_size), "--mu", str(mu), "--steps", str(steps)]
     path = ["--checkout", str(checkout.resolve()), "--workers", str(workers)]
     rows = []
     for name, loop in recognize(checkout).loops.items():
-        runs = {name: [*loop.words, *path, *size]}
-        for way, words in ways:
-            runs |= {f"{case}, {way}": ["benchmarks.own_loop", case, *words, *size] for case in loop.beside}
+        runs = {name: [*loop.command, *path, *size]}
+        for title, options in variants:
+            runs |= {f"{case}, {title}": ["benchmarks.step_timer", case, *options, *size] for case in loop.ours}
         times: dict[str, list[float]] = {run: [] for run in runs}
         for _ in range(turns):
             for run, words in runs.items():
@@ -112,7 +114,7 @@ def main(
 
 
 def recognize(checkout: Path) -> Peer:
-    """Return the peer whose files lie there. Raises UsageError."""
+    """Return the project that a checkout belongs to. Raises UsageError if it belongs to none."""
     absent = {name: [file for file in peer.files if not (checkout / file).is_file()] for name, peer in PEERS.items()}
     found = [PEERS[name] for name, missing in absent.items() if not missing]
     if not found:
@@ -121,8 +123,8 @@ def recognize(checkout: Path) -> Peer:
     return found[0]
 
 
-def _ways(precisions: str, compiles: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield what our steps are to be run in, with a title. Raises UsageError."""
+def _variants(precisions: str, compiles: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the title and the options of each way to run our steps. Raises UsageError."""
     for compiled in compiles.split(","):
         if compiled not in TITLES:
             raise UsageError(f"--compiles: {compiled!r} is none of {', '.join(TITLES)}")
@@ -131,7 +133,7 @@ def _ways(precisions: str, compiles: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _rows(times: Mapping[str, Sequence[float]], images: int) -> list[dict[str, Any]]:
-    """Return for each loop its median step, and how many times it is as fast as the first, the peer's."""
+    """Return a row for each loop; ``speed`` is relative to the first one, the other project's."""
     medians = {name: statistics.median(seconds) for name, seconds in times.items()}
     first = next(iter(medians.values()))
     return [

@@ -1,4 +1,4 @@
-"""A result with what is needed to judge it: machine, versions, commit and command."""
+"""Print the rows of a benchmark, and save them with the machine, versions, commit and command that made them."""
 
 import json
 import os
@@ -15,23 +15,23 @@ import torch
 from data_prep.system.atomic_files import write_durably
 
 
-def tell_rows(
+def report_rows(
     rows: Iterable[dict[str, Any]], line: Callable[[dict[str, Any]], str], *, as_json: bool, out: Path | None
 ) -> None:
-    """Print a line for each row as soon as it is there, or all as JSON at the end; with ``out``, keep them there."""
-    told = []
+    """Print a line for each row as soon as it is measured, or all rows as JSON at the end; save them to ``out``."""
+    measured = []
     for row in rows:
-        told.append(row)
+        measured.append(row)
         if not as_json:
             click.echo(line(row))
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(measured, indent=2))
     if out:
-        save_record(out, told)
+        save_record(out, measured)
 
 
 def save_record(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows and their circumstances as JSON."""
+    """Write rows with command, commit and machine as JSON."""
     record = {
         "command": " ".join([_program(), *sys.argv[1:]]),
         "commit": commit(),
@@ -42,6 +42,7 @@ def save_record(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def machine() -> dict[str, Any]:
+    """Return the hardware and the versions that a result depends on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "cpu": _cpu_name(),
@@ -53,7 +54,7 @@ def machine() -> dict[str, Any]:
 
 
 def _program() -> str:
-    """Return what was run: ``smpl``, or a module of the benchmarks by itself."""
+    """Return the program that was run: ``smpl``, or a module of the benchmarks."""
     spec = sys.modules["__main__"].__spec__
     return (
         f"python -m {spec.name.removesuffix('.__main__')}" if spec and spec.name.startswith("benchmarks.") else "smpl"
@@ -67,7 +68,7 @@ def _cpu_name() -> str:
 
 
 def commit() -> str | None:
-    """Return the commit of the tree that is measured, with ``+`` if files differ from it."""
+    """Return the commit of the measured source tree, with ``+`` if files differ from it; None without git."""
     here = Path(__file__).parents[1]
     if not (here / ".git").exists():
         return None

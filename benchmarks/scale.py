@@ -1,9 +1,9 @@
-"""``smpl bench scale``: steps of a method on one process and on several of this machine, with the same global batch.
+"""``smpl bench scale``: steps of a method on one and on several processes of this machine, with the same global batch.
 
-Strong scaling: N processes share the images of a step. Efficiency is the speed over that of one process, divided by how
-many times its hardware they have: N GPUs on GPUs, of which each process has one; the same CPUs on a CPU, of which each
-process has its share as threads. Reduced bytes are what a rank gives to all-reductions in a step: gradients, BN's
-statistics and scalars, but not SyncBatchNorm's own traffic.
+This is strong scaling: N processes share the images of a step. Efficiency is the speedup over one process, divided by
+the growth of the hardware: N on GPUs, where each process has one GPU, and 1 on a CPU, where the processes share the
+same cores as threads. Reduced bytes are what a rank passes to all-reduce in a step: gradients, BN's statistics and
+scalars, but not SyncBatchNorm's own traffic.
 """
 
 import json
@@ -15,7 +15,7 @@ import click
 import torch
 
 from benchmarks.child import answer_of
-from benchmarks.record import tell_rows
+from benchmarks.record import report_rows
 from benchmarks.step import CASES, bench_config, named_cases
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
@@ -28,14 +28,14 @@ LAUNCHER = ("torch.distributed.run", "--standalone", "--local-addr=localhost")
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--processes", default="1,2", help="Numbers of processes, separated by commas; 1 is always measured.")
-@click.option("--methods", default="smpl-shared-graph", help=f"Of {', '.join(CASES)}; several separated by commas.")
+@click.option("--methods", default="smpl-shared-graph", help=f"Some of {', '.join(CASES)}, separated by commas.")
 @click.option("--batch-size", default=32, type=click.IntRange(1), help="Labeled images of all processes, B.")
-@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images for each labeled one.")
-@click.option("--width", default=2, type=click.IntRange(1), help="Of the wide residual network of depth 28.")
+@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images per labeled one.")
+@click.option("--width", default=2, type=click.IntRange(1), help="Width of the wide residual network of depth 28.")
 @click.option("--precision", default="fp32", type=PRECISIONS, help="Number format of forward passes.")
-@click.option("--compile", "compiled", default="auto", type=COMPILES, help="Compiled networks and views.")
-@click.option("--steps", default=6, type=click.IntRange(1), help="Timed steps of each, after some that are not.")
-@click.option("--turns", default=2, type=click.IntRange(1), help="Each is timed so often, in turns.")
+@click.option("--compile", "compiled", default="auto", type=COMPILES, help="Whether to compile networks and views.")
+@click.option("--steps", default=6, type=click.IntRange(1), help="Timed steps per turn, after some warm-up steps.")
+@click.option("--turns", default=2, type=click.IntRange(1), help="Number of turns.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
 def main(
@@ -57,11 +57,11 @@ def main(
         config = bench_config(CASES[name][0], batch_size, mu, width, precision, compiled)
         check_counts(counts, config)
         rows += measure(name, config, counts, steps, turns)
-    tell_rows(rows, _line, as_json=as_json, out=out)
+    report_rows(rows, _line, as_json=as_json, out=out)
 
 
 def read_counts(processes: str) -> list[int]:
-    """Return the numbers of processes, 1 among them, from the least. Raises UsageError."""
+    """Return the numbers of processes in increasing order, including 1. Raises UsageError."""
     words = processes.split(",")
     if not all(word.isdecimal() and int(word) for word in words):
         raise UsageError(f"--processes {processes}: expected numbers separated by commas, such as 1,2")
@@ -69,7 +69,7 @@ def read_counts(processes: str) -> list[int]:
 
 
 def check_counts(counts: list[int], config: Config) -> None:
-    """Refuse what this machine or the batch does not allow. Raises UsageError."""
+    """Raise UsageError if this machine or the batch size does not allow one of the numbers of processes."""
     gpus = torch.cuda.device_count()
     if gpus and counts[-1] > gpus:
         raise UsageError(f"--processes {counts[-1]}: this machine has {gpus} GPUs, and a process needs one of its own")
@@ -79,7 +79,7 @@ def check_counts(counts: list[int], config: Config) -> None:
 
 
 def measure(name: str, config: Config, counts: list[int], steps: int, turns: int) -> list[dict[str, Any]]:
-    """Return a row for each number of processes; they take turns. Raises UserError if one fails."""
+    """Return a row for each number of processes, measured in turns. Raises UserError if one fails."""
     answers: dict[int, list[dict[str, Any]]] = {count: [] for count in counts}
     for _ in range(turns):
         for count in counts:
@@ -102,7 +102,7 @@ def measure(name: str, config: Config, counts: list[int], steps: int, turns: int
 
 
 def run_ranks(config: Config, processes: int, steps: int) -> dict[str, Any]:
-    """Start the ranks, and return what the first one found. Raises UserError."""
+    """Run the ranks; return the measurement of the first one. Raises UserError if they fail."""
     threads = max(1, available_cpus() // processes)
     words = [*LAUNCHER, f"--nproc-per-node={processes}", "-m", "benchmarks.scale_rank", str(steps)]
     return dict(answer_of([*words, json.dumps(config.tree())], {"OMP_NUM_THREADS": str(threads)}))

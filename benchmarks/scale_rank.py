@@ -1,4 +1,4 @@
-"""``python -m benchmarks.scale_rank STEPS CONFIG``, on every rank: the seconds of steps, and what they reduce."""
+"""``python -m benchmarks.scale_rank STEPS SETTINGS``, on every rank: the seconds and reduced bytes of steps."""
 
 import json
 import tempfile
@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.own_loop import time_steps
-from benchmarks.step import WARM, data_of, random_split
+from benchmarks.step import WARMUP_STEPS, random_split, training_data
+from benchmarks.step_timer import time_steps
 from data_prep.system.cli import Command
 from pipeline.config.resolve import resolve
 from pipeline.distributed.world import World, join_world, leave_world
@@ -27,7 +27,7 @@ from pipeline.training.trainer import Trainer
 @click.argument("steps", type=int)
 @click.argument("settings")
 def main(steps: int, settings: str) -> None:
-    """Time STEPS steps of the configuration SETTINGS, as JSON."""
+    """Time STEPS steps of the configuration SETTINGS; rank 0 prints JSON."""
     world = join_world()
     with tempfile.TemporaryDirectory() as folder:
         answer = measure(json.loads(settings), world, steps, Path(folder))
@@ -37,11 +37,11 @@ def main(steps: int, settings: str) -> None:
 
 
 def measure(settings: dict[str, Any], world: World, steps: int, folder: Path) -> dict[str, Any]:
-    """Return the seconds of each step on this rank, and what the row says of them."""
+    """Return the seconds of each step on this rank and the other entries of the row."""
     config = resolve(settings, {})
     split = random_split(world.device, config.batch_size * (1 + config.mu))
-    trainer = Trainer(config, data_of(split), world, folder)
-    time_steps(trainer, WARM[world.device.type])
+    trainer = Trainer(config, training_data(split), world, folder)
+    time_steps(trainer, WARMUP_STEPS[world.device.type])
     return {
         "processes": world.size,
         "threads": torch.get_num_threads(),
@@ -54,9 +54,9 @@ def measure(settings: dict[str, Any], world: World, steps: int, folder: Path) ->
 
 
 def count_reduced(trainer: Trainer) -> int:
-    """Train a step; return the bytes that this rank gave to all-reductions, by DDP and by the engine itself."""
+    """Train a step; return the bytes that this rank passed to all-reduce, through DDP and through the engine."""
     for network in trainer.networks.values():
-        if isinstance(network.parallel, DistributedDataParallel):  # its own reductions do not go through Python
+        if isinstance(network.parallel, DistributedDataParallel):  # DDP's own reductions do not go through Python
             network.parallel.register_comm_hook(dist.group.WORLD, allreduce_hook)
     with _counted() as sizes:
         trainer.train_step(Clock())
@@ -65,7 +65,7 @@ def count_reduced(trainer: Trainer) -> int:
 
 @contextmanager
 def _counted() -> Iterator[list[int]]:
-    """Give a list of the bytes of each ``torch.distributed.all_reduce`` while inside."""
+    """Yield a list that receives the bytes of each ``torch.distributed.all_reduce`` inside this context."""
     sizes: list[int] = []
     reduce = dist.all_reduce
 

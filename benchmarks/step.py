@@ -1,7 +1,7 @@
 """``smpl bench step``: a training step against the bare forward and backward passes that its mathematics needs.
 
-A bare pass is the network and a cross-entropy, nothing else: no views, no optimizer, no clipping, no average, no log.
-What a method needs is counted in images, B labeled and U = mu * B unlabeled ones:
+A bare pass is the network and a cross-entropy, nothing else: no views, optimizer, clipping, average or log. The passes
+of a method are counted in images, with B labeled and U = mu * B unlabeled ones:
 
 =================  =======================================  ==========================================
 method             forward without a graph                  forward and backward
@@ -14,16 +14,16 @@ smpl shared-graph  U (labels) + B (old) + B (new)           B + U, with two back
 metasemi           U (labels) + U (ahead) + U (behind)      B (direction), 2 U (mixed and weak)
 =================  =======================================  ==========================================
 
-All that MetaSemi does before its update runs in evaluation mode and in fp32, whatever the precision: its difference of
-two predictions would drown in the rounding of bf16. Its bare passes do the same.
+Everything that MetaSemi does before its update runs in evaluation mode and in fp32, whatever the precision, because its
+difference of two predictions would vanish in the rounding of bf16. Its bare passes do the same.
 
-The networks of bare passes are compiled where the step's are. ``data_wait`` is of steps on end, without a wait for the
-device between them, as in a training run.
+The networks of bare passes are compiled if the step's are. ``data_wait`` is measured over consecutive steps that do not
+wait for the device in between, as in a training run.
 
-On a GPU ``reserved_bytes`` is what the allocator holds of the GPU's memory after one step, without what it could give
-back before; ``peak_bytes`` is the most that tensors took of it in that step. CUDA graphs have no ``peak_bytes``: a
-replay writes to the memory of its capture and asks the allocator for none, which so cannot see a peak. What they
-reserve includes the graphs of the bare passes. On a CPU there is ``smpl bench memory``.
+On a GPU ``reserved_bytes`` is the memory that the allocator holds after one step, having returned what it could before
+that step; ``peak_bytes`` is the peak memory of tensors in that step. CUDA graphs have no ``peak_bytes``: a replay
+writes to the memory of its capture, so the allocator cannot see a peak. Their ``reserved_bytes`` include the graphs of
+the bare passes. For memory on a CPU see ``smpl bench memory``.
 """
 
 import statistics
@@ -40,7 +40,7 @@ import click
 import torch
 from torch.nn import functional as F
 
-from benchmarks.record import tell_rows
+from benchmarks.record import report_rows
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.resolve import resolve
@@ -57,17 +57,18 @@ from pipeline.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Pass:
-    """A forward pass of so many images."""
+    """A forward pass and the backward passes through its graph."""
 
     images: int
+    """Number of images in the batch."""
     backward: int = 0
-    """Backward passes through its graph; without any it has none."""
+    """Number of backward passes; with 0 the forward pass builds no graph."""
     exact: bool = False
-    """In evaluation mode, and in fp32 whatever the precision."""
+    """Whether the pass runs in evaluation mode and in fp32, whatever the precision."""
 
 
 Needs = Callable[[int, int], Sequence[Pass]]
-"""The passes of B labeled and U unlabeled images."""
+"""Returns the passes of a step with B labeled and U unlabeled images."""
 
 
 def _with_targets(b: int, u: int) -> Sequence[Pass]:
@@ -101,20 +102,20 @@ CASES: dict[str, tuple[dict[str, Any], Needs]] = {
         lambda b, u: [Pass(u), Pass(b), Pass(b, 1), Pass(u, 2), Pass(b)],
     ),
 }
-WARM: Mapping[str, int] = {"cpu": 1, "cuda": 4}
-"""Steps and bare passes before the measured ones, in which they are compiled and captured."""
-ON_END: Mapping[str, int] = {"cpu": 2, "cuda": 20}
-"""Steps without a wait for the device between them."""
+WARMUP_STEPS: Mapping[str, int] = {"cpu": 1, "cuda": 4}
+"""Steps and bare passes before the measured ones, by device type; they are compiled and captured during these."""
+UNSYNCED_STEPS: Mapping[str, int] = {"cpu": 2, "cuda": 20}
+"""Consecutive steps for ``data_wait``, by device type."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--batch-size", default=32, type=click.IntRange(1), help="Labeled images, B.")
-@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images for each labeled one.")
-@click.option("--width", default=2, type=click.IntRange(1), help="Of the wide residual network of depth 28.")
-@click.option("--precision", default="fp32", type=PRECISIONS, help="Of the step and of its bare passes.")
-@click.option("--compile", "compiled", default="auto", type=COMPILES, help="Likewise; auto: on a GPU.")
+@click.option("--mu", default=7, type=click.IntRange(1), help="Unlabeled images per labeled one.")
+@click.option("--width", default=2, type=click.IntRange(1), help="Width of the wide residual network of depth 28.")
+@click.option("--precision", default="fp32", type=PRECISIONS, help="Precision of the step and of its bare passes.")
+@click.option("--compile", "compiled", default="auto", type=COMPILES, help="Whether to compile both; auto: on a GPU.")
 @click.option("--methods", default=",".join(CASES), help="Rows, separated by commas.")
-@click.option("--repeats", default=7, type=click.IntRange(1), help="Measured pairs of step and bare passes.")
+@click.option("--repeats", default=7, type=click.IntRange(1), help="Number of measured pairs of step and bare passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
 def main(
@@ -128,7 +129,7 @@ def main(
     as_json: bool,
     out: Path | None,
 ) -> None:
-    """Time one training step beside its bare passes, in turns; ratio is the median over the pairs."""
+    """Time one training step beside its bare passes, in turns; the ratio is the median over the pairs."""
     world = join_world()
 
     def row(name: str) -> dict[str, Any]:
@@ -136,11 +137,11 @@ def main(
         config = bench_config(settings, batch_size, mu, width, precision, compiled)
         return {"method": name} | measure(config, needs(batch_size, mu * batch_size), world, repeats)
 
-    tell_rows(map(row, named_cases(methods)), _line, as_json=as_json, out=out)
+    report_rows(map(row, named_cases(methods)), _line, as_json=as_json, out=out)
 
 
 def named_cases(methods: str) -> list[str]:
-    """Return the names in a list with commas. Raises UsageError for one that is no case."""
+    """Return the names in a comma-separated list of cases. Raises UsageError for an unknown one."""
     names = methods.split(",")
     for name in names:
         if name not in CASES:
@@ -149,17 +150,17 @@ def named_cases(methods: str) -> list[str]:
 
 
 def measure(config: Config, passes: Sequence[Pass], world: World, repeats: int) -> dict[str, Any]:
-    """Return medians of a step and of its bare passes, in milliseconds, and what else a row says."""
+    """Return the row of a case: medians of a step and of its bare passes in milliseconds, and the other entries."""
     split = random_split(world.device, 2 * config.batch_size * (1 + config.mu))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, data_of(split), world, Path(folder))
+        trainer = Trainer(config, training_data(split), world, Path(folder))
         bare = BarePasses(trainer, split)
         timed = {"step": partial(trainer.train_step, Clock()), "bare": partial(bare.run, passes)}
-        for action in list(timed.values()) * WARM[world.device.type]:
+        for action in list(timed.values()) * WARMUP_STEPS[world.device.type]:
             _seconds(action, world)
         times: dict[str, list[float]] = {"step": [], "bare": []}
         for repeat in range(repeats):
-            for name in sorted(timed, reverse=repeat % 2 == 0):  # whoever goes first finds other caches
+            for name in sorted(timed, reverse=repeat % 2 == 0):  # the first one finds other caches
                 times[name].append(_seconds(timed[name], world))
         views = [_seconds(partial(trainer.loader.batch, step), world) for step in range(25)][5:]
         wait = _data_wait(trainer)
@@ -192,7 +193,7 @@ def count_backward(passes: Sequence[Pass]) -> int:
 
 
 def gpu_memory(trainer: Trainer) -> dict[str, int]:
-    """Return what a step takes of a GPU's memory, in bytes, as the module says; nothing on a CPU."""
+    """Return the GPU memory of a step in bytes, as explained at the top of this file; an empty dict on a CPU."""
     if trainer.world.device.type != "cuda":
         return {}
     torch.cuda.empty_cache()
@@ -204,16 +205,16 @@ def gpu_memory(trainer: Trainer) -> dict[str, int]:
 
 
 def _data_wait(trainer: Trainer) -> float:
-    """Return the share of the time that steps on end spend on making batches."""
+    """Return the fraction of the time that consecutive steps spend on making batches."""
     device = trainer.world.device.type
     clock = Clock(device)
-    for _ in range(ON_END[device]):
+    for _ in range(UNSYNCED_STEPS[device]):
         trainer.train_step(clock)
     return clock.read(trainer.images_per_step)["data_wait"]
 
 
 class BarePasses:
-    """A network of the same kind, in the same precision and memory format, compiled alike, and nothing around it."""
+    """The bare passes of a trainer's network, in its precision and memory format and compiled like it."""
 
     def __init__(self, trainer: Trainer, split: ResidentSplit) -> None:
         network = next(iter(trainer.evaluated.values()))
@@ -221,6 +222,7 @@ class BarePasses:
         self.compiler, self.precision, self.split = trainer.compiler, trainer.precision, split
 
     def run(self, passes: Sequence[Pass]) -> None:
+        """Run the passes of one step, forward and backward."""
         self.compiler.begin_step()
         for each in passes:
             self.module.train(not each.exact)
@@ -238,6 +240,7 @@ class BarePasses:
 def bench_config(
     settings: dict[str, Any], batch_size: int, mu: int, width: int, precision: str, compiled: str = "off"
 ) -> Config:
+    """Return the configuration of a benchmark: WRN-28-``width`` on images of CIFAR's size, with a method's settings."""
     base = {
         "dataset": "cifar10",
         "batch_size": batch_size,
@@ -252,12 +255,14 @@ def bench_config(
 
 
 def random_split(device: torch.device, size: int) -> ResidentSplit:
+    """Return ``size`` random images of CIFAR's size with labels, on the device."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (size, 3, 32, 32), generator=generator, dtype=torch.uint8).to(device)
     return ResidentSplit(torch.arange(size, device=device), images, torch.arange(size, device=device) % 10)
 
 
-def data_of(split: ResidentSplit) -> TrainingData:
+def training_data(split: ResidentSplit) -> TrainingData:
+    """Return training data whose three splits are all ``split``."""
     task = Task((3, 32, 32), (127.5,) * 3, (64.0,) * 3, 10)
     return TrainingData(split, split, split, task, "random")
 

@@ -1,17 +1,17 @@
-"""``python -m benchmarks.gpu``, ``make gpu``: all that is to be measured and tested on a GPU, in calls of some minutes.
+"""``python -m benchmarks.gpu``, ``make gpu``: run all tests and benchmarks of the GPU suite, in calls of some minutes.
 
-A call runs what is not done yet, as long as its minutes last. Results stand in a folder named after the commit, so that
-those of another are never taken for this one's; the same command goes on.
+A call runs the pieces that are not done yet until its minutes are used up; the same command continues. Results are in a
+folder named after the commit, so that results of different code are never mixed.
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 import click
+import psutil
 import torch
 
 from benchmarks.gpu.piece import Piece
@@ -28,56 +28,57 @@ from pipeline.registry import nearest
 
 SOURCES = ("benchmarks", "data_prep", "pipeline", "tests")
 SETTINGS = ("pyproject.toml", "setup.cfg")
+"""Folders and files whose contents name the version of code that is not committed."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
 @click.option("--out", type=click.Path(path_type=Path), default="build/gpu", help="Folder of all results.")
-@click.option("--data", type=LocalFolder(), help="The prepared CIFAR-10 with 4,000 labels; without it none is trained.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=9, help="Of this call, from its start.")
-@click.option("--only", help="Pieces, separated by commas; step-* is all that begin so.")
+@click.option("--data", type=LocalFolder(), help="Prepared CIFAR-10 with 4,000 labels; without it nothing is trained.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=9, help="Time limit of this call.")
+@click.option("--only", help="Names of pieces, separated by commas; a name may be a pattern such as step-*.")
 @click.option("--peer", type=click.Path(path_type=Path), help="A checkout of MPL-pytorch to compare with.")
 @click.option("--list", "listing", is_flag=True, help="Show the pieces and run none.")
-@click.option("--rehearse", is_flag=True, help="The same pieces at tiny sizes, on a CPU too.")
+@click.option("--rehearse", is_flag=True, help="Run the same pieces at tiny sizes; a CPU is enough.")
 def main(
     out: Path, data: Path | None, minutes: float, only: str | None, peer: Path | None, listing: bool, rehearse: bool
 ) -> int:
-    """Run tests and measurements on a GPU, as many as end within --minutes; the same command goes on.
+    """Run tests and benchmarks on a GPU, as many as end within --minutes; the same command continues.
 
-    Exits 0 if all are done, 4 if some are left, 1 if one failed, 3 if --data is damaged.
+    Exits with 0 if all are done, 4 if some are left, 1 if one failed, 3 if --data is damaged.
     """
     size = REHEARSAL if rehearse else FULL
-    folder = out.resolve() / (f"rehearsal-{edition()}" if rehearse else edition())
+    folder = out.resolve() / (f"rehearsal-{code_version()}" if rehearse else code_version())
     if data:
         load_manifest(data)
-    pieces = chosen(list_pieces(size, folder, data, peer), only)
+    pieces = select_pieces(list_pieces(size, folder, data, peer), only)
     if listing:
         _show(pieces, folder)
         return 0
     if not (rehearse or torch.cuda.is_available()):
-        raise UsageError("there is no GPU that torch can use; --rehearse tries the suite at tiny sizes on a CPU")
+        raise UsageError("there is no GPU that torch can use; --rehearse runs the suite at tiny sizes on a CPU")
     make_folder(folder)
     with locked(folder / ".lock", wait=False):
-        tally = run_pieces(pieces, folder, minutes, click.echo, seconds_gone())
+        summary = run_pieces(pieces, folder, minutes, click.echo, seconds_since_start())
         click.echo(write_tables(folder))
-    for line in tally.lines():
+    for line in summary.lines():
         click.echo(line)
     click.echo(f"results: {folder}")
-    return tally.exit_code
+    return summary.exit_code
 
 
-def chosen(pieces: Sequence[Piece], only: str | None) -> list[Piece]:
-    """Return the pieces that ``only`` names, in their order. Raises UsageError for a name that none has."""
+def select_pieces(pieces: Sequence[Piece], only: str | None) -> list[Piece]:
+    """Return the pieces whose names match ``only``, in order. Raises UsageError for a pattern that matches none."""
     if only is None:
         return list(pieces)
     patterns = only.split(",")
     for pattern in patterns:
         if not any(fnmatch(piece.name, pattern) for piece in pieces):
-            raise UsageError(f"--only: {_why_none(pattern, [piece.name for piece in pieces])}")
+            raise UsageError(f"--only: {_no_match(pattern, [piece.name for piece in pieces])}")
     return [piece for piece in pieces if any(fnmatch(piece.name, pattern) for pattern in patterns)]
 
 
-def edition() -> str:
-    """Return a name of the code that is here: the commit, and a hash of the sources where they are not the commit's."""
+def code_version() -> str:
+    """Return a name for this version of the code: the commit, and a hash of the sources if they differ from it."""
     name = commit()
     if name and not name.endswith("+"):
         return name
@@ -88,14 +89,13 @@ def edition() -> str:
     return f"{name or ''}{digest.hexdigest()[:12]}"
 
 
-def seconds_gone() -> float:
-    """Return the seconds since this process began: to import torch may take many. Source: proc(5), the 22nd field."""
-    ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+def seconds_since_start() -> float:
+    """Return the seconds since this process started, since importing torch alone may take many."""
+    return time.time() - psutil.Process().create_time()
 
 
-def _why_none(pattern: str, names: Sequence[str]) -> str:
-    """Return why no piece has a name like the pattern."""
+def _no_match(pattern: str, names: Sequence[str]) -> str:
+    """Return why no piece's name matches the pattern."""
     needed = sorted({option for name, option in OPTIONS.items() if fnmatch(name, pattern)})
     return f"{pattern} needs {needed[0]}" if needed else f"unknown piece {pattern!r}: {nearest(pattern, names)}"
 
@@ -103,4 +103,4 @@ def _why_none(pattern: str, names: Sequence[str]) -> str:
 def _show(pieces: Sequence[Piece], folder: Path) -> None:
     for piece in pieces:
         state = "done" if piece.done(folder) else "failed" if piece.failed(folder) else "left"
-        click.echo(f"{piece.name:<28} {state:<7} {piece.minutes:>5g} min  python {' '.join(piece.words)}")
+        click.echo(f"{piece.name:<28} {state:<7} {piece.minutes:>5g} min  python {' '.join(piece.arguments)}")

@@ -1,7 +1,7 @@
-"""``python -m benchmarks.gpu.curve RUN TUNED``: accuracy against minutes of a run and of its fine-tuning.
+"""``python -m benchmarks.gpu.curve RUN TUNED``: accuracy over minutes of training, of a run and of its fine-tuning.
 
-Minutes are those of training: each line of a run's log tells the images a second since the line before, evaluations and
-checkpoints in between included. Loading the data, and the scores of the end, come on top.
+The minutes are computed from ``metrics.jsonl``: each line gives the images per second since the previous one, including
+evaluations and checkpoints in between. Loading the data and the final evaluation are not included.
 """
 
 import json
@@ -21,16 +21,21 @@ from pipeline.config.schema import Config
 from pipeline.methods import METHODS
 
 LAST = "last, averaged"
-"""The weights whose accuracy is the result."""
+"""The weights whose accuracy counts."""
 WANTED = 94.46
-"""Test accuracy in percent, of the last averaged weights."""
+"""The target: test accuracy in percent of the last averaged weights."""
 
 
 @click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The rows as JSON; the figure beside it.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Write the rows to this JSON file and the figure beside it.",
+)
 def main(runs: tuple[Path, ...], out: Path) -> None:
-    """Write the curve of RUNS, each of which begins where the one before ended."""
+    """Write the curve of RUNS, each of which starts where the previous one ended."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         rows += curve(run, rows[-1]["minutes"] if rows else 0.0)
@@ -38,29 +43,29 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
     save_record(out, rows)
 
 
-def curve(run: Path, begun: float) -> list[dict[str, Any]]:
-    """Return a row for each evaluation of a finished run, with minutes from ``begun`` on; the last has the test's.
+def curve(run: Path, offset: float) -> list[dict[str, Any]]:
+    """Return a row for each evaluation of a finished run; the last row has the accuracy on the test split.
 
-    Accuracies are in percent. Raises DataError if the log or the summary is not that of a finished run.
+    Accuracies are in percent; the minutes start at ``offset``. Raises DataError if the run is not finished.
     """
     try:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         summary = json.loads((run / "summary.json").read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{run}: no finished run: {error}") from None
+        raise DataError(f"{run} is not a finished run: {error}") from None
     times = dict(minutes_of(lines, _images_per_step(run)))
-    held = {(line["step"], line["group"]): line for line in lines}  # of a step that was done twice, the later line
+    latest = {(line["step"], line["group"]): line for line in lines}  # a resumed run may repeat steps
     rows = [
-        {"run": run.name, "step": step, "minutes": round(begun + _at(times, step), 3), "val": line["accuracy"]}
-        for (step, group), line in sorted(held.items())
+        {"run": run.name, "step": step, "minutes": round(offset + _minutes_at(times, step), 3), "val": line["accuracy"]}
+        for (step, group), line in sorted(latest.items())
         if group == "val/ema"
     ]
-    end = {"run": run.name, "step": summary["steps"], "minutes": round(begun + max(times.values()), 3)}
+    end = {"run": run.name, "step": summary["steps"], "minutes": round(offset + max(times.values()), 3)}
     return [*rows, end | {"test": summary["results"][LAST]["test"]["accuracy"]}]
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the figure: accuracy on the validation split as lines, on the test split as points."""
+    """Draw accuracy over minutes: the validation split as lines, the test split as points."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(7, 4.5))
@@ -78,13 +83,13 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _images_per_step(run: Path) -> int:
-    """Return the images that a step of a run counts."""
+    """Return the images per step that ``images_per_s`` of a run counts."""
     config: Config = resolve(load_recipe(str(run / "config.yaml")), {})
     return config.batch_size * (1 + config.mu * bool(METHODS.load(config.method).views))
 
 
 def minutes_of(lines: Sequence[dict[str, Any]], images: int) -> Iterator[tuple[int, float]]:
-    """Yield each logged step and the minutes until then."""
+    """Yield each logged step with the minutes from the start of the run to it."""
     rates = {line["step"]: line["images_per_s"] for line in lines if line["group"] == "train"}
     before, seconds = 0, 0.0
     for step in sorted(rates):
@@ -93,8 +98,8 @@ def minutes_of(lines: Sequence[dict[str, Any]], images: int) -> Iterator[tuple[i
         yield step, seconds / 60
 
 
-def _at(times: dict[int, float], step: int) -> float:
-    """Return the minutes at the first logged step that is not before ``step``."""
+def _minutes_at(times: dict[int, float], step: int) -> float:
+    """Return the minutes at the first logged step from ``step`` on."""
     return next((times[logged] for logged in sorted(times) if logged >= step), max(times.values()))
 
 

@@ -1,4 +1,4 @@
-"""The pieces of the GPU suite, at the size of the questions they answer and at one at which a CPU can rehearse them."""
+"""The list of pieces of the GPU suite, at full size and at a tiny size for a rehearsal on a CPU."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -8,34 +8,34 @@ from benchmarks.gpu.piece import Piece
 
 METHODS = ("supervised", "uda", "mpl", "smpl-recompute", "smpl-shared-graph", "metasemi")
 BUDGET_MINUTES = 25
-"""Of the run and its fine-tuning together; the recipe has its own for the run."""
+"""Target for the run and its fine-tuning together; the recipe sets the run's own budget."""
 RUN, TUNE, CURVE, PEER = "run", "finetune", "curve", "peer"
 TUNED = "run-finetuned"
 """The folder of the fine-tuning."""
 STEP = "step-"
-"""How the names of all measurements of a step begin."""
+"""Prefix of the names of all pieces that measure a step."""
 OPTIONS: Mapping[str, str] = {RUN: "--data", TUNE: "--data", CURVE: "--data", PEER: "--peer"}
-"""What pieces need that are there only with an option of the suite."""
+"""The option of the suite without which a piece does not exist, by name of the piece."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the pieces are."""
+    """The command-line options of all pieces at one size."""
 
     bench: tuple[str, ...]
-    """Options of measurements of a step: WRN-28-2, B=128, mu=7 in earnest."""
+    """Options of ``smpl bench step``; at full size WRN-28-2, B = 128, mu = 7."""
     memory: tuple[str, ...]
     augment: tuple[str, ...]
     checkpoint: tuple[str, ...]
     peer: tuple[str, ...]
     modes: Mapping[str, tuple[str, ...]]
-    """Name to precision and compilation of a step; each compiled one is a piece a method, for compiling takes time."""
+    """Options of precision and compilation by name. A compiled mode has a piece for each method: compiling is slow."""
     run: tuple[str, ...]
     tune: tuple[str, ...]
     tests: Mapping[str, tuple[str, ...]]
-    """Piece to test files or folders."""
-    pace: float = 1.0
-    """Expected minutes for each of the full size's."""
+    """Test files and folders by name of the piece."""
+    time_scale: float = 1.0
+    """Expected duration relative to the full size."""
 
 
 FULL = Size(
@@ -75,18 +75,18 @@ REHEARSAL = Size(
     ),
     tune=("--steps", "2", "--nproc", "1", "--set", "log_every=1", "--set", "eval_every=1"),
     tests={"tests-cuda": ("tests/cuda",), "tests-cpu": ("tests/pipeline/training/test_lr_schedule.py",)},
-    pace=0.1,
+    time_scale=0.1,
 )
 
 
 def list_pieces(size: Size, folder: Path, data: Path | None, peer: Path | None) -> list[Piece]:
-    """Return the pieces in their order: what says most first.
+    """Return the pieces, the most important first.
 
     Args:
-        size: of each piece.
-        folder: the suite's.
-        data: the prepared CIFAR-10 with 4,000 labels; without it nothing is trained, but in a rehearsal.
-        peer: a checkout of MPL-pytorch; without it there is no comparison.
+        size: the options of each piece.
+        folder: the suite's folder of results.
+        data: prepared CIFAR-10 with 4,000 labels; without it only a rehearsal trains.
+        peer: a checkout of MPL-pytorch; without it there is no piece ``peer``.
     """
     pieces = [_tests(size, "tests-cuda", folder, ("--workers", "1")), *_steps(size, folder)]
     pieces.append(_bench("memory", size.memory, 4, folder))
@@ -96,15 +96,15 @@ def list_pieces(size: Size, folder: Path, data: Path | None, peer: Path | None) 
     if data or size is REHEARSAL:
         pieces += _training(size, folder, data)
     pieces.append(_tests(size, "tests-cpu", folder, (), {"CUDA_VISIBLE_DEVICES": ""}))
-    return [replace(piece, minutes=round(piece.minutes * size.pace, 2)) for piece in pieces]
+    return [replace(piece, minutes=round(piece.minutes * size.time_scale, 2)) for piece in pieces]
 
 
 def _tests(
     size: Size, name: str, folder: Path, options: tuple[str, ...], environment: Mapping[str, str] | None = None
 ) -> Piece:
     result = f"{name}.json"
-    words = ("-m", "benchmarks.gpu.tests", *size.tests[name], *options, "--out", str(folder / result))
-    return Piece(name, words, 8, result, least=1, environment=environment or {})
+    arguments = ("-m", "benchmarks.gpu.tests", *size.tests[name], *options, "--out", str(folder / result))
+    return Piece(name, arguments, 8, result, min_minutes=1, environment=environment or {})
 
 
 def _steps(size: Size, folder: Path) -> Iterator[Piece]:
@@ -113,14 +113,13 @@ def _steps(size: Size, folder: Path) -> Iterator[Piece]:
             yield _bench(f"{STEP}{mode}", (*size.bench, *options, "--methods", ",".join(METHODS)), 3, folder, "step")
         else:
             for method in METHODS:
-                words = (*size.bench, *options, "--methods", method)
-                yield _bench(f"{STEP}{mode}-{method}", words, 3, folder, "step")
+                yield _bench(f"{STEP}{mode}-{method}", (*size.bench, *options, "--methods", method), 3, folder, "step")
 
 
 def _bench(name: str, options: tuple[str, ...], minutes: float, folder: Path, command: str | None = None) -> Piece:
     result = f"{name}.json"
-    words = ("-m", "pipeline.cli", "bench", command or name, *options, "--out", str(folder / result))
-    return Piece(name, words, minutes, result)
+    arguments = ("-m", "pipeline.cli", "bench", command or name, *options, "--out", str(folder / result))
+    return Piece(name, arguments, minutes, result)
 
 
 def _training(size: Size, folder: Path, data: Path | None) -> Iterator[Piece]:
@@ -131,7 +130,7 @@ def _training(size: Size, folder: Path, data: Path | None) -> Iterator[Piece]:
     train = ("-m", "pipeline.train")
     summary = f"{RUN}/summary.json"
     first = Piece(RUN, (*train, *size.run, *where, "--out", str(run)), 24, summary, 5, (), own)
-    words = (*train, "--finetune", str(run), *size.tune, *where, "--out", str(tuned))
-    second = Piece(TUNE, words, 2, f"{TUNED}/summary.json", 2, (first,), own)
-    words = ("-m", "benchmarks.gpu.curve", str(run), str(tuned), "--out", str(folder / "curve.json"))
-    yield from (first, second, Piece(CURVE, words, 0.5, "curve.json", after=(first, second)))
+    arguments = (*train, "--finetune", str(run), *size.tune, *where, "--out", str(tuned))
+    second = Piece(TUNE, arguments, 2, f"{TUNED}/summary.json", 2, (first,), own)
+    arguments = ("-m", "benchmarks.gpu.curve", str(run), str(tuned), "--out", str(folder / "curve.json"))
+    yield from (first, second, Piece(CURVE, arguments, 0.5, "curve.json", requires=(first, second)))

@@ -1,4 +1,4 @@
-"""Runs pieces one after another as long as the minutes last; what is done already is not done again."""
+"""Run pieces one after another until the minutes are used up; pieces that are done are not run again."""
 
 import os
 import signal
@@ -10,81 +10,90 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.gpu.journal import Ending, Journal
+from benchmarks.gpu.history import Ending, History
 from benchmarks.gpu.piece import Piece
 from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import STOPPED
 
 ROOT = Path(__file__).parents[2]
 GRACE_S = 20.0
-"""Between the signal that asks a piece to stop and the one that it cannot refuse."""
-SHOWN = 12
-"""Last lines of a failed piece's log that are shown."""
-BOUND = Path(__file__).with_name("bound.py")
-Tell = Callable[[str], None]
+"""Seconds between SIGTERM and SIGKILL for a piece that is stopped."""
+SHOWN_LINES = 12
+"""Number of last lines of a failed piece's log to print."""
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
+Report = Callable[[str], None]
+"""Prints a line."""
 
 
 @dataclass
-class Tally:
-    """What a call did with each piece, by name."""
+class CallSummary:
+    """The names of the pieces by what this call did with them."""
 
     before: list[str] = field(default_factory=list)
-    """Done by an earlier call."""
+    """Pieces that an earlier call finished."""
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
-        """1 if a piece failed, 4 if something is left to go on with, else 0."""
+        """1 if a piece failed, 4 if pieces are left, else 0."""
         return 1 if self.failed else STOPPED if self.left else 0
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each kind that is not empty."""
+        """Yield a line for each list that is not empty."""
         kinds = {"done before": self.before, "done now": self.done, "failed": self.failed, "left": self.left}
         for kind, names in kinds.items():
             if names:
                 yield f"{kind}: {', '.join(names)}"
 
 
-def run_pieces(pieces: Sequence[Piece], folder: Path, minutes: float, tell: Tell, gone: float = 0.0) -> Tally:
-    """Run what is not done and expected to end in time; those that failed in an earlier call come last.
+def run_pieces(
+    pieces: Sequence[Piece], folder: Path, minutes: float, report: Report, elapsed: float = 0.0
+) -> CallSummary:
+    """Run the pieces that are not done and expected to end in time; those that failed in an earlier call come last.
 
-    A piece that waits for another is left if that one is not done; one that fails does not keep the rest from running.
-    Of the call's minutes ``gone`` seconds are gone already.
+    A piece is left if a piece that it requires is not done. A failure does not keep the other pieces from running.
+
+    Args:
+        pieces: all pieces of this call, in order.
+        folder: the suite's folder of results.
+        minutes: time limit of the call.
+        report: receives a line about each piece.
+        elapsed: seconds of the limit that have passed already.
     """
     make_folder(folder / "logs")
-    deadline = time.monotonic() + 60 * minutes - gone
-    journal = Journal(folder)
-    journal.settle()
-    tally = Tally(before=[piece.name for piece in pieces if piece.done(folder)])
+    deadline = time.monotonic() + 60 * minutes - elapsed
+    history = History(folder)
+    history.close_interrupted()
+    summary = CallSummary(before=[piece.name for piece in pieces if piece.done(folder)])
+    lists = {Ending.DONE: summary.done, Ending.FAILED: summary.failed, Ending.STOPPED: summary.left}
     todo = [piece for piece in pieces if not piece.done(folder)]
     for piece in sorted(todo, key=lambda piece: piece.failed(folder)):
         seconds = deadline - time.monotonic()
-        waits = [other.name for other in piece.after if not other.done(folder)]
-        if waits or 60 * piece.needs > seconds:
-            tally.left.append(piece.name)
-            tell(f"{piece.name}: {_why_left(piece, waits, seconds, minutes)}")
+        missing = [other.name for other in piece.requires if not other.done(folder)]
+        if missing or 60 * piece.minutes_needed > seconds:
+            summary.left.append(piece.name)
+            report(f"{piece.name}: {_why_left(piece, missing, seconds, minutes)}")
             continue
-        tell(f"{piece.name}: about {piece.minutes:g} minutes ...")
-        ending = _noted(piece, folder, seconds, tell, journal)
-        {Ending.DONE: tally.done, Ending.FAILED: tally.failed, Ending.STOPPED: tally.left}[ending].append(piece.name)
-    return tally
+        report(f"{piece.name}: about {piece.minutes:g} minutes ...")
+        lists[_run_and_record(piece, folder, seconds, report, history)].append(piece.name)
+    return summary
 
 
-def _noted(piece: Piece, folder: Path, seconds: float, tell: Tell, journal: Journal) -> Ending:
-    """Run a piece and note it, even if the call is stopped."""
+def _run_and_record(piece: Piece, folder: Path, seconds: float, report: Report, history: History) -> Ending:
+    """Run a piece and record its ending, even if the call is stopped."""
     started, ending = time.monotonic(), Ending.STOPPED
-    journal.begin(piece, seconds / 60)
+    history.record_start(piece, seconds / 60)
     try:
-        ending = run_piece(piece, folder, seconds, tell)
+        ending = run_piece(piece, folder, seconds, report)
     finally:
-        journal.end(piece, ending, (time.monotonic() - started) / 60)
+        history.record_end(piece, ending, (time.monotonic() - started) / 60)
     return ending
 
 
-def run_piece(piece: Piece, folder: Path, seconds: float, tell: Tell) -> Ending:
-    """Run a piece for at most so long; its output is added to its log."""
+def run_piece(piece: Piece, folder: Path, seconds: float, report: Report) -> Ending:
+    """Run a piece for at most ``seconds``; append its output to its log."""
     started = time.monotonic()
     with piece.log(folder).open("ab") as log, _process(piece, log.fileno()) as process:
         try:
@@ -93,23 +102,23 @@ def run_piece(piece: Piece, folder: Path, seconds: float, tell: Tell) -> Ending:
             code = _stop(process)
     took = f"{(time.monotonic() - started) / 60:.1f} minutes"
     if code == 0 and piece.done(folder):
-        piece.mark(folder).unlink(missing_ok=True)
-        tell(f"{piece.name}: done in {took}")
+        piece.failure_mark(folder).unlink(missing_ok=True)
+        report(f"{piece.name}: done in {took}")
         return Ending.DONE
     if code in {STOPPED, -signal.SIGTERM, -signal.SIGKILL} and time.monotonic() - started >= seconds - GRACE_S:
-        tell(f"{piece.name}: stopped after {took}; the next call {piece.then}")
+        report(f"{piece.name}: stopped after {took}; the next call {piece.next_call}")
         return Ending.STOPPED
-    piece.mark(folder).touch()
-    tell(f"{piece.name}: failed after {took} (exit code {code}); {piece.log(folder)} ends so:")
-    for line in piece.log(folder).read_text(errors="replace").splitlines()[-SHOWN:]:
-        tell(f"    {line}")
+    piece.failure_mark(folder).touch()
+    report(f"{piece.name}: failed after {took} (exit code {code}); the last lines of {piece.log(folder)}:")
+    for line in piece.log(folder).read_text(errors="replace").splitlines()[-SHOWN_LINES:]:
+        report(f"    {line}")
     return Ending.FAILED
 
 
 @contextmanager
 def _process(piece: Piece, log: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """Give the piece's process, the first of a group of its own; whatever ends the block, none of it is left."""
-    command = [sys.executable, "-I", str(BOUND), *piece.words]
+    """Start the piece in a process group of its own; stop the whole group at the end of the context."""
+    command = [sys.executable, "-I", str(DIE_WITH_PARENT), *piece.arguments]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"} | dict(piece.environment)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(command, stdout=log, stderr=log, env=environment, process_group=0) as process:  # noqa: S603
@@ -118,11 +127,11 @@ def _process(piece: Piece, log: int) -> Iterator["subprocess.Popen[bytes]"]:
         finally:
             _stop(process)
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what it started and left behind
+                os.killpg(process.pid, signal.SIGKILL)  # processes that it started and left behind
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> int:
-    """Ask the process to end, and end it if it does not; return its exit code."""
+    """Send SIGTERM, then SIGKILL if the process does not end in time; return its exit code."""
     process.terminate()
     try:
         return process.wait(GRACE_S)
@@ -131,9 +140,9 @@ def _stop(process: "subprocess.Popen[bytes]") -> int:
         return process.wait()
 
 
-def _why_left(piece: Piece, waits: Sequence[str], seconds: float, minutes: float) -> str:
-    if waits:
-        return f"left, for it waits for {' and '.join(waits)}"
-    if piece.needs > minutes:
-        return f"left, for it needs --minutes {piece.needs:g}"
-    return f"left, for it needs {piece.needs:g} minutes and {max(0.0, seconds) / 60:.1f} are there"
+def _why_left(piece: Piece, missing: Sequence[str], seconds: float, minutes: float) -> str:
+    if missing:
+        return f"left, because it needs the result of {' and '.join(missing)}"
+    if piece.minutes_needed > minutes:
+        return f"left, because it needs --minutes {piece.minutes_needed:g}"
+    return f"left, because it needs {piece.minutes_needed:g} minutes and {max(0.0, seconds) / 60:.1f} remain"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu.tests``: test files, each in a process of its own; those that passed are not run again."""
+"""``python -m benchmarks.gpu.tests``: run test files, a process each, that have not passed in an earlier call."""
 
 import json
 import re
@@ -22,20 +22,20 @@ from data_prep.system.workers import available_cpus
 
 COUNTED = re.compile(r"(\d+) (passed|failed|skipped|errors?)\b")
 PASSED = {0, 5}
-"""pytest's exit codes of a file that passed: 5 is one of which every test is skipped as it is read."""
+"""pytest's exit codes of a file that passed; 5 means that the whole file was skipped at collection."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.argument("places", nargs=-1, required=True)
-@click.option("--workers", type=click.IntRange(1), help="Files at the same time.  [default: half of the CPUs]")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The outcomes, once all have passed.")
-def main(places: tuple[str, ...], workers: int | None, out: Path) -> int:
-    """Run the test files in PLACES, files and folders below the root of this checkout."""
-    files = list(find_files(ROOT, places))
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--workers", type=click.IntRange(1), help="Files to run at the same time.  [default: half the CPUs]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Write the outcomes, once all passed.")
+def main(paths: tuple[str, ...], workers: int | None, out: Path) -> int:
+    """Run the test files in PATHS, which are files and folders of this checkout."""
+    files = list(find_files(ROOT, paths))
     partial = out.with_suffix(".outcomes")
     outcomes: dict[str, dict[str, Any]] = json.loads(partial.read_text()) if partial.exists() else {}
     todo = [file for file in files if not outcomes.get(file, {}).get("good")]
-    click.echo(f"{len(files) - len(todo)} of {len(files)} test files have passed before")
+    click.echo(f"{len(files) - len(todo)} of {len(files)} test files passed in earlier calls")
     make_folder(out.parent / "logs" / "tests")
     with closing(run_files(todo, workers or max(1, available_cpus() // 2), out.parent / "logs" / "tests")) as rows:
         for row in rows:
@@ -49,10 +49,10 @@ def main(places: tuple[str, ...], workers: int | None, out: Path) -> int:
     return 0
 
 
-def find_files(root: Path, places: Sequence[str]) -> Iterator[str]:
-    """Yield the test files of each place, relative to ``root``. Raises UsageError if there is none."""
-    for place in places:
-        path = root / place
+def find_files(root: Path, paths: Sequence[str]) -> Iterator[str]:
+    """Yield the test files of each path, relative to ``root``. Raises UsageError if there is none."""
+    for name in paths:
+        path = root / name
         found = [path] if path.is_file() else sorted(path.rglob("test_*.py"))
         if not found:
             raise UsageError(f"{path}: there are no tests; run the suite in a checkout of the project")
@@ -67,7 +67,7 @@ class _Running:
 
 
 def run_files(files: Sequence[str], workers: int, logs: Path) -> Generator[dict[str, Any]]:
-    """Yield a row for each file as it ends, with ``workers`` of them at the same time; leave no process behind."""
+    """Run ``workers`` files at a time; yield a row for each as it ends. Leaves no process behind."""
     waiting, running = list(files), dict[str, _Running]()
     try:
         while waiting or running:

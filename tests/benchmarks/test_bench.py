@@ -1,4 +1,4 @@
-"""``smpl bench augment``, ``scale``, ``checkpoint`` and ``peer``: who is measured, what a row says, what is refused."""
+"""``smpl bench augment``, ``scale``, ``checkpoint`` and ``peer``: contenders, rows and refused options."""
 
 import json
 import sys
@@ -9,12 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from benchmarks.augment import CONTENDERS, DALI, KORNIA, PIL, batched, kornia
+from benchmarks.augment import CONTENDERS, DALI, KORNIA, PIL, kornia, torchvision_batched
 from benchmarks.child import answer_of
-from benchmarks.own_loop import main as own_loop
 from benchmarks.peer import PEERS, recognize
 from benchmarks.scale import run_ranks
 from benchmarks.scale_rank import measure as rank
+from benchmarks.step_timer import main as step_timer
 from data_prep.system.errors import UsageError, UserError
 from pipeline.cli import main
 from pipeline.config.schema import Config
@@ -34,10 +34,10 @@ def rows_of(*arguments: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_augment_leaves_out_in_a_line_what_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_augment_names_each_library_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("kornia", "nvidia.dali"):
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setitem(CONTENDERS, PIL, batched)  # in place of processes of its own
+    monkeypatch.setitem(CONTENDERS, PIL, torchvision_batched)  # starts no processes
     out = tmp_path / "augment.json"
     result = bench("augment", "--batch-size", "2", "--repeats", "1", "--threads", "1", "--out", str(out))
     assert result.exit_code == 0, result.output
@@ -62,7 +62,7 @@ def test_kornia_changes_the_pictures_and_keeps_their_shape() -> None:
 def test_scale_measures_each_number_of_processes_on_the_same_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes are started as they always are; one, which takes as long to start, is this one."""
+    """The run with one process takes place in this process, to save its start."""
 
     def run(config: Config, processes: int, steps: int) -> dict[str, Any]:
         return rank(config.tree(), ALONE, steps, tmp_path) if processes == 1 else run_ranks(config, processes, steps)
@@ -98,7 +98,7 @@ def test_scale_refuses_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch)
     assert "this machine has 1 GPU" in result.stderr
 
 
-def test_checkpoint_tells_what_saving_costs_at_the_recipes_interval(tmp_path: Path) -> None:
+def test_checkpoint_gives_the_share_of_saving_at_the_recipes_interval(tmp_path: Path) -> None:
     rows = rows_of("checkpoint", *TINY, "--steps", "1", "--repeats", "1", "--folder", str(tmp_path))
     assert [row["method"] for row in rows] == ["mpl", "smpl"]
     mpl, smpl = rows
@@ -140,7 +140,7 @@ def test_each_loop_of_a_peer_is_measured_beside_ours_of_its_kind(
 
     def answer(words: list[str]) -> list[float]:
         asked.append(words)
-        return [2.0] if words[0].startswith("benchmarks.peer") else [0.5]
+        return [2.0] if words[0] == "benchmarks.usb_loop" else [0.5]
 
     monkeypatch.setattr("benchmarks.peer.answer_of", answer)
     out = tmp_path / "peer.json"
@@ -154,24 +154,24 @@ def test_each_loop_of_a_peer_is_measured_beside_ours_of_its_kind(
     assert list(rows) == both
     assert rows["USB uda"] == {"loop": "USB uda", "step_ms": 2000, "images_per_s": 32, "speed": 1}
     assert rows["uda, bf16, compile max"]["speed"] == 4
-    assert asked[-1][:6] == ["benchmarks.own_loop", "uda", "--precision", "bf16", "--compile", "max"]
+    assert asked[-1][:6] == ["benchmarks.step_timer", "uda", "--precision", "bf16", "--compile", "max"]
 
 
-def test_peer_refuses_a_way_to_compile_that_there_is_not(tmp_path: Path) -> None:
+def test_peer_refuses_an_unknown_way_to_compile(tmp_path: Path) -> None:
     result = bench("peer", str(checkout_of("MPL-pytorch", tmp_path)), "--compiles", "fast")
     assert result.exit_code == 2
     assert "--compiles: 'fast'" in result.stderr
 
 
-def test_our_own_loop_tells_the_seconds_of_its_steps() -> None:
+def test_the_step_timer_prints_the_seconds_of_its_steps() -> None:
     size = ["--batch-size", "2", "--mu", "1", "--steps", "2", "--precision", "fp32", "--compile", "off"]
-    result = CliRunner().invoke(own_loop, ["fixmatch", *size])
+    result = CliRunner().invoke(step_timer, ["fixmatch", *size])
     seconds = json.loads(result.stdout)
     assert len(seconds) == 2
     assert all(second > 0 for second in seconds)
 
 
-def test_a_loop_answers_with_its_last_line_or_its_last_words(tmp_path: Path) -> None:
+def test_a_child_answers_with_its_last_line_or_its_error(tmp_path: Path) -> None:
     (tmp_path / "found.json").write_text("[1, 2]")
     assert answer_of(["json.tool", "--compact", str(tmp_path / "found.json")]) == [1, 2]
     with pytest.raises(UserError, match=r"^json\.tool .*none\.json ended with \d: .*none\.json"):

@@ -1,7 +1,8 @@
-"""``smpl bench data`` and ``smpl bench prepare``: who is measured, that all do the same work, and what is missing."""
+"""``smpl bench data`` and ``smpl bench prepare``: all contenders do the same work, and missing libraries are named."""
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -17,10 +18,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks.data import KINDS, contests
-from benchmarks.loaded import Loaded, load, make_set
-from benchmarks.loaders import OTHERS, ours
-from benchmarks.photographs import PHOTOGRAPHS, draw_photograph, make_files
-from benchmarks.processes import cpu_seconds, family, run_measured
+from benchmarks.loaders import OTHER_LOADERS, our_loader
+from benchmarks.resource_usage import cpu_seconds, run_measured
+from benchmarks.synthetic_images import PHOTO_SIZES, draw_photo, write_image_files
+from benchmarks.workload import Workload, load_workload, make_prepared_set
 from data_prep.system.errors import UsageError, UserError
 from pipeline.cli import main
 from tests.pipeline.conftest import ALONE, CPU
@@ -31,31 +32,31 @@ EXPECTED = {
     "small, weak": ["smpl resident", "smpl webdataset", "smpl dali", "torchvision + Pillow"],
     "small, weak and strong": ["smpl resident", "smpl webdataset", "smpl dali", "torchvision + Pillow"],
     "small, training": ["smpl resident", "smpl webdataset", "smpl dali"],
-    "large, one crop": ["smpl webdataset", "smpl dali", *OTHERS],
-    "large, two crops": ["smpl webdataset", "smpl dali", *OTHERS],
+    "large, one crop": ["smpl webdataset", "smpl dali", *OTHER_LOADERS],
+    "large, two crops": ["smpl webdataset", "smpl dali", *OTHER_LOADERS],
     "large, training": ["smpl webdataset", "smpl dali"],
 }
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Loaded]:
-    """Return a function that gives the work of small or large images; each set is made once."""
-    made: dict[str, Loaded] = {}
+def workload(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Workload]:
+    """Return a function from ``small`` or ``large`` to its workload; each set is prepared once."""
+    made: dict[str, Workload] = {}
 
-    def get(name: str) -> Loaded:
+    def get(name: str) -> Workload:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("benchmarks.loaded.PHOTOGRAPHS", SMALLER)
-                prepared = make_set(folder, 80, 1, small=name == "small")
-            made[name] = load(prepared, folder / "files", 80, 8, 1, CPU)
+                patch.setattr("benchmarks.workload.PHOTO_SIZES", SMALLER)
+                prepared = make_prepared_set(folder, 80, 1, small=name == "small")
+            made[name] = load_workload(prepared, folder / "files", 80, 8, 1, CPU)
         return made[name]
 
     return get
 
 
 def need_all() -> None:
-    """Skip a test of all loaders where one of them is not installed."""
+    """Skip a test of all loaders if one of them is not installed."""
     for library in ("webdataset", "nvidia.dali"):
         pytest.importorskip(library)
 
@@ -69,12 +70,12 @@ def rows_of(*arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_data_gives_a_rate_for_every_contender_of_every_work(
-    name: str, loaded: Callable[[str], Loaded], tmp_path: Path
+    name: str, workload: Callable[[str], Workload], tmp_path: Path
 ) -> None:
     need_all()
     small = ["--batch-size", "8", "--workers", "1", "--repeats", "1", "--seconds", "0.001"]
     out = tmp_path / "data.json"
-    rows = rows_of("data", "--data-dir", str(loaded(name).folder), *small, "--out", str(out))
+    rows = rows_of("data", "--data-dir", str(workload(name).folder), *small, "--out", str(out))
     found = {
         work: [row["contender"] for row in rows if row["work"] == work] for work in dict.fromkeys(map(work_of, rows))
     }
@@ -92,12 +93,12 @@ def work_of(row: dict[str, Any]) -> str:
 @pytest.mark.parametrize("two", [False, True])
 @pytest.mark.parametrize("name", KINDS)
 def test_all_contenders_give_batches_of_one_shape_and_type(
-    name: str, two: bool, loaded: Callable[[str], Loaded]
+    name: str, two: bool, workload: Callable[[str], Workload]
 ) -> None:
     need_all()
-    work, kind = replace(loaded(name), two=two), KINDS[name]
+    work, kind = replace(workload(name), two=two), KINDS[name]
     side = 32 if name == "small" else 224
-    loaders = [ours(engine) for engine in kind.engines] + [OTHERS[other] for other in kind.others]
+    loaders = [our_loader(engine) for engine in kind.engines] + [OTHER_LOADERS[other] for other in kind.others]
     for loader in loaders:
         with closing(loader(work)) as batches:
             for views in islice(batches, 2):
@@ -105,8 +106,8 @@ def test_all_contenders_give_batches_of_one_shape_and_type(
                 assert {view.dtype for view in views} == {torch.uint8}
 
 
-def test_the_files_of_the_others_are_the_bytes_of_the_split(loaded: Callable[[str], Loaded]) -> None:
-    work = loaded("large")
+def test_the_files_of_the_others_are_the_bytes_of_the_split(workload: Callable[[str], Workload]) -> None:
+    work = workload("large")
     from data_prep.formats.webdataset.reader import open_tars
 
     store = open_tars(work.folder, work.manifest, "unlabeled")
@@ -125,13 +126,15 @@ def test_the_files_of_the_others_are_the_bytes_of_the_split(loaded: Callable[[st
     ],
 )
 def test_a_library_that_is_not_installed_is_named_in_its_row(
-    module: str, names: set[str], loaded: Callable[[str], Loaded], monkeypatch: pytest.MonkeyPatch
+    module: str, names: set[str], workload: Callable[[str], Workload], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks.data import Turn, _line, measure
 
     need_all()
     monkeypatch.setitem(sys.modules, module, None)
-    contest = dict.fromkeys(contests(loaded("large"), ALONE)["large, one crop"], lambda seconds: Turn(8, seconds, 0.1))
+    contest = dict.fromkeys(
+        contests(workload("large"), ALONE)["large, one crop"], lambda seconds: Turn(8, seconds, 0.1)
+    )
     rows = measure(contest, 1, 1.0)
     assert {row["contender"]: row["missing"] for row in rows if "missing" in row} == dict.fromkeys(
         names, f"not installed: {module}"
@@ -145,7 +148,7 @@ def test_points_and_tiny_images_are_refused(tmp_path: Path) -> None:
 
     prepare(Request("digits", out=tmp_path / "digits"), progress=False)
     with pytest.raises(UsageError, match="color images of 32 pixels"):
-        load(tmp_path / "digits", tmp_path / "files", 10, 8, 1, CPU)
+        load_workload(tmp_path / "digits", tmp_path / "files", 10, 8, 1, CPU)
 
 
 def test_prepare_gives_a_rate_and_the_memory_of_every_contender(tmp_path: Path) -> None:
@@ -174,13 +177,13 @@ def test_prepare_refuses_what_it_cannot_read(arguments: list[str]) -> None:
 
 
 def test_photographs_compress_as_such_and_links_do_not_add_bytes(tmp_path: Path) -> None:
-    make_files(tmp_path, 7, PHOTOGRAPHS, distinct=3)
+    write_image_files(tmp_path, 7, PHOTO_SIZES, distinct=3)
     files = sorted(tmp_path.rglob("*.jpg"), key=lambda path: path.name)
     assert len(files) == 7
     assert len({path.stat().st_ino for path in files}) == 3
     assert all(30_000 < path.stat().st_size < 100_000 for path in files)
-    assert set(map(size_of, files)) == set(PHOTOGRAPHS)
-    assert (np.asarray(draw_photograph(1, (60, 45))) == np.asarray(draw_photograph(1, (60, 45)))).all()
+    assert set(map(size_of, files)) == set(PHOTO_SIZES)
+    assert (np.asarray(draw_photo(1, (60, 45))) == np.asarray(draw_photo(1, (60, 45)))).all()
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -197,11 +200,13 @@ def test_a_command_is_measured_with_its_children() -> None:
     assert usage.cpu_seconds > 0
 
 
-def test_a_command_that_fails_is_told_in_its_own_words() -> None:
+def test_a_failing_command_is_reported_with_its_own_error() -> None:
     with pytest.raises(UserError, match="no such thing"):
         run_measured([sys.executable, "-c", "raise SystemExit('no such thing')"])
 
 
-def test_a_process_is_of_its_own_family() -> None:
-    assert os.getpid() in set(family(os.getpid()))
+def test_the_processor_time_of_a_process_is_counted_until_it_ends() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as child:
+        child.wait()
+        assert cpu_seconds(child.pid) == 0
     assert cpu_seconds(os.getpid()) > 0

@@ -1,4 +1,4 @@
-"""The page of figures says what the kept results say."""
+"""docs/performance.md agrees with the saved results."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_only_while_no_machine_had_a_gpu_does_it_say_so(tmp_path: Path) -> None:
     assert "gpu a GPU" in page(tmp_path)
 
 
-def test_a_table_tells_numbers_sizes_shares_and_truths_as_people_do() -> None:
+def test_a_table_formats_numbers_sizes_fractions_and_truth_values() -> None:
     row = {"method": "mpl", "peak_bytes": 3 * 2**29, "data_wait": 0.0123, "met": True, "spread": [1.5, 2500.0]}
     head, _, line = table([row, {}]).splitlines()[:3]
     assert head == "| method | peak MiB | data_wait | met | spread |"

@@ -1,4 +1,4 @@
-"""``smpl bench step``: a row for each method, and bare passes that are those which a step really makes."""
+"""``smpl bench step``: a row for each method, and bare passes that are exactly those of a step."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.step import CASES, Pass, bench_config, data_of, gpu_memory, random_split
+from benchmarks.step import CASES, Pass, bench_config, gpu_memory, random_split, training_data
 from pipeline.cli import main
 from pipeline.training.compilation import Compiler
 from pipeline.training.throughput import Clock
@@ -38,7 +38,7 @@ def test_there_is_a_row_for_each_method_as_json(tmp_path: Path) -> None:
 
 
 class Passing:
-    """Notes every forward pass of the networks of a trainer, and each backward pass through it."""
+    """Records every forward pass of a trainer's networks, and each backward pass through it."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.passes: list[dict[str, Any]] = []
@@ -55,10 +55,10 @@ class Passing:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_bare_passes_are_those_of_a_step(name: str, tmp_path: Path) -> None:
-    """With other images for each kind of them: 2 labeled and 6 unlabeled ones."""
+    """The batch has 2 labeled and 6 unlabeled images, so that the numbers of images tell the passes apart."""
     settings, needs = CASES[name]
     split = random_split(CPU, 16)
-    trainer = Trainer(bench_config(settings, 2, 3, 1, "bf16"), data_of(split), ALONE, tmp_path)
+    trainer = Trainer(bench_config(settings, 2, 3, 1, "bf16"), training_data(split), ALONE, tmp_path)
     passing = Passing(trainer)
     trainer.train_step(Clock())
     order: Callable[[Pass], Any] = lambda each: (each.images, each.backward, each.exact)  # noqa: E731

@@ -1,4 +1,4 @@
-"""The GPU suite's own logic: what is done stays done, what was cut goes on, what fails does not keep the rest back."""
+"""The GPU suite's logic: finished pieces stay done, stopped ones resume, and others run after a failure."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from click.testing import CliRunner, Result
 from benchmarks import cli as bench
 from benchmarks.gpu import command, curve, runner
 from benchmarks.gpu import tests as gpu_tests
-from benchmarks.gpu.command import chosen, edition, main, seconds_gone
+from benchmarks.gpu.command import code_version, main, seconds_since_start, select_pieces
 from benchmarks.gpu.piece import Piece
 from benchmarks.gpu.pieces import FULL, REHEARSAL, Size, list_pieces
-from benchmarks.gpu.runner import ROOT, Tally, run_pieces
+from benchmarks.gpu.runner import ROOT, CallSummary, run_pieces
 from benchmarks.gpu.targets import write_tables
 from benchmarks.step import CASES, bench_config
 from benchmarks.step import measure as measure_step
@@ -42,14 +42,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def piece(folder: Path, name: str, code: str = "", minutes: float = 0.01, **options: Any) -> Piece:
-    """Return a piece that notes each of its beginnings, does ``code`` and leaves its result."""
+    """Return a piece that records each start, runs ``code`` and writes its result."""
     begun, result = folder.parent / f"{name}.begun", folder / f"{name}.json"
     lines = [NOTE.format(file=begun), code, f"pathlib.Path('{result}').write_text('{{}}')"]
     return Piece(name, ("-c", "\n".join(lines)), minutes, f"{name}.json", **options)
 
 
 def begun(folder: Path, name: str) -> int:
-    """Return how often a piece was begun."""
+    """Return how often a piece was started."""
     path = folder.parent / f"{name}.begun"
     return path.read_text().count("begun") if path.exists() else 0
 
@@ -65,7 +65,7 @@ def count_limits_from(sign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess.Popen, "wait", patient)
 
 
-def call(pieces: list[Piece], folder: Path, minutes: float = 1.0) -> tuple[Tally, str]:
+def call(pieces: list[Piece], folder: Path, minutes: float = 1.0) -> tuple[CallSummary, str]:
     said: list[str] = []
     return run_pieces(pieces, folder, minutes, said.append), "\n".join(said)
 
@@ -79,16 +79,16 @@ def test_what_is_done_is_not_done_again(folder: Path) -> None:
     assert begun(folder, "one") == begun(folder, "two") == 1
 
 
-def test_a_piece_that_is_killed_at_the_limit_is_begun_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_piece_that_is_killed_at_the_limit_starts_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count_limits_from(folder.parent / "slow.begun", monkeypatch)
     flag = folder.parent / "quick"
     slow = piece(folder, "slow", f"import time\ntime.sleep(0 if pathlib.Path('{flag}').exists() else {LIMIT_S})")
-    tally, said = call([slow], folder, minutes=3 / 60)
-    assert (tally.left, tally.exit_code) == (["slow"], 4)
-    assert "the next call begins it anew" in said
+    summary, said = call([slow], folder, minutes=3 / 60)
+    assert (summary.left, summary.exit_code) == (["slow"], 4)
+    assert "the next call starts it again" in said
     flag.touch()
-    tally, _ = call([slow], folder)
-    assert (tally.done, tally.exit_code) == (["slow"], 0)
+    summary, _ = call([slow], folder)
+    assert (summary.done, summary.exit_code) == (["slow"], 0)
     assert begun(folder, "slow") == 2
 
 
@@ -108,26 +108,26 @@ signal.signal(signal.SIGTERM, stop)
 pathlib.Path('{ready}').touch()
 if not saved.exists():
     time.sleep({LIMIT_S})"""
-    run = piece(folder, "run", code, minutes=30.0, least=0.01)
-    tally, said = call([run], folder, minutes=(LIMIT_S + 2) / 60)
-    assert (tally.left, tally.exit_code) == (["run"], 4)
-    assert "the next call goes on with it" in said
+    run = piece(folder, "run", code, minutes=30.0, min_minutes=0.01)
+    summary, said = call([run], folder, minutes=(LIMIT_S + 2) / 60)
+    assert (summary.left, summary.exit_code) == (["run"], 4)
+    assert "the next call resumes it" in said
     assert call([run], folder, minutes=LIMIT_S)[0].done == ["run"]
 
 
 def test_a_piece_that_fails_is_shown_and_tried_again_after_the_others(folder: Path) -> None:
     flag = folder.parent / "mended"
     bad = piece(folder, "bad", f"if not pathlib.Path('{flag}').exists(): raise SystemExit('no such kernel')")
-    waits = piece(folder, "waits", after=(bad,))
-    tally, said = call([bad, waits, piece(folder, "good")], folder)
-    assert (tally.failed, tally.left, tally.done, tally.exit_code) == (["bad"], ["waits"], ["good"], 1)
+    waits = piece(folder, "waits", requires=(bad,))
+    summary, said = call([bad, waits, piece(folder, "good")], folder)
+    assert (summary.failed, summary.left, summary.done, summary.exit_code) == (["bad"], ["waits"], ["good"], 1)
     assert "exit code 1" in said
     assert "    no such kernel" in said
-    assert "waits: left, for it waits for bad" in said
+    assert "waits: left, because it needs the result of bad" in said
     flag.touch()
     order = [bad, piece(folder, "new")]
-    tally, said = call(order, folder)
-    assert tally.done == ["new", "bad"]
+    summary, said = call(order, folder)
+    assert summary.done == ["new", "bad"]
     assert not bad.failed(folder)
     row = next(row for row in json.loads((folder / "pieces.json").read_text())["rows"] if row["piece"] == "bad")
     assert (row["ending"], row["calls"]) == ("done", 2)
@@ -139,47 +139,51 @@ def test_a_piece_that_ends_well_without_its_result_has_failed(folder: Path) -> N
 
 
 def test_no_piece_is_started_that_would_not_end_in_time(folder: Path) -> None:
-    pieces = [piece(folder, "long", minutes=5), piece(folder, "short"), piece(folder, "whole", minutes=9, least=0.5)]
-    tally, said = call(pieces, folder, minutes=1)
-    assert (tally.left, tally.done, tally.exit_code) == (["long"], ["short", "whole"], 4)
-    assert "long: left, for it needs --minutes 5" in said
+    pieces = [
+        piece(folder, "long", minutes=5),
+        piece(folder, "short"),
+        piece(folder, "whole", minutes=9, min_minutes=0.5),
+    ]
+    summary, said = call(pieces, folder, minutes=1)
+    assert (summary.left, summary.done, summary.exit_code) == (["long"], ["short", "whole"], 4)
+    assert "long: left, because it needs --minutes 5" in said
     assert begun(folder, "long") == 0
 
 
-def test_minutes_that_are_gone_are_not_to_be_had(folder: Path) -> None:
+def test_elapsed_seconds_count_against_the_minutes(folder: Path) -> None:
     pieces = [piece(folder, "long", minutes=2), piece(folder, "short")]
     said: list[str] = []
-    tally = run_pieces(pieces, folder, 3, said.append, gone=90)
-    assert (tally.left, tally.done) == (["long"], ["short"])
-    assert "long: left, for it needs 2 minutes and 1.5 are there" in said
+    summary = run_pieces(pieces, folder, 3, said.append, elapsed=90)
+    assert (summary.left, summary.done) == (["long"], ["short"])
+    assert "long: left, because it needs 2 minutes and 1.5 remain" in said
 
 
 def test_minutes_count_from_the_start_of_the_process() -> None:
-    words = "import time; time.sleep(0.5); from benchmarks.gpu.command import seconds_gone as gone; print(gone())"
+    words = "import time; time.sleep(0.5); from benchmarks.gpu import command; print(command.seconds_since_start())"
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
     assert 0.5 <= float(done.stdout) <= time.monotonic() - begun + 0.1
-    assert seconds_gone() > 0
+    assert seconds_since_start() > 0
 
 
-def test_a_piece_waits_for_one_that_is_not_chosen(folder: Path) -> None:
+def test_a_piece_waits_for_a_required_one_that_is_not_selected(folder: Path) -> None:
     first = piece(folder, "run")
-    second = piece(folder, "finetune", after=(first,))
-    tally, said = call(chosen([first, second], "finetune"), folder)
-    assert (tally.left, tally.failed, tally.exit_code) == (["finetune"], [], 4)
-    assert "finetune: left, for it waits for run" in said
+    second = piece(folder, "finetune", requires=(first,))
+    summary, said = call(select_pieces([first, second], "finetune"), folder)
+    assert (summary.left, summary.failed, summary.exit_code) == (["finetune"], [], 4)
+    assert "finetune: left, because it needs the result of run" in said
     call([first], folder)
     assert call([second], folder)[0].done == ["finetune"]
 
 
-def journal(folder: Path) -> dict[str, Any]:
-    """Return the row of the only piece."""
+def history_row(folder: Path) -> dict[str, Any]:
+    """Return the row of the only piece in ``pieces.json``."""
     (row,) = json.loads((folder / "pieces.json").read_text())["rows"]
     return row
 
 
 @pytest.mark.parametrize(("lived", "counted"), [(120, 2.0), (-5, 0.0), (3600, 9.0)])
-def test_the_minutes_of_a_killed_call_count_up_to_its_last_sign_of_life(
+def test_the_minutes_of_a_killed_call_count_until_its_log_last_changed(
     folder: Path, lived: float, counted: float
 ) -> None:
     one, begun = piece(folder, "one"), time.time() - 7200
@@ -189,21 +193,21 @@ def test_the_minutes_of_a_killed_call_count_up_to_its_last_sign_of_life(
     one.log(folder).touch()
     os.utime(one.log(folder), (begun + lived, begun + lived))
     call([], folder)
-    assert journal(folder) == {"piece": "one", "ending": "killed", "minutes": 1.5 + counted, "calls": 2}
+    assert history_row(folder) == {"piece": "one", "ending": "killed", "minutes": 1.5 + counted, "calls": 2}
     call([one], folder)
-    row = journal(folder)
+    row = history_row(folder)
     assert (row["ending"], row["calls"]) == ("done", 3)
     assert 1.5 + counted <= row["minutes"] < 1.5 + counted + 0.5
 
 
 def start_call(parent: Piece, folder: Path, sign: Path) -> "tuple[subprocess.Popen[bytes], int]":
-    """Start a call that runs a piece; return it and the process that the piece tells of in ``sign``."""
+    """Start a call that runs a piece; return it and the process id that the piece writes to ``sign``."""
     words = f"""
 from pathlib import Path
 from benchmarks.gpu import runner
 from benchmarks.gpu.piece import Piece
 from data_prep.system.cli import exit_code
-piece = Piece('parent', {parent.words!r}, 0.01, 'parent.json')
+piece = Piece('parent', {parent.arguments!r}, 0.01, 'parent.json')
 raise SystemExit(exit_code(lambda: runner.run_pieces([piece], Path({str(folder)!r}), 5, print).exit_code))"""
     process = subprocess.Popen([sys.executable, "-c", words], cwd=ROOT)
     wait_for(lambda: text_of(sign), process)
@@ -211,7 +215,7 @@ raise SystemExit(exit_code(lambda: runner.run_pieces([piece], Path({str(folder)!
 
 
 def text_of(path: Path) -> str:
-    """Return what a file holds; nothing while it is not there."""
+    """Return the text of a file; an empty string while it does not exist."""
     with suppress(OSError):
         return path.read_text()
     return ""
@@ -231,17 +235,17 @@ def test_a_stopped_call_leaves_no_process_behind(folder: Path) -> None:
     process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4
     wait_for(lambda: ended(child))
-    assert journal(folder)["ending"] == "stopped"
+    assert history_row(folder)["ending"] == "stopped"
 
 
-def test_a_killed_call_takes_its_piece_with_it_and_has_noted_its_beginning(folder: Path) -> None:
+def test_a_killed_call_takes_its_piece_with_it_and_has_recorded_its_start(folder: Path) -> None:
     pid = folder.parent / "pid"
     code = f"import os, time\npathlib.Path('{pid}').write_text(str(os.getpid()))\ntime.sleep({LIMIT_S})"
     process, child = start_call(piece(folder, "parent", code), folder, pid)
     process.kill()
     process.communicate(timeout=LIMIT_S)
     wait_for(lambda: ended(child))
-    assert (journal(folder)["ending"], journal(folder)["calls"]) == ("running", 1)
+    assert (history_row(folder)["ending"], history_row(folder)["calls"]) == ("running", 1)
 
 
 def run(*arguments: str) -> Result:
@@ -267,7 +271,7 @@ def test_without_a_gpu_only_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("name", ["pipeline/recipes/own.yaml", "pipeline/a.py", "setup.cfg", "pyproject.toml"])
-def test_other_sources_recipes_and_settings_are_another_edition(
+def test_other_sources_recipes_and_settings_are_another_version(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "ROOT", tmp_path)
@@ -277,16 +281,16 @@ def test_other_sources_recipes_and_settings_are_another_edition(
     for text in ("one", "two", "one"):
         for file in {"setup.cfg", "pyproject.toml", name}:
             (tmp_path / file).write_text(text if file == name else "same")
-        names.add(edition())
+        names.add(code_version())
     assert len(names) == 2
 
 
 def test_a_rehearsal_measures_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "seconds_gone", lambda: 0.0)
+    monkeypatch.setattr(command, "seconds_since_start", lambda: 0.0)
     done = run("--out", str(tmp_path), "--rehearse", "--only", "step-auto-uda", "--minutes", "5")
     assert done.exit_code == 0, done.output
     (folder,) = tmp_path.iterdir()
-    assert folder.name == f"rehearsal-{edition()}"
+    assert folder.name == f"rehearsal-{code_version()}"
     assert [row["method"] for row in json.loads((folder / "steps.json").read_text())["rows"]] == ["uda"]
     rows = json.loads((folder / "targets.json").read_text())["rows"]
     assert {row["met"] for row in rows} == {"not measured"}, "a step that is not compiled says nothing"
@@ -320,10 +324,10 @@ def test_minutes_are_those_that_the_log_tells_and_a_step_done_twice_counts_once(
 
 
 def words_of(size: Size, tmp_path: Path) -> Iterator[tuple[click.Command, list[str]]]:
-    """Yield each piece's command and what it is given."""
+    """Yield each piece's command and its arguments."""
     modules = {"pipeline.train": train, "benchmarks.gpu.tests": gpu_tests, "benchmarks.gpu.curve": curve}
     for one in list_pieces(size, tmp_path, tmp_path, tmp_path):
-        flag, module, *words = one.words
+        flag, module, *words = one.arguments
         assert flag == "-m"
         if module == "pipeline.cli":
             assert words[0] == "bench"

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.bare``: image files through Pillow alone, over processes; nothing is checked or kept.
+"""``python -m benchmarks.pillow_baseline``: decode and encode image files with Pillow alone, in several processes.
 
-It is what ``smpl bench prepare`` compares preparation to, so it imports Pillow and little else.
+``smpl bench prepare`` compares preparation with it. It checks and keeps nothing, and imports little besides Pillow.
 """
 
 import io
@@ -14,19 +14,19 @@ from PIL import Image
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--workers", default=1, type=click.IntRange(1), help="Processes.")
-@click.option("--resize", type=int, help="Pixels of the shorter side.")
-@click.option("--quality", type=int, help="Of the JPEGs; left out: decode only.")
+@click.option("--workers", default=1, type=click.IntRange(1), help="Number of processes.")
+@click.option("--resize", type=int, help="Resize the shorter side to this many pixels.")
+@click.option("--quality", type=int, help="Encode as JPEG of this quality; without it, only decode.")
 def main(folder: Path, workers: int, resize: int | None, quality: int | None) -> None:
     """Read, decode, resize and encode every file below FOLDER."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     with multiprocessing.get_context().Pool(workers) as pool:
-        sizes = pool.imap_unordered(partial(treat, resize=resize, quality=quality), files, chunksize=32)
+        sizes = pool.imap_unordered(partial(process_image, resize=resize, quality=quality), files, chunksize=32)
         click.echo(f"{len(files)} files, {sum(sizes)} bytes")
 
 
-def treat(path: Path, resize: int | None, quality: int | None) -> int:
-    """Return the bytes of the new JPEG; 0 if none is made."""
+def process_image(path: Path, resize: int | None, quality: int | None) -> int:
+    """Decode, resize and encode a file; return the bytes of the new JPEG, 0 without ``quality``."""
     picture = Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
     if resize is not None:
         short = min(picture.size)

@@ -1,6 +1,6 @@
-"""The journal of the GPU suite: how each piece ended, and its minutes of wall clock over all calls.
+"""The history of the GPU suite, ``pieces.json``: how each piece ended, and its wall-clock minutes over all calls.
 
-A piece's beginning is written before it starts, so that the minutes of a call that was killed are not forgotten.
+The start of a piece is recorded before it runs, so that the minutes of a killed call are counted.
 """
 
 import json
@@ -17,38 +17,41 @@ NAME = "pieces.json"
 
 
 class Ending(Enum):
-    """How a piece ended, or that it has not."""
+    """The last known state of a piece."""
 
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
     STOPPED = "stopped"
     KILLED = "killed"
-    """The whole suite was, so it could not note how."""
+    """The call was killed while this piece ran, so the outcome is not known."""
 
 
-class Journal:
-    """The suite's ``pieces.json``. It names no machine: to ask for it would take memory of the GPU."""
+class History:
+    """The suite's ``pieces.json``. It does not name the machine, since asking for the GPU would take GPU memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / NAME
 
-    def settle(self) -> None:
-        """End what a killed call began: its minutes last until the last line of its log, at most until its limit."""
-        self._write([self._settled(row) if row["ending"] == Ending.RUNNING.value else row for row in self._rows()])
+    def close_interrupted(self) -> None:
+        """Mark the piece that a killed call left running as killed.
 
-    def begin(self, piece: Piece, limit: float) -> None:
-        """Note that a piece begins, which is stopped after ``limit`` minutes."""
+        Its minutes count until the last change of its log, and not beyond its limit.
+        """
+        self._write([self._closed(row) if row["ending"] == Ending.RUNNING.value else row for row in self._rows()])
+
+    def record_start(self, piece: Piece, limit: float) -> None:
+        """Record that a piece starts and may run for ``limit`` minutes."""
         row = self._row(piece)
         row |= {"ending": Ending.RUNNING.value, "calls": row["calls"] + 1, "begun": time.time(), "limit": limit}
         self._replace(row)
 
-    def end(self, piece: Piece, ending: Ending, minutes: float) -> None:
-        """Note how the piece that was begun has ended, and add its minutes."""
+    def record_end(self, piece: Piece, ending: Ending, minutes: float) -> None:
+        """Record how the started piece ended, and add its minutes."""
         self._replace(_ended(self._row(piece), ending, minutes))
 
-    def _settled(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _closed(self, row: dict[str, Any]) -> dict[str, Any]:
         log = self.folder / "logs" / f"{row['piece']}.log"
         seconds = log.stat().st_mtime - row["begun"] if log.exists() else 0.0
         return _ended(row, Ending.KILLED, min(max(0.0, seconds / 60), row["limit"]))

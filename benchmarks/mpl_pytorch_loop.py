@@ -1,7 +1,7 @@
-"""``python -m benchmarks.peer_loop --checkout PATH``: the seconds of MPL-pytorch's own training steps, as a JSON list.
+"""``python -m benchmarks.mpl_pytorch_loop --checkout PATH``: the seconds of MPL-pytorch's training steps, as JSON.
 
-Its ``train_loop`` runs as it stands, with its own views, networks and averages, and the settings of its README; only
-the pictures, its clock and its log are ours.
+Its ``train_loop`` runs unchanged, with its own views, networks and averages and the settings of its README. Only the
+images, the progress bar and the log writer are ours.
 """
 
 import importlib
@@ -30,7 +30,7 @@ DROPOUT = 0.2
 
 
 class Pictures(Dataset[Any]):
-    """Random pictures of CIFAR's size through the checkout's own transforms."""
+    """Random images of CIFAR's size, with the checkout's own transforms."""
 
     def __init__(self, count: int, transform: Any) -> None:
         self.images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
@@ -43,28 +43,29 @@ class Pictures(Dataset[Any]):
         return self.transform(Image.fromarray(self.images[index])), index % 10
 
 
-class Steps:
-    """Stands in for tqdm: notes when each step ended, and says nothing."""
+class StepTimes:
+    """A silent replacement for tqdm that records when each step ended."""
 
     ends: list[float]
+    """The end of each step, in seconds of ``time.perf_counter``."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        Steps.ends = [time.perf_counter()]
+        StepTimes.ends = [time.perf_counter()]
 
     def update(self) -> None:
-        Steps.ends.append(time.perf_counter())
+        StepTimes.ends.append(time.perf_counter())
 
     def set_description(self, _: str) -> None: ...
 
     def close(self) -> None: ...
 
 
-class _Enough(Exception):  # noqa: N818
+class _AllStepsTimed(Exception):  # noqa: N818
     pass
 
 
-class Silence:
-    """Stands in for its TensorBoard writer, and ends the loop after so many steps."""
+class StepLimit:
+    """A replacement for the TensorBoard writer that ends the loop after a number of steps."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -72,7 +73,7 @@ class Silence:
     def add_scalar(self, *_: Any) -> None:
         self.left -= 1
         if not self.left:
-            raise _Enough
+            raise _AllStepsTimed
 
 
 @click.command()
@@ -82,27 +83,27 @@ class Silence:
 @click.option("--steps", type=int, required=True)
 @click.option("--workers", type=int, required=True)
 def main(checkout: Path, batch_size: int, mu: int, steps: int, workers: int) -> None:
-    """Time STEPS steps after one that is not timed."""
+    """Time STEPS steps after one warm-up step."""
     sys.path.insert(0, str(checkout))
     modules: list[Any] = [importlib.import_module(name) for name in ("main", "data", "models", "utils")]
     loop, data, models, losses = modules
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scale = {"batch_size": batch_size, "mu": mu, "workers": workers, "total_steps": 1000, "eval_step": 1000}
-    args = Namespace(**SETTINGS, **scale, device=device, amp=device.type == "cuda", writer=Silence(steps + 1))
+    args = Namespace(**SETTINGS, **scale, device=device, amp=device.type == "cuda", writer=StepLimit(steps + 1))
     both = data.TransformMPL(args, data.cifar10_mean, data.cifar10_std)
     labeled = _loader(args, batch_size, lambda image: both.normalize(both.ori(image)))
     unlabeled = _loader(args, batch_size * mu, both)
-    loop.tqdm = Steps
+    loop.tqdm = StepTimes
     teacher, student = (models.WideResNet(10, 28, 2, 0.0, DROPOUT).to(device) for _ in range(2))
     average = models.ModelEMA(student, args.ema)
-    learned = [_learner(loop, args, network) for network in (teacher, student)]
+    learned = [_optimizer_schedule_scaler(loop, args, network) for network in (teacher, student)]
     (t_optimizer, t_schedule, t_scaler), (s_optimizer, s_schedule, s_scaler) = learned
-    with suppress(_Enough):
+    with suppress(_AllStepsTimed):
         loop.train_loop(
             *(args, labeled, unlabeled, None, None, teacher, student, average, losses.create_loss_fn(args)),
             *(t_optimizer, s_optimizer, t_schedule, s_schedule, t_scaler, s_scaler),
         )
-    click.echo(json.dumps([late - early for early, late in zip(Steps.ends[1:], Steps.ends[2:], strict=False)]))
+    click.echo(json.dumps([late - early for early, late in zip(StepTimes.ends[1:], StepTimes.ends[2:], strict=False)]))
 
 
 def _loader(args: Namespace, batch_size: int, transform: Any) -> DataLoader[Any]:
@@ -110,8 +111,8 @@ def _loader(args: Namespace, batch_size: int, transform: Any) -> DataLoader[Any]
     return DataLoader(pictures, batch_size, shuffle=True, num_workers=args.workers, drop_last=True, pin_memory=True)
 
 
-def _learner(loop: Any, args: Namespace, network: nn.Module) -> tuple[Any, Any, Any]:
-    """Return optimizer, schedule and scaler as its main function makes them."""
+def _optimizer_schedule_scaler(loop: Any, args: Namespace, network: nn.Module) -> tuple[Any, Any, Any]:
+    """Return optimizer, schedule and scaler, built as in MPL-pytorch's main function."""
     optimizer = torch.optim.SGD(
         network.parameters(), args.teacher_lr, args.momentum, 0, args.weight_decay, nesterov=args.nesterov
     )

@@ -1,4 +1,4 @@
-"""Image files to measure with: JPEGs that decode and compress as photographs do, and small PNGs of the same kind."""
+"""Generated image files for benchmarks: they compress and decode like photographs."""
 
 import os
 from pathlib import Path
@@ -8,35 +8,36 @@ from PIL import Image, ImageDraw
 
 CLASSES = 10
 Sizes = tuple[tuple[int, int], ...]
-PHOTOGRAPHS: Sizes = ((500, 375), (375, 500), (500, 333))
-SMALL: Sizes = ((32, 32),)
-"""Widths and heights: some that are usual in ImageNet, and CIFAR's."""
+PHOTO_SIZES: Sizes = ((500, 375), (375, 500), (500, 333))
+SMALL_SIZES: Sizes = ((32, 32),)
+"""Widths and heights in pixels: common ones of ImageNet, and CIFAR's."""
 QUALITY = 90
 OCTAVES = {5: 60.0, 20: 25.0, 80: 12.0}
-"""Cells of noise along the longer side, and how strong it is: from slopes to texture."""
+"""Cells of noise along the longer side, and the standard deviation in gray levels: from slopes to texture."""
 SHAPES, GRAIN = 12, 3.0
+"""Number of triangles, and the standard deviation of the finest noise in gray levels."""
 
 
-def make_files(folder: Path, images: int, sizes: Sizes, *, distinct: int = 400, kind: str = "jpg") -> None:
-    """Write ``images`` files into the folders of :data:`CLASSES` classes; after ``distinct`` of them, hard links.
+def write_image_files(folder: Path, images: int, sizes: Sizes, *, distinct: int = 400, kind: str = "jpg") -> None:
+    """Write ``images`` files into folders of :data:`CLASSES` classes.
 
     Args:
-        folder: is made.
-        images: all in all, in turns over the classes.
-        sizes: width and height, in turns.
-        distinct: files of which no two are the same.
+        folder: the folder of the class folders; it is created.
+        images: total number of files, distributed over the classes in turn.
+        sizes: widths and heights, used in turn.
+        distinct: number of different files; the others are hard links to them.
         kind: ``jpg`` or ``png``.
     """
     paths = [folder / f"class-{number % CLASSES}" / f"{number:06d}.{kind}" for number in range(images)]
     for number, path in enumerate(paths):
         path.parent.mkdir(parents=True, exist_ok=True)
         if number < distinct:
-            draw_photograph(number, sizes[number % len(sizes)]).save(path, quality=QUALITY)
+            draw_photo(number, sizes[number % len(sizes)]).save(path, quality=QUALITY)
         else:
             os.link(paths[number % distinct], path)
 
 
-def draw_photograph(seed: int, size: tuple[int, int]) -> Image.Image:
+def draw_photo(seed: int, size: tuple[int, int]) -> Image.Image:
     """Return an RGB picture with slopes, edges, texture and grain."""
     random = np.random.default_rng(seed)
     noise = [_noise(random, size, *octave) for octave in OCTAVES.items()]

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test lint types format bench gpu manifests image image-test lock clean
+.PHONY: train test check lint types format bench gpu manifests image image-test lock clean
 
 # One process for each GPU; without any, two.
 PROCESSES ?= $(if $(shell command -v nvidia-smi),,--nproc 2)
@@ -13,9 +13,15 @@ train: environment
 test: environment
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+# What to run before each commit: lint, types and the tests that are not marked as slow.
+check: lint types
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+
 lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/shellcheck .ci/run docker/entrypoint docker/base scripts/*
 

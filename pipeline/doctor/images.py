@@ -1,4 +1,4 @@
-"""Image formats, to and fro by Pillow."""
+"""Image formats: whether Pillow can write and read back each of them."""
 
 import io
 from collections.abc import Iterator

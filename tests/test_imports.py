@@ -1,0 +1,14 @@
+"""The import directions that pyproject.toml writes down hold; `make lint` checks the same."""
+
+import pytest
+from importlinter.cli import lint_imports
+
+from tests import ROOT
+
+
+def test_the_written_import_directions_hold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    code = lint_imports(no_cache=True)
+    assert code == 0, capsys.readouterr().out

@@ -1,182 +1,190 @@
-"""Check the files of a prepared set against its manifest; what was hashed once is remembered by size and time.
+"""Compare the files of a prepared set with the sizes and sha256 that its manifest states.
 
-Memory stays flat: files are read in chunks, several at a time.
+This is the one place in which a checksum of a tar, of its index or of a RecordIO file is compared, whether the file
+was read from disk, streamed or downloaded: :meth:`ExpectedFile.mismatch`. Files are read in chunks, several at a time,
+so memory use stays flat.
 """
 
 import hashlib
-import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from os import fstat, stat_result
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from data_prep.dataset.manifest import Manifest, Shard
+from data_prep.dataset.verified_files import file_state, is_verified, load_verified, remember_verified
 from data_prep.storage.url import is_mirror
-from data_prep.system.atomic_files import locked, make_folder, write_durably
 from data_prep.system.errors import DataError
-from data_prep.system.paths import cache_folder
 from data_prep.system.workers import available_cpus
 
-MEMORY = ".verified.json"
 MAX_THREADS = 8
-AGAIN = "remove what is there of it and run the same `smpl-data prepare{}` again"
-FRESH_NS = 100_000_000  # a file changed within one tick of the clock keeps its time: such a young one is not remembered
+REMEDY = "remove what is left of it and run the same `smpl-data prepare` again"
+CLOCK_TICK_NS = 100_000_000
+"""A file that changes twice within one tick of the clock keeps its time, so a file younger than this is not remembered
+as verified."""
 
 Mode = Literal["always", "once", "never"]
-Record = list[int | str]
-"""Size, mtime in ns, inode and sha256 of a file that was found to be the manifest's."""
+"""When the sha256 of a file is compared: at every check, once until the file changes, or never."""
 
 
 @dataclass(frozen=True)
-class Expected:
-    """A file as the manifest describes it; the size of an index does not stand there."""
+class ExpectedFile:
+    """A file of a prepared set as the set describes it."""
 
     name: str
     size: int | None
+    """Bytes; None where the set does not state them, as for the index of a tar."""
     sha256: str
+    stated_in: str = "the manifest"
+    """What states the size and the sha256, as an error message names it."""
+
+    def mismatch(self, size: int, sha256: str | None = None) -> str | None:
+        """Say how a file of this size and sha256 differs from this one; None if it does not.
+
+        Without ``sha256`` only the sizes are compared.
+        """
+        if self.size not in {None, size}:
+            return f"{size} bytes, {self.stated_in} says {self.size}"
+        if sha256 not in {None, self.sha256}:
+            return f"sha256 differs from {self.stated_in}"
+        return None
+
+    def mismatch_of(self, content: bytes) -> str | None:
+        """Say how the bytes of a whole file differ from this one; None if they do not."""
+        return self.mismatch(len(content), hashlib.sha256(content).hexdigest())
 
 
-def expected_files(shard: Shard) -> tuple[Expected, Expected]:
-    """The tar of a shard and the index of that tar."""
-    return (
-        Expected(shard.name, shard.bytes, shard.sha256),
-        Expected(shard.index_name, None, shard.index),
-    )
+def expected_tar(shard: Shard) -> ExpectedFile:
+    """Return what the manifest says of the tar of a shard."""
+    return ExpectedFile(shard.name, shard.bytes, shard.sha256)
+
+
+def expected_index(shard: Shard) -> ExpectedFile:
+    """Return what the manifest says of the index of a shard's tar."""
+    return ExpectedFile(shard.index_name, None, shard.index)
+
+
+def expected_files(shards: Iterable[Shard]) -> list[ExpectedFile]:
+    """Return what the manifest says of the tars and the indices of some shards."""
+    return [file for shard in shards for file in (expected_tar(shard), expected_index(shard))]
+
+
+def check_file(folder: Path, file: ExpectedFile, *, may_be_missing: bool = False) -> stat_result | None:
+    """Read a file of a set, compare its size and its sha256, and return its state; None if it may be and is missing.
+
+    Raises:
+        DataError: the file is missing, cannot be read, differs, or changes while it is read.
+    """
+    path = folder / file.name
+    if check_size(folder, file, may_be_missing=may_be_missing) is None:
+        return None
+    try:
+        state, sha256 = hash_file(path)
+    except FileNotFoundError as error:
+        if may_be_missing:
+            return None
+        raise DataError(f"{path}: {error.strerror}") from None
+    if problem := file.mismatch(state.st_size, sha256):
+        raise DataError(f"{path}: {problem}")
+    return state
+
+
+def check_size(folder: Path, file: ExpectedFile, *, may_be_missing: bool = False) -> stat_result | None:
+    """Compare the size of a file alone and return the file's state; None if it may be and is missing.
+
+    Raises:
+        DataError: the file is missing or has another size.
+    """
+    path = folder / file.name
+    try:
+        state = path.stat()
+    except OSError as error:
+        if may_be_missing:
+            return None
+        raise DataError(f"{path}: {error.strerror}") from None
+    if problem := file.mismatch(state.st_size):
+        raise DataError(f"{path}: {problem}")
+    return state
+
+
+def check_all(folder: Path, files: Iterable[ExpectedFile], *, may_be_missing: bool = False) -> list[stat_result | None]:
+    """Do as :func:`check_file` does for several files at a time; remember nothing. Raises DataError."""
+    with ThreadPoolExecutor(min(MAX_THREADS, available_cpus())) as pool:
+        return list(pool.map(partial(check_file, folder, may_be_missing=may_be_missing), files))
+
+
+def check_files(folder: Path, files: Iterable[ExpectedFile], mode: Mode, *, may_be_missing: bool = False) -> None:
+    """Compare the sizes of files and, unless ``mode`` is ``never``, their sha256; remember those that are right.
+
+    With ``once``, a file that is remembered and has kept its size, time and inode is not read.
+
+    Raises:
+        DataError: a file is missing, differs, or changes while it is read. The message names no remedy.
+    """
+    sizes = ((file, check_size(folder, file, may_be_missing=may_be_missing)) for file in files)
+    found = {file: state for file, state in sizes if state}
+    if mode == "never":
+        return
+    verified = load_verified(folder) if mode == "once" else []
+    unread = [file for file, state in found.items() if not is_verified(verified, file.name, state, file.sha256)]
+    states = check_all(folder, unread, may_be_missing=may_be_missing)
+    newest = time.time_ns() - CLOCK_TICK_NS
+    good = zip(unread, states, strict=True)
+    old = {file.name: file_state(state, file.sha256) for file, state in good if state and state.st_mtime_ns < newest}
+    remember_verified(folder, old)
 
 
 def check_shard(folder: Path, shard: Shard) -> None:
     """Read the tar and the index of one shard and compare them with the manifest. Raises DataError."""
     try:
-        for file in expected_files(shard):
-            _check_size(folder, file)
-            _check_content(folder, file)
+        for file in expected_files([shard]):
+            check_file(folder, file, may_be_missing=is_mirror(folder))
     except DataError as error:
-        raise DataError(f"{error}; {AGAIN.format('')}") from None
+        raise DataError(f"{error}; {REMEDY}") from None
 
 
-def check_files(folder: Path, manifest: Manifest, shards: Iterable[Shard], mode: Mode) -> None:
-    """Compare tars and indices with the manifest: sizes and, unless ``mode`` is ``never``, sha256.
+def check_shards(folder: Path, manifest: Manifest, shards: Iterable[Shard], mode: Mode) -> None:
+    """Check the tars and indices of shards as :func:`check_files` does.
 
-    With ``once`` a file that was found good before, and has the same size, time and inode, is not read. A file that is
-    not in a mirror yet is no fault: it is checked when it comes.
+    A file that a mirror has not downloaded yet is no fault: it is checked when it arrives.
 
     Raises:
         DataError: a file is missing, damaged or changes while it is read.
     """
-    files = [file for shard in shards for file in expected_files(shard)]
     try:
-        found = {file: state for file in files if (state := _check_size(folder, file))}
-        if mode != "never":
-            _check_contents(folder, found, recall(folder) if mode == "once" else [])
+        check_files(folder, expected_files(shards), mode, may_be_missing=is_mirror(folder))
     except DataError as error:
         raise DataError(f"{error}; {_remedy(folder, manifest)}") from None
 
 
-def recall(folder: Path) -> list[dict[str, Any]]:
-    """What was found good in this folder, by file name: what stands beside the set, and in the user's cache."""
-    return [_read(place) for place in _places(folder)]
-
-
-def remember(folder: Path, records: Mapping[str, Record]) -> None:
-    """Add to what is known of a folder: beside the set or, where that is read-only, in the user's cache.
-
-    Many processes may do so at once. Where neither place can be written, nothing is remembered.
-    """
-    for place in _places(folder) if records else ():
-        with suppress(DataError, OSError):
-            make_folder(place.parent)
-            with locked(place.with_name(place.name + ".lock")):
-                write_durably(place, json.dumps(_read(place) | dict(records), sort_keys=True).encode())
-            return
-
-
-def record(state: stat_result, sha256: str) -> Record:
-    """The state of a file whose content has this sha256."""
-    return [state.st_size, state.st_mtime_ns, state.st_ino, sha256]
-
-
-def _check_size(folder: Path, file: Expected) -> stat_result | None:
-    path = folder / file.name
-    try:
-        state = path.stat()
-    except OSError as error:
-        if is_mirror(folder):
-            return None
-        raise DataError(f"{path}: {error.strerror}") from None
-    if file.size not in {None, state.st_size}:
-        raise DataError(f"{path}: {state.st_size} bytes, the manifest says {file.size}")
-    return state
-
-
-def _check_contents(folder: Path, found: Mapping[Expected, stat_result], memories: list[dict[str, Any]]) -> None:
-    pending = [
-        file
-        for file, state in found.items()
-        if not any(memory.get(file.name) == record(state, file.sha256) for memory in memories)
-    ]
-    if not pending:
-        return
-    with ThreadPoolExecutor(min(MAX_THREADS, available_cpus())) as pool:
-        states = list(pool.map(partial(_check_content, folder), pending))
-    newest = time.time_ns() - FRESH_NS
-    good = zip(pending, states, strict=True)
-    remember(folder, {file.name: record(s, file.sha256) for file, s in good if s and s.st_mtime_ns < newest})
-
-
-def _check_content(folder: Path, file: Expected) -> stat_result | None:
-    """Hash one file; None if a mirror has dropped it by now."""
-    path = folder / file.name
-    try:
-        after, digest = hash_file(path)
-    except FileNotFoundError as error:
-        if is_mirror(folder):
-            return None
-        raise DataError(f"{path}: {error.strerror}") from None
-    if digest != file.sha256:
-        stale = "stale index, its " if file.size is None else ""
-        raise DataError(f"{path}: {stale}sha256 differs from the manifest")
-    return after
-
-
 def hash_file(path: Path) -> tuple[stat_result, str]:
-    """The state of a file and its sha256, read in chunks.
+    """Return the state of a file and its sha256 in hexadecimal, read in chunks.
 
-    Raises FileNotFoundError if there is none, DataError if it cannot be read or changes meanwhile.
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it cannot be read, or it changes while it is read.
     """
     try:
         with path.open("rb") as opened:
             before = fstat(opened.fileno())
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
         after = path.stat()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    if record(before, "") != record(after, ""):
+    if file_state(before, sha256) != file_state(after, sha256):
         raise DataError(f"{path} changed while it was read; wait until its writer is done")
-    return after, digest
+    return after, sha256
 
 
 def _remedy(folder: Path, manifest: Manifest) -> str:
     if is_mirror(folder):
         return "remove it and it is downloaded again"
     return (
-        f"remove it and run the same `smpl-data prepare {manifest.dataset} --out {folder}` again, which mends the set"
+        f"remove it and run the same `smpl-data prepare {manifest.dataset} --out {folder}` again, which repairs the set"
     )
-
-
-def _places(folder: Path) -> tuple[Path, Path]:
-    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
-    return folder / MEMORY, cache_folder() / "verified" / f"{name}.json"
-
-
-def _read(place: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(place.read_bytes())
-        return content if isinstance(content, dict) else {}
-    return {}

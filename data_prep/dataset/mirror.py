@@ -14,9 +14,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from data_prep.dataset.checksums import Expected, expected_files, record, remember
+from data_prep.dataset.checksums import ExpectedFile, expected_files
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest, save_manifest
 from data_prep.dataset.mirror_cache import VARIABLE, lock_of, reserve, touch
+from data_prep.dataset.verified_files import file_state, remember_verified
 from data_prep.storage.transfer import Received, receive
 from data_prep.storage.url import Url, is_mirror, is_remote, load_url, save_url
 from data_prep.system.atomic_files import PARTIAL, fsync_folder, locked, make_folder
@@ -118,8 +119,8 @@ def _fetch_manifest(url: Url, temporary: Path) -> Manifest:
 
 def _install(url: Url, manifest: Manifest, folder: Path) -> None:
     make_folder(folder)
-    with suppress(DataError):
-        if load_url(folder) == url and load_manifest(folder) == manifest:
+    with suppress(DataError, OSError, ValueError):
+        if load_url(folder) == url and (folder / MANIFEST).read_text() == manifest.to_json():
             return
     save_url(url, folder)
     save_manifest(manifest, folder)
@@ -134,7 +135,7 @@ def _drop(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _expected(folder: Path, name: str) -> tuple[Expected, int]:
+def _expected(folder: Path, name: str) -> tuple[ExpectedFile, int]:
     """What the manifest says of a file, and the most bytes it may have. Raises DataError."""
     if not (folder / MANIFEST).exists():
         raise DataError(f"{load_url(folder).public} has changed since it was opened; run the same command again")
@@ -145,9 +146,11 @@ def _expected(folder: Path, name: str) -> tuple[Expected, int]:
 
 
 @lru_cache(maxsize=8)
-def _listing(folder: Path) -> dict[str, tuple[Expected, int]]:
+def _listing(folder: Path) -> dict[str, tuple[ExpectedFile, int]]:
     # A mirror's manifest never changes. An index is always smaller than its tar.
-    return {file.name: (file, shard.bytes) for shard in load_manifest(folder).shards for file in expected_files(shard)}
+    return {
+        file.name: (file, shard.bytes) for shard in load_manifest(folder).shards for file in expected_files([shard])
+    }
 
 
 @contextmanager
@@ -160,7 +163,7 @@ def _held(folder: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _download(folder: Path, wanted: tuple[Expected, int], path: Path) -> None:
+def _download(folder: Path, wanted: tuple[ExpectedFile, int], path: Path) -> None:
     file, limit = wanted
     url = load_url(folder).file(file.name)
     part = path.with_name(path.name + PARTIAL)
@@ -178,7 +181,7 @@ def _download(folder: Path, wanted: tuple[Expected, int], path: Path) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
     if file.size is not None:  # indices are small and many: hashing them once more is less than noting each
-        remember(folder, {file.name: record(state, file.sha256)})
+        remember_verified(folder, {file.name: file_state(state, file.sha256)})
 
 
 def _receive(url: Url, part: Path, limit: int) -> Received:
@@ -189,12 +192,10 @@ def _receive(url: Url, part: Path, limit: int) -> Received:
     return received
 
 
-def _compare(received: Received, file: Expected, url: Url) -> None:
-    remedy = f"if the set has changed there, run the same command again, else mend it there with `{COMMAND}`"
-    if file.size not in {None, received.size}:
-        raise DataError(f"{url.public}: {received.size} bytes, the manifest says {file.size}; {remedy}")
-    if received.sha256 != file.sha256:
-        raise DataError(f"{url.public}: sha256 differs from the manifest; {remedy}")
+def _compare(received: Received, file: ExpectedFile, url: Url) -> None:
+    if problem := file.mismatch(received.size, received.sha256):
+        remedy = f"if the set has changed there, run the same command again, else repair it there with `{COMMAND}`"
+        raise DataError(f"{url.public}: {problem}; {remedy}")
 
 
 def _cannot_keep(path: Path, error: OSError) -> DataError:

@@ -1,6 +1,5 @@
 """Check a prepared data set from the manifest down to every image, and list all damage instead of the first."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.dataset.checksums import expected_index, expected_tar
 from data_prep.dataset.manifest import SPLITS, Manifest, Shard, load_manifest
-from data_prep.formats.recordio.checksums import record_damage
+from data_prep.formats.recordio.checksums import recordio_damage
 from data_prep.formats.sample import Sample
-from data_prep.formats.webdataset.scan import Fault, compare_bytes, load_bytes, scan_shard
+from data_prep.formats.webdataset.scan import Fault, load_bytes, scan_shard
 from data_prep.images.codecs import Shape, decode_image
 from data_prep.system.atomic_files import PARTIAL
 from data_prep.system.errors import DataError
@@ -51,7 +51,7 @@ def find_damage(folder: Path, workers: int | None = None) -> list[str]:
         findings = list(results)
     lines = sorted(str(fault) for finding in findings for fault in finding.faults)
     lines += [line for split in SPLITS for line in _split_damage(manifest, split, _keys(findings, split))]
-    return [*lines, *_overlaps(manifest, findings), *_strangers(folder, manifest), *record_damage(folder, manifest)]
+    return [*lines, *_overlaps(manifest, findings), *_strangers(folder, manifest), *recordio_damage(folder, manifest)]
 
 
 def inspect_shard(job: Inspection) -> Finding:
@@ -73,8 +73,8 @@ def _scan(job: Inspection) -> Iterator[Sample | Fault]:
     except DataError:
         yield Fault(job.shard.name, None, "missing or unreadable")
         return
-    if fault := compare_bytes(content, job.shard):
-        yield fault
+    if problem := expected_tar(job.shard).mismatch_of(content):
+        yield Fault(job.shard.name, None, problem)
     if not _index_matches(job):
         yield Fault(job.shard.name, None, f"its index {job.shard.index_name} is missing or of another tar")
     yield from scan_shard(content, job.shard)
@@ -85,7 +85,7 @@ def _index_matches(job: Inspection) -> bool:
         content = load_bytes(job.folder / job.shard.index_name)
     except DataError:
         return False
-    return hashlib.sha256(content).hexdigest() == job.shard.index
+    return expected_index(job.shard).mismatch_of(content) is None
 
 
 def _sample_faults(sample: Sample, job: Inspection) -> Iterator[Fault]:

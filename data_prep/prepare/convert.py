@@ -10,19 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.dataset.checksums import check_all, check_file
 from data_prep.dataset.manifest import SPLITS, Manifest, Split, load_manifest
-from data_prep.formats.recordio.checksums import check_record_files
-from data_prep.formats.recordio.reader import (
-    NAMES,
-    PROGRESS,
-    RECORDS,
-    RecordFile,
-    Records,
-    load_records,
-    read_records,
-    save_records,
+from data_prep.formats.recordio.manifest import (
+    FILE_NAMES,
+    RECORDIO_MANIFEST,
+    UNFINISHED,
+    RecordIOFile,
+    RecordIOManifest,
+    load_recordio_manifest,
+    read_recordio_manifest,
+    save_recordio_manifest,
 )
-from data_prep.formats.recordio.writer import SUFFIXES, write_records
+from data_prep.formats.recordio.writer import SUFFIXES, write_recordio
 from data_prep.formats.sample import Sample
 from data_prep.formats.webdataset.reader import open_tars
 from data_prep.images.codecs import CODECS
@@ -33,7 +33,7 @@ from data_prep.system.errors import DataError, UsageError
 FORMATS = ("recordio",)
 
 
-def convert(folder: Path, to: str = "recordio", *, progress: bool = True) -> Records:
+def convert(folder: Path, to: str = "recordio", *, progress: bool = True) -> RecordIOManifest:
     """Write ``{split}.rec``, ``.idx`` and ``.lst`` of every split from its tars; converted files are left alone.
 
     Raises UsageError on an unknown format or a set of points, DataError on damaged tars or a full disk.
@@ -45,64 +45,64 @@ def convert(folder: Path, to: str = "recordio", *, progress: bool = True) -> Rec
         raise UsageError(f"--to {to}: RecordIO holds pictures, {folder} holds points; train from its tars")
     if records := _converted(folder, manifest):
         with suppress(OSError):  # of a call that was killed after its last file; the set may be read-only
-            (folder / PROGRESS).unlink()
+            (folder / UNFINISHED).unlink()
         return records
     with locked(folder / LOCK):
         return _converted(folder, manifest) or _convert(folder, manifest, progress=progress)
 
 
-def _converted(folder: Path, manifest: Manifest) -> Records | None:
+def _converted(folder: Path, manifest: Manifest) -> RecordIOManifest | None:
     """The records if all files stand, by their sha256."""
     with suppress(DataError):
-        records = load_records(folder, manifest)
-        check_record_files(folder, records.files, "always")
+        records = load_recordio_manifest(folder, manifest)
+        check_all(folder, [file.expected for file in records.files])
         return records
     return None
 
 
-def _convert(folder: Path, manifest: Manifest, *, progress: bool) -> Records:
+def _convert(folder: Path, manifest: Manifest, *, progress: bool) -> RecordIOManifest:
     files = _finished(folder, manifest.fingerprint)
     splits = [split for split in SPLITS if manifest.samples(split) and f"{split}.rec" not in files]
-    save_records(_records(manifest, files), folder / PROGRESS)
-    for path in (folder / RECORDS, *(folder / name for name in NAMES if name not in files)):
+    save_recordio_manifest(_records(manifest, files), folder / UNFINISHED)
+    for path in (folder / RECORDIO_MANIFEST, *(folder / name for name in FILE_NAMES if name not in files)):
         path.unlink(missing_ok=True)
         path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
     with closing(_with_bar(folder, manifest, splits, progress=progress)) as sources:
         for split, samples in sources:
             files |= _convert_split(samples, manifest.samples(split), folder / split)
-            save_records(_records(manifest, files), folder / PROGRESS)
+            save_recordio_manifest(_records(manifest, files), folder / UNFINISHED)
     records = _records(manifest, files)
-    save_records(records, folder / RECORDS)
-    (folder / PROGRESS).unlink(missing_ok=True)
+    save_recordio_manifest(records, folder / RECORDIO_MANIFEST)
+    (folder / UNFINISHED).unlink(missing_ok=True)
     return records
 
 
-def _convert_split(samples: Iterator[Sample], count: int, stem: Path) -> dict[str, RecordFile]:
-    written = {f"{stem.name}{suffix}": file for suffix, file in write_records(samples, stem).items()}
-    return {name: RecordFile(name, count, file.bytes, file.sha256) for name, file in written.items()}
+def _convert_split(samples: Iterator[Sample], count: int, stem: Path) -> dict[str, RecordIOFile]:
+    written = {f"{stem.name}{suffix}": file for suffix, file in write_recordio(samples, stem).items()}
+    return {name: RecordIOFile(name, count, file.size, file.sha256) for name, file in written.items()}
 
 
-def _finished(folder: Path, fingerprint: str) -> dict[str, RecordFile]:
+def _finished(folder: Path, fingerprint: str) -> dict[str, RecordIOFile]:
     """The files of an earlier call that still have their sha256, by name; only those of whole splits."""
-    good: dict[str, RecordFile] = {}
-    for name in (RECORDS, PROGRESS):
+    good: dict[str, RecordIOFile] = {}
+    for name in (RECORDIO_MANIFEST, UNFINISHED):
         with suppress(OSError, ValueError):
-            records = read_records(folder / name)
+            records = read_recordio_manifest(folder / name)
             if records.fingerprint == fingerprint:
                 good |= {file.name: file for file in records.files if _confirmed(folder, file)}
     whole = [split for split in SPLITS if all(f"{split}{suffix}" in good for suffix in SUFFIXES)]
     return {name: file for name, file in good.items() if Path(name).stem in whole}
 
 
-def _confirmed(folder: Path, file: RecordFile) -> bool:
+def _confirmed(folder: Path, file: RecordIOFile) -> bool:
     with suppress(DataError):
-        check_record_files(folder, [file], "always")
+        check_file(folder, file.expected)
         return True
     return False
 
 
-def _records(manifest: Manifest, files: dict[str, RecordFile]) -> Records:
-    return Records(manifest.fingerprint, tuple(files[name] for name in NAMES if name in files))
+def _records(manifest: Manifest, files: dict[str, RecordIOFile]) -> RecordIOManifest:
+    return RecordIOManifest(manifest.fingerprint, tuple(files[name] for name in FILE_NAMES if name in files))
 
 
 def _with_bar(

@@ -1,7 +1,6 @@
 """Files that stand whole under their final name or not at all, and the lock that keeps two writers apart."""
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -114,15 +113,3 @@ def _acquire(path: Path, way: int) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-class _Hashed:
-    """A file that is written from its beginning, and its sha256."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.digest, self.position = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> None:
-        self.file.write(data)
-        self.digest.update(data)
-        self.position += len(data)

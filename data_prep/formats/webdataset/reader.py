@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.dataset.checksums import expected_index, expected_tar
 from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.dataset.mirror import is_mirror, use_file
 from data_prep.formats.sample import IMAGE_EXTENSIONS, Sample
@@ -78,10 +79,10 @@ class TarReader:
                 digest.update(content)
                 stop += len(content)
                 yield self._unpack(index, number, content)
-            digest.update(self._read(number, stop, shard.bytes - stop))
-            if digest.hexdigest() != shard.sha256:
-                path = self.folder / shard.name
-                raise DataError(f"{path}: sha256 differs from the manifest; remove it and {AGAIN}")
+            rest = self._read(number, stop, shard.bytes - stop)
+            digest.update(rest)
+            if problem := expected_tar(shard).mismatch(stop + len(rest), digest.hexdigest()):
+                raise DataError(f"{self.folder / shard.name}: {problem}; remove it and {AGAIN}")
 
     def _span(self, index: int, shard: int) -> bytes:
         """The two members of a sample, each a header and its payload in whole blocks."""
@@ -126,9 +127,11 @@ def _load_index(folder: Path, shard: Shard) -> TarIndex:
         raise DataError(f"{path}: {error.strerror}; {open_remedy(error, AGAIN)}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}; remove it and {AGAIN}") from None
-    fits = len(index) == shard.samples and index.label_extension == LABEL_EXTENSION[shard.split]
-    if not fits or hashlib.sha256(content).hexdigest() != shard.index:
-        raise DataError(f"{path}: the index is stale: it is not the manifest's; remove it and {AGAIN}")
+    problem = expected_index(shard).mismatch_of(content)
+    if not problem and (len(index), index.label_extension) != (shard.samples, LABEL_EXTENSION[shard.split]):
+        problem = f"it has {len(index)} samples, the manifest says {shard.samples} of {shard.split}"
+    if problem:
+        raise DataError(f"{path}: the index is stale: {problem}; remove it and {AGAIN}")
     return index
 
 

@@ -4,7 +4,6 @@ A tar cut at a member boundary reads as a shorter tar without any error, so the 
 at the end. No member is ever unpickled or extracted to disk.
 """
 
-import hashlib
 import io
 import re
 import tarfile
@@ -58,15 +57,6 @@ def load_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; {REMEDY}") from None
-
-
-def compare_bytes(content: bytes, shard: Shard) -> Fault | None:
-    """The difference of a shard's bytes from the manifest, if any."""
-    if len(content) != shard.bytes:
-        return Fault(shard.name, None, f"{len(content)} bytes, the manifest says {shard.bytes}")
-    if hashlib.sha256(content).hexdigest() != shard.sha256:
-        return Fault(shard.name, None, "sha256 differs from the manifest")
-    return None
 
 
 def scan_shard(content: bytes, shard: Shard) -> Iterator[Sample | Fault]:

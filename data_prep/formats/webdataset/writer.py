@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 from data_prep.dataset.manifest import Shard
 from data_prep.dataset.shard_stats import Receipt, Skipped
@@ -20,6 +19,7 @@ from data_prep.images.encoded import Encoded, Part, Rejected
 from data_prep.images.pixel_stats import Sums
 from data_prep.system.atomic_files import write_durably, written_durably
 from data_prep.system.errors import DataError
+from data_prep.system.hashing_file import HashingFile
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ def write_shard(job: ShardJob) -> Receipt:
     tally = _Tally(job)
     path = job.folder / job.name
     with suppress(_NothingWrittenError), written_durably(path) as file:
-        hashing = _Hashing(file)
+        hashing = HashingFile(file)
         _pack(tally, hashing)
         if not tally.keys:
             raise _NothingWrittenError
     if not tally.keys:
         return tally.receipt(None)
     index = tar_index(tally.members)
-    size, digest = hashing.position, hashing.digest.hexdigest()
-    shard = Shard(job.name, job.split, len(tally.keys), size, digest, hashlib.sha256(index).hexdigest())
+    index_sha256 = hashlib.sha256(index).hexdigest()
+    shard = Shard(job.name, job.split, len(tally.keys), hashing.size, hashing.sha256, index_sha256)
     write_durably(job.folder / shard.index_name, index)
     return tally.receipt(shard)
 
@@ -116,23 +116,11 @@ class _Tally:
         )
 
 
-class _Hashing:
-    """A file that is written once from its beginning, and its sha256."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.digest, self.position = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> None:
-        self.digest.update(data)
-        self.position += len(data)
-        self.file.write(data)
-
-
-def _pack(tally: _Tally, file: _Hashing) -> None:
+def _pack(tally: _Tally, file: HashingFile) -> None:
     """Write ``{key:08d}.{png|webp|jpg|npy}`` and ``{key:08d}.{cls|truth}`` for every sample, then the tar's end."""
     label_extension = LABEL_EXTENSION[tally.job.split]
     for key, label, image in tally.images():
-        blocks, start = [], file.position
+        blocks, start = [], file.size
         for extension, payload in ((image.extension, image.content), (label_extension, b"%d" % label)):
             name = f"{key:08d}.{extension}"
             tally.members.append(Member(name, start + BLOCK, len(payload)))
@@ -140,7 +128,7 @@ def _pack(tally: _Tally, file: _Hashing) -> None:
             start += BLOCK + padded(len(payload))
         file.write(b"".join(blocks))
     file.write(bytes(2 * BLOCK))
-    file.write(bytes(-file.position % tarfile.RECORDSIZE))
+    file.write(bytes(-file.size % tarfile.RECORDSIZE))
 
 
 def ustar_header(name: str, size: int) -> bytes:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
-from data_prep.dataset.checksums import Mode, check_files
+from data_prep.dataset.checksums import Mode, check_shards
 from data_prep.dataset.manifest import Manifest
-from data_prep.formats.recordio.checksums import check_records
-from data_prep.formats.recordio.reader import RECORDS, open_recordio
+from data_prep.formats.recordio.checksums import check_recordio
+from data_prep.formats.recordio.manifest import is_converted
+from data_prep.formats.recordio.reader import open_recordio
 from data_prep.formats.sample import SampleReader
 from data_prep.formats.webdataset.reader import open_tars
 from pipeline.data.streaming.dali import DaliDecoder
@@ -61,17 +62,17 @@ def dali_decoder(wanted: Wanted) -> Decoder:
 
 def open_records_or_tars(folder: Path, manifest: Manifest, split: str) -> SampleReader:
     """Open the RecordIO files where the set was converted. Raises DataError."""
-    return (open_recordio if (folder / RECORDS).exists() else open_tars)(folder, manifest, split)
+    return (open_recordio if is_converted(folder) else open_tars)(folder, manifest, split)
 
 
 def check_tars(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice) -> None:
     """Check a share of the shards. Raises DataError."""
-    check_files(folder, manifest, manifest.split(split)[share], mode)
+    check_shards(folder, manifest, manifest.split(split)[share], mode)
 
 
 def check_records_or_tars(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice) -> None:
     """Check a share of the files that :func:`open_records_or_tars` reads. Raises DataError."""
-    (check_records if (folder / RECORDS).exists() else check_tars)(folder, manifest, split, mode, share)
+    (check_recordio if is_converted(folder) else check_tars)(folder, manifest, split, mode, share)
 
 
 ENGINES: Mapping[str, Engine] = {

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.dataset.checksums import MEMORY, check_files, check_shard
+from data_prep.dataset.checksums import check_shard, check_shards
 from data_prep.dataset.manifest import load_manifest
+from data_prep.dataset.verified_files import VERIFIED
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError
 from data_prep.system.paths import cache_folder
@@ -52,7 +53,7 @@ def set_time(path, ns):
 
 def check(folder, mode="once"):
     manifest = load_manifest(folder)
-    check_files(folder, manifest, manifest.shards, mode)
+    check_shards(folder, manifest, manifest.shards, mode)
 
 
 def fails(folder, mode="once"):
@@ -97,7 +98,7 @@ def test_always_reads_always_and_never_never(aged, hashed):
 
 def test_only_what_is_asked_for_is_read(aged, hashed):
     manifest = load_manifest(aged)
-    check_files(aged, manifest, manifest.split("val"), "once")
+    check_shards(aged, manifest, manifest.split("val"), "once")
     assert set(hashed) == {NAME, INDEX}
 
 
@@ -110,9 +111,9 @@ DAMAGE = {
     "index of another tar": (
         INDEX,
         lambda path: path.write_bytes(path.with_name("test-000000.idx").read_bytes()),
-        "stale index",
+        "sha256 differs",
     ),
-    "index cut": (INDEX, lambda path: path.write_bytes(path.read_bytes()[:-20]), "stale index"),
+    "index cut": (INDEX, lambda path: path.write_bytes(path.read_bytes()[:-20]), "sha256 differs"),
     "index missing": (INDEX, lambda path: path.unlink(), "No such file"),
 }
 
@@ -134,8 +135,8 @@ def test_damage_is_found_and_its_remedy_mends_it(what, remembered, aged):
     prepare(Request("digits", out=aged), progress=False)
     check(aged)
     after = contents(aged)
-    assert {key: after[key] for key in before if key != MEMORY} == {
-        key: value for key, value in before.items() if key != MEMORY
+    assert {key: after[key] for key in before if key != VERIFIED} == {
+        key: value for key, value in before.items() if key != VERIFIED
     }
 
 
@@ -197,11 +198,11 @@ def test_a_new_manifest_is_not_answered_from_memory(aged):
     manifest = load_manifest(aged)
     shards = tuple(dataclasses.replace(shard, sha256="0" * 64) for shard in manifest.shards)
     with pytest.raises(DataError, match="sha256 differs"):
-        check_files(aged, manifest, shards, "once")
+        check_shards(aged, manifest, shards, "once")
 
 
 def unwritable(folder):
-    (folder / MEMORY).mkdir()
+    (folder / VERIFIED).mkdir()
 
 
 def test_a_set_that_cannot_be_written_is_remembered_in_the_cache(aged, hashed):
@@ -226,7 +227,7 @@ def test_nothing_can_be_written(aged, hashed):
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[]", b"\xff", b"[" * 100_000, b'{"val-000000.tar": 1}', b"null"])
 def test_a_damaged_memory_is_no_memory(content, aged, hashed):
-    (aged / MEMORY).write_bytes(content)
+    (aged / VERIFIED).write_bytes(content)
     check(aged)
     assert set(hashed) == all_names(aged)
     hashed.clear()
@@ -238,12 +239,12 @@ CHILD = """
 import sys
 from pathlib import Path
 from data_prep.dataset.manifest import load_manifest
-from data_prep.dataset.checksums import check_files
+from data_prep.dataset.checksums import check_shards
 folder, split = Path(sys.argv[1]), sys.argv[2]
 manifest = load_manifest(folder)
 sys.stdin.readline()
 for shard in manifest.split(split):
-    check_files(folder, manifest, [shard], "once")
+    check_shards(folder, manifest, [shard], "once")
 """
 
 
@@ -259,8 +260,8 @@ def test_many_processes_remember_at_once(aged):
     assert [child.wait(LIMIT_S) for child in children] == [0] * len(splits)
     for child in children:
         child.stdin.close()
-    assert set(json.loads((aged / MEMORY).read_bytes())) == all_names(aged)
-    assert not (aged / f"{MEMORY}.lock").exists()
+    assert set(json.loads((aged / VERIFIED).read_bytes())) == all_names(aged)
+    assert not (aged / f"{VERIFIED}.lock").exists()
 
 
 def test_memory_stays_flat(aged):
@@ -271,7 +272,7 @@ def test_memory_stays_flat(aged):
     manifest = load_manifest(aged)
     shard = dataclasses.replace(manifest.split("val")[0], bytes=size, sha256=digest)
     tracemalloc.start()
-    check_files(aged, manifest, [shard], "once")
+    check_shards(aged, manifest, [shard], "once")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < size // 16

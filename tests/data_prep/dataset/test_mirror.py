@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from data_prep.dataset.checksums import check_files
+from data_prep.dataset.checksums import check_shards
 from data_prep.dataset.manifest import load_manifest, save_manifest
 from data_prep.dataset.mirror import is_remote, local_path, mirror, use_file
 from data_prep.dataset.mirror_cache import parse_bytes
@@ -97,7 +97,7 @@ def test_a_mirror_holds_the_bytes_of_the_set(kind, digits, request):
         for name in (shard.name, shard.index_name):
             assert local_path(folder, name).read_bytes() == (digits / name).read_bytes()
     assert hidden(cache_folder()) == set()
-    check_files(folder, load_manifest(folder), load_manifest(folder).shards, "always")
+    check_shards(folder, load_manifest(folder), load_manifest(folder).shards, "always")
 
 
 def test_each_file_comes_once(server):
@@ -123,7 +123,7 @@ def test_what_came_is_known_to_be_checked(server, monkeypatch):
         return whole(file, kind)
 
     monkeypatch.setattr("data_prep.dataset.checksums.hashlib.file_digest", watched)
-    check_files(folder, manifest, manifest.split("test"), "once")
+    check_shards(folder, manifest, manifest.split("test"), "once")
     assert str(folder / "test-000000.idx") in read
     assert str(folder / TEST) not in read
 
@@ -520,7 +520,7 @@ def test_a_damaged_file_of_a_mirror_comes_again_once_removed(server):
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"x")
     with pytest.raises(DataError, match=f"{TEST}: sha256 differs .* remove it and it is downloaded again"):
-        check_files(folder, manifest, manifest.shards, "once")
+        check_shards(folder, manifest, manifest.shards, "once")
     path.unlink()
-    check_files(folder, manifest, manifest.shards, "once")
+    check_shards(folder, manifest, manifest.shards, "once")
     assert local_path(folder, TEST).read_bytes() == content

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import SPLITS, load_manifest
-from data_prep.formats.recordio.checksums import check_records
-from data_prep.formats.recordio.reader import RECORDS, load_records, open_recordio, save_records
-from data_prep.formats.recordio.writer import pack, write_records
+from data_prep.formats.recordio.checksums import check_recordio
+from data_prep.formats.recordio.manifest import RECORDIO_MANIFEST, load_recordio_manifest, save_recordio_manifest
+from data_prep.formats.recordio.reader import open_recordio
+from data_prep.formats.recordio.writer import pack, write_recordio
 from data_prep.formats.sample import Sample
 from data_prep.formats.webdataset.reader import open_tars
 from data_prep.images.codecs import decode_image
@@ -54,7 +55,7 @@ def names(*splits):
 
 
 def record_files(folder):
-    return {name: content for name, content in contents(folder).items() if name in names(*SPLITS) | {RECORDS}}
+    return {name: content for name, content in contents(folder).items() if name in names(*SPLITS) | {RECORDIO_MANIFEST}}
 
 
 def inodes(folder):
@@ -153,12 +154,12 @@ def test_the_bytes_are_those_of_the_format(converted):
 
 def test_a_full_set_is_twelve_files_and_their_description(converted):
     manifest = load_manifest(converted)
-    assert set(record_files(converted)) == names(*SPLITS) | {RECORDS}
+    assert set(record_files(converted)) == names(*SPLITS) | {RECORDIO_MANIFEST}
     assert {path.name for path in converted.iterdir()} == names(*SPLITS) | {
-        RECORDS, "manifest.json", *(shard.name for shard in manifest.shards),
+        RECORDIO_MANIFEST, "manifest.json", *(shard.name for shard in manifest.shards),
         *(shard.index_name for shard in manifest.shards),
     }  # fmt: skip
-    described = json.loads((converted / RECORDS).read_text())
+    described = json.loads((converted / RECORDIO_MANIFEST).read_text())
     assert described["fingerprint"] == manifest.fingerprint
     assert {file["name"]: (file["bytes"], file["samples"]) for file in described["files"]} == {
         name: ((converted / name).stat().st_size, manifest.samples(name[:-4])) for name in names(*SPLITS)
@@ -169,7 +170,7 @@ def test_a_split_without_samples_has_no_files(tmp_path):
     folder = tmp_path / "set"
     prepare(Request("digits", out=folder, val=0), progress=False)
     convert(folder, progress=False)
-    assert set(record_files(folder)) == names("labeled", "unlabeled", "test") | {RECORDS}
+    assert set(record_files(folder)) == names("labeled", "unlabeled", "test") | {RECORDIO_MANIFEST}
     assert len(open_recordio(folder, load_manifest(folder), "val")) == 0
 
 
@@ -198,7 +199,7 @@ def test_a_lost_file_is_written_anew_and_the_other_splits_stay(name, damaged):
     convert(damaged, progress=False)
     assert contents(damaged) == files
     after = inodes(damaged)
-    assert {name for name in before if before[name] != after[name]} <= names("unlabeled") | {RECORDS}
+    assert {name for name in before if before[name] != after[name]} <= names("unlabeled") | {RECORDIO_MANIFEST}
 
 
 def test_records_of_another_preparation_are_refused_and_written_anew(damaged, cifar10):
@@ -211,10 +212,12 @@ def test_records_of_another_preparation_are_refused_and_written_anew(damaged, ci
         shutil.copy(damaged / name, other)
     changed = load_manifest(other)
     assert changed.fingerprint != manifest.fingerprint
-    with pytest.raises(DataError, match=rf"{RECORDS}: the records are of another preparation; run `smpl-data convert"):
+    with pytest.raises(
+        DataError, match=rf"{RECORDIO_MANIFEST}: the records are of another preparation; run `smpl-data convert"
+    ):
         open_recordio(other, changed, "labeled")
     convert(other, progress=False)
-    assert set(record_files(other)) == names("labeled", "unlabeled", "test") | {RECORDS}
+    assert set(record_files(other)) == names("labeled", "unlabeled", "test") | {RECORDIO_MANIFEST}
     assert samples_of(open_recordio(other, changed, "labeled")) == samples_of(open_tars(other, changed, "labeled"))
 
 
@@ -223,7 +226,7 @@ import os, signal, sys
 from pathlib import Path
 from data_prep.formats.recordio import writer as recordio
 from data_prep.prepare import convert
-count, pack, save = 0, recordio.pack, convert.save_records
+count, pack, save = 0, recordio.pack, convert.save_recordio_manifest
 def killing_pack(sample):
     global count
     count += 1
@@ -234,7 +237,7 @@ def killing_save(records, path):
     if path.name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
     save(records, path)
-recordio.pack, convert.save_records = killing_pack, killing_save
+recordio.pack, convert.save_recordio_manifest = killing_pack, killing_save
 convert.convert(Path(sys.argv[1]), progress=False)
 """
 
@@ -250,8 +253,8 @@ def test_killed_then_the_same_command_goes_on(moment, kept, damaged):
         (damaged / name).unlink()
     process = subprocess.run([sys.executable, "-c", KILLED, str(damaged), moment], check=False, timeout=LIMIT_S)
     assert process.returncode == -signal.SIGKILL
-    assert not (damaged / RECORDS).exists()
-    with pytest.raises(DataError, match=rf"{RECORDS} is missing: the set was not converted"):
+    assert not (damaged / RECORDIO_MANIFEST).exists()
+    with pytest.raises(DataError, match=rf"{RECORDIO_MANIFEST} is missing: the set was not converted"):
         open_recordio(damaged, load_manifest(damaged), "labeled")
     before = inodes(damaged)
     assert set(record_files(damaged)) == names(*kept)
@@ -313,7 +316,7 @@ def test_a_disk_that_is_found_full_at_the_end_keeps_none_of_the_three(call, tmp_
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"cannot write \S+/val\.(rec|idx|lst): No space left on device"):
-        write_records([Sample(7, "png", b"image", 0)], tmp_path / "val")
+        write_recordio([Sample(7, "png", b"image", 0)], tmp_path / "val")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -384,7 +387,7 @@ def test_a_rec_cut_while_it_is_open(damaged):
 @pytest.mark.parametrize("change", [lambda text: text[:-3], lambda text: b"1" + text, lambda text: b""])
 def test_a_changed_index_or_list_is_refused(change, name, damaged):
     (damaged / name).write_bytes(change((damaged / name).read_bytes()))
-    with pytest.raises(DataError, match=rf"{name}: sha256 differs from records\.json; remove it and run"):
+    with pytest.raises(DataError, match=rf"{name}: (sha256 differs from|\d+ bytes,) records\.json.*; remove it and run"):
         open_recordio(damaged, load_manifest(damaged), "val")
 
 
@@ -392,10 +395,10 @@ def fitting(folder, name, change):
     """Change a file and make records.json fit: only a look inside can find it."""
     content = change((folder / name).read_bytes())
     (folder / name).write_bytes(content)
-    records = load_records(folder, load_manifest(folder))
+    records = load_recordio_manifest(folder, load_manifest(folder))
     sums = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     files = (dataclasses.replace(file, **sums) if file.name == name else file for file in records.files)
-    save_records(dataclasses.replace(records, files=tuple(files)), folder / RECORDS)
+    save_recordio_manifest(dataclasses.replace(records, files=tuple(files)), folder / RECORDIO_MANIFEST)
 
 
 def swap_keys(content):
@@ -445,10 +448,10 @@ def test_a_wrong_key_in_index_and_list_is_found_in_the_record(damaged):
     ],
 )
 def test_a_damaged_description(old, new, said, damaged):
-    text = (damaged / RECORDS).read_text()
+    text = (damaged / RECORDIO_MANIFEST).read_text()
     assert old in text
-    (damaged / RECORDS).write_text(text.replace(old, new, 1))
-    with pytest.raises(DataError, match=rf"{RECORDS}.* {said}.*`smpl-data convert \S+ --to recordio`"):
+    (damaged / RECORDIO_MANIFEST).write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=rf"{RECORDIO_MANIFEST}.* {said}.*`smpl-data convert \S+ --to recordio`"):
         open_recordio(damaged, load_manifest(damaged), "val")
 
 
@@ -482,7 +485,7 @@ def test_a_flipped_bit_is_mended_by_the_same_command(damaged):
 
 
 def check(folder, mode, share=slice(None)):
-    check_records(folder, load_manifest(folder), "val", mode, share)
+    check_recordio(folder, load_manifest(folder), "val", mode, share)
 
 
 def flip_unseen(path):
@@ -546,7 +549,7 @@ def test_verify_lists_damaged_records(converted, damaged):
     flip(damaged / "val.rec", 40)
     os.truncate(damaged / "test.idx", 10)
     (damaged / "labeled.lst").unlink()
-    mends = "`smpl-data convert` writes it anew"
+    mends = "`smpl-data convert` writes it again"
     size = (converted / "test.idx").stat().st_size
     assert find_damage(damaged) == [
         f"labeled.lst: No such file or directory; {mends}",
@@ -573,8 +576,8 @@ def test_verify_finds_an_unfinished_conversion(damaged):
 
 
 def test_verify_finds_records_of_another_preparation(damaged):
-    text = (damaged / RECORDS).read_text()
-    (damaged / RECORDS).write_text(text.replace('"samples": 10', '"samples": 11', 1))
+    text = (damaged / RECORDIO_MANIFEST).read_text()
+    (damaged / RECORDIO_MANIFEST).write_text(text.replace('"samples": 10', '"samples": 11', 1))
     lines = find_damage(damaged)
     assert len(lines) == 1
     assert lines[0].startswith("records.json: the records are of another preparation; run `smpl-data convert")
@@ -582,7 +585,7 @@ def test_verify_finds_records_of_another_preparation(damaged):
 
 def test_what_a_kill_after_the_last_file_leaves_is_cleared(damaged):
     expected = contents(damaged)
-    shutil.copy(damaged / RECORDS, damaged / ".records.json")
+    shutil.copy(damaged / RECORDIO_MANIFEST, damaged / ".records.json")
     assert len(find_damage(damaged)) == 1
     convert(damaged, progress=False)
     assert contents(damaged) == expected

@@ -200,7 +200,7 @@ def test_a_damaged_index_is_refused_at_opening(name, copied):
 
 def test_an_index_that_is_not_the_manifests_is_stale(copied):
     (copied / INDEX).write_bytes((copied / "test-000000.idx").read_bytes())
-    with pytest.raises(DataError, match=f"{INDEX}: the index is stale: it is not the manifest's"):
+    with pytest.raises(DataError, match=f"{INDEX}: the index is stale: sha256 differs"):
         open_val(copied)
 
 

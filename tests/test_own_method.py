@@ -47,6 +47,7 @@ def test_a_whole_method_is_one_block_of_under_60_lines() -> None:
     assert len(FILES[METHOD].splitlines()) < 60
 
 
+@pytest.mark.slow
 def test_the_installed_method_trains_by_its_name_with_its_section_and_logs_what_it_reports(home: Path) -> None:
     short = ["--steps", "4", "--batch-size", "4", "--mu", "2", "--set", "log_every=2", "--out", "run"]
     done = run(home, "pipeline.train", "--method", "softmatch", "--set", "softmatch.weight=2", *short)
@@ -60,6 +61,7 @@ def test_the_installed_method_trains_by_its_name_with_its_section_and_logs_what_
     assert all(0 < trust <= 1 for trust in reported)
 
 
+@pytest.mark.slow
 def test_micro_batches_and_processes_change_nothing_as_the_page_says(home: Path) -> None:
     done = run(home, "pytest", "-q", "-p", "no:cacheprovider", TEST)
     assert done.returncode == 0, done.stdout + done.stderr

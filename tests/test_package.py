@@ -5,12 +5,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from pipeline.config.recipes import built_in
 from tests import ROOT
 
 PACKAGES = ("benchmarks", "data_prep", "pipeline")
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_the_packages_the_recipes_and_the_commands(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

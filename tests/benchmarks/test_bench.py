@@ -59,6 +59,7 @@ def test_kornia_changes_the_pictures_and_keeps_their_shape() -> None:
     assert not torch.equal(views, images / 255)
 
 
+@pytest.mark.slow
 def test_scale_measures_each_number_of_processes_on_the_same_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_scale_refuses_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch)
     assert "this machine has 1 GPU" in result.stderr
 
 
+@pytest.mark.slow
 def test_checkpoint_gives_the_share_of_saving_at_the_recipes_interval(tmp_path: Path) -> None:
     rows = rows_of("checkpoint", *TINY, "--steps", "1", "--repeats", "1", "--folder", str(tmp_path))
     assert [row["method"] for row in rows] == ["mpl", "smpl"]
@@ -112,6 +114,7 @@ def test_checkpoint_gives_the_share_of_saving_at_the_recipes_interval(tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_checkpoint_wants_a_folder_that_is_there(tmp_path: Path) -> None:
     result = bench("checkpoint", "--folder", str(tmp_path / "none"))
     assert result.exit_code == 2

@@ -68,6 +68,7 @@ def rows_of(*arguments: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_data_gives_a_rate_for_every_contender_of_every_work(
     name: str, workload: Callable[[str], Workload], tmp_path: Path
@@ -90,6 +91,7 @@ def work_of(row: dict[str, Any]) -> str:
     return row["work"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("two", [False, True])
 @pytest.mark.parametrize("name", KINDS)
 def test_all_contenders_give_batches_of_one_shape_and_type(
@@ -151,6 +153,7 @@ def test_points_and_tiny_images_are_refused(tmp_path: Path) -> None:
         load_workload(tmp_path / "digits", tmp_path / "files", 10, 8, 1, CPU)
 
 
+@pytest.mark.slow
 def test_prepare_gives_a_rate_and_the_memory_of_every_contender(tmp_path: Path) -> None:
     out = tmp_path / "prepare.json"
     small = ["--images", "80,90", "--distinct", "4", "--workers", "1", "--repeats", "1"]

@@ -64,6 +64,7 @@ def held() -> dict[str, dict[str, int]]:
     }
 
 
+@pytest.mark.slow
 def test_smpl_holds_less_than_mpl_and_both_less_than_mpl_in_the_order_of_public_code(
     held: dict[str, dict[str, int]],
 ) -> None:
@@ -114,6 +115,7 @@ def test_the_public_order_trains_both_networks(make_trainer: Callable[..., Train
     assert moved == {"teacher", "student"}
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_rows_asked_for_beside_both_references(tmp_path: Path) -> None:
     out = tmp_path / "memory.json"
     small = ["--batch-size", "2", "--mu", "1", "--width", "1", "--methods", "smpl-recompute,mpl"]

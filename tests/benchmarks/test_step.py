@@ -21,6 +21,7 @@ SMALL = ["--batch-size", "2", "--mu", "1", "--width", "1", "--repeats", "1"]
 KEYS = {"precision", "compile", "step_ms", "bare_ms", "ratio", "data_wait", "augment_images_per_s", "images_per_s"}
 
 
+@pytest.mark.slow
 def test_there_is_a_row_for_each_method_as_json(tmp_path: Path) -> None:
     out = tmp_path / "step.json"
     result = CliRunner().invoke(main, ["bench", "step", "--json", *SMALL, "--out", str(out)])

@@ -188,6 +188,7 @@ def test_show_draws_color_sets(tmp_path, tiny):
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_show_draws_points_by_class(moons, tmp_path):
     from PIL import Image
 

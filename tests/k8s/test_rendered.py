@@ -83,6 +83,7 @@ def manifests(folder, *arguments, **env):
     return subprocess.run(command, check=False, capture_output=True, text=True, **env)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders the manifests")
 def test_rendering_again_finds_what_was_changed_and_nothing_else(copy):
     with (copy / "k8s" / FILES[0]).open("a") as file:

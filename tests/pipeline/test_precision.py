@@ -31,6 +31,7 @@ CASES: list[dict[str, Any]] = [{"method": method} for method in METHODS.built_in
 CASES += [{"method": "mpl", "mpl": {"mode": "unrolled"}}, {"method": "smpl", "smpl": {"form": "shared-graph"}}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", CASES, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_bf16_trains_close_to_fp32(make_trainer: Callable[..., Trainer], settings: dict[str, Any]) -> None:
     losses = {}
@@ -151,6 +152,7 @@ def test_gradients_that_overflow_at_any_loss_scale_stop_the_run(
         trainer.train()
 
 
+@pytest.mark.slow
 def test_with_and_without_loss_scaling_the_weights_agree(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +179,7 @@ def test_metasemi_looks_ahead_in_full_precision_whatever_the_run_s(make_trainer:
     assert torch.equal(labels["fp32"], labels["bf16"])
 
 
+@pytest.mark.slow
 def test_loss_scaling_does_not_reach_directions_that_a_method_computes_with(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_no_argument_but_length_trains_evaluates_and_writes_the_run_folder() -> 
     assert list((folder / "checkpoints").glob("*.pt"))
 
 
+@pytest.mark.slow
 def test_the_exported_model_is_the_averaged_one_and_says_how_to_build_it() -> None:
     run(*SHORT)
     path = Path("runs/digits-smpl-seed0/model.safetensors")
@@ -66,6 +67,7 @@ def test_the_exported_model_is_the_averaged_one_and_says_how_to_build_it() -> No
     build_module(config, "model", task).load_state_dict(load_file(path))
 
 
+@pytest.mark.slow
 def test_the_same_call_again_trains_no_further_and_tells_the_result() -> None:
     first, second = run(*SHORT), run(*SHORT)
     assert second.exit_code == 0
@@ -73,6 +75,7 @@ def test_the_same_call_again_trains_no_further_and_tells_the_result() -> None:
     assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_more_steps_go_on_from_where_the_run_was() -> None:
     run(*SHORT)
     result = run(*SHORT, "--steps", "6")
@@ -82,6 +85,7 @@ def test_more_steps_go_on_from_where_the_run_was() -> None:
     assert [line["step"] for line in lines if line["group"] == "train"] == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_another_configuration_in_the_same_folder_is_refused_with_the_keys() -> None:
     run(*SHORT)
     result = run(*SHORT, "--set", "uda.weight=3", "--set", "ema=0.5")
@@ -91,11 +95,13 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys() -> 
     assert "--out" in result.stderr
 
 
+@pytest.mark.slow
 def test_data_prepared_otherwise_but_for_what_the_recipe_asks_will_do() -> None:
     prepare(Request("digits", image_format="webp", shard_size=500))
     assert run(*SHORT).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_named_data_folder_speaks_for_itself() -> None:
     prepare(Request("digits", out=Path("mine"), labels=40, val=50, seed=3, include_labeled=False))
     assert run(*SHORT, "--data-dir", "mine", "--out", "run").exit_code == 0
@@ -124,6 +130,7 @@ def test_a_file_in_place_of_the_run_folder_and_a_foreign_configuration_in_it_are
         assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_finished_run_does_not_read_the_test_split_again() -> None:
     run(*SHORT)
     for shard in Path("data/digits-20-seed0").glob("test-*.tar"):
@@ -132,6 +139,7 @@ def test_a_finished_run_does_not_read_the_test_split_again() -> None:
     assert run(*SHORT, "--steps", "5").exit_code == 3
 
 
+@pytest.mark.slow
 def test_fewer_steps_than_were_done_are_refused() -> None:
     run(*SHORT)
     result = run(*SHORT, "--steps", "3")
@@ -139,6 +147,7 @@ def test_fewer_steps_than_were_done_are_refused() -> None:
     assert "at step 4 already" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_line_torn_by_a_kill_does_not_spoil_the_next() -> None:
     run(*SHORT)
     path = Path("runs/digits-smpl-seed0/metrics.jsonl")
@@ -148,6 +157,7 @@ def test_a_line_torn_by_a_kill_does_not_spoil_the_next() -> None:
     assert json.loads(lines[-1])["step"] == 6
 
 
+@pytest.mark.slow
 def test_a_run_without_validation_split_has_no_best() -> None:
     result = run(*SHORT, "--set", "data.val=0")
     assert result.exit_code == 0, result.output
@@ -191,6 +201,7 @@ def test_a_mistake_is_one_line_and_the_right_exit_code(arguments: list[str], cod
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_data_folder_of_another_set_or_other_labels_is_refused() -> None:
     run(*SHORT)
     for arguments, message in {
@@ -202,6 +213,7 @@ def test_a_data_folder_of_another_set_or_other_labels_is_refused() -> None:
         assert message in result.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_stops_the_run_with_its_name_before_it_trains() -> None:
     run(*SHORT)
     shard = next(Path("data/digits-20-seed0").glob("unlabeled-*.tar"))
@@ -214,6 +226,7 @@ def test_a_damaged_shard_stops_the_run_with_its_name_before_it_trains() -> None:
     assert not Path("other/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_saving_is_one_line_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     run(*SHORT)
 
@@ -242,6 +255,7 @@ def table_of(result: Result) -> list[str]:
     return [line for line in lines[start:] if not line.startswith("test accuracy")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "own"),
     [("smpl", "smpl.inner_lr=0.05"), ("roleplay", "roleplay.warmup=0")],
@@ -259,6 +273,7 @@ def test_testing_alone_prints_the_run_s_own_table_and_leaves_the_folder_as_it_is
     assert snapshot("run") == before
 
 
+@pytest.mark.slow
 def test_testing_alone_takes_the_same_flags_or_the_run_s_own_recipe_and_data_that_moved() -> None:
     run(*SHORT)
     same = run(*SHORT, "--test-only")
@@ -272,6 +287,7 @@ def test_testing_alone_takes_the_same_flags_or_the_run_s_own_recipe_and_data_tha
     assert run("--test-only", "--out", "runs/digits-smpl-seed0", "--data-dir", "moved").exit_code == 0
 
 
+@pytest.mark.slow
 def test_testing_alone_takes_the_checkpoint_before_a_damaged_one() -> None:
     run(*SHORT, "--set", "save_every=2", "--out", "run")
     newest = max(Path("run/checkpoints").glob("*.pt"))
@@ -282,6 +298,7 @@ def test_testing_alone_takes_the_checkpoint_before_a_damaged_one() -> None:
     assert "at step 2 of 4" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -335,6 +352,7 @@ def test_the_table_names_ensembles_and_keeps_its_columns_whatever_the_names() ->
     assert {len(line) for line in lines} == {len(lines[0])}
 
 
+@pytest.mark.slow
 def test_a_run_of_automatic_precision_goes_on_in_the_precision_it_had() -> None:
     assert run(*SHORT, "--out", "run").exit_code == 0
     had = json.loads(Path("run/summary.json").read_text())["precision"]
@@ -345,6 +363,7 @@ def test_a_run_of_automatic_precision_goes_on_in_the_precision_it_had() -> None:
     assert run(*SHORT, "--out", "run", "--steps", "9", "--precision", had).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_run_whose_file_of_weights_is_gone_goes_on_and_is_tested() -> None:
     torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), "weights.pt")
     backbone = {

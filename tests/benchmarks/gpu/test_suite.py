@@ -79,6 +79,7 @@ def test_what_is_done_is_not_done_again(folder: Path) -> None:
     assert begun(folder, "one") == begun(folder, "two") == 1
 
 
+@pytest.mark.slow
 def test_a_piece_that_is_killed_at_the_limit_starts_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count_limits_from(folder.parent / "slow.begun", monkeypatch)
     flag = folder.parent / "quick"
@@ -92,6 +93,7 @@ def test_a_piece_that_is_killed_at_the_limit_starts_again(folder: Path, monkeypa
     assert begun(folder, "slow") == 2
 
 
+@pytest.mark.slow
 def test_a_piece_is_asked_to_stop_before_it_is_made_to_and_goes_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ def test_elapsed_seconds_count_against_the_minutes(folder: Path) -> None:
     assert "long: left, because it needs 2 minutes and 1.5 remain" in said
 
 
+@pytest.mark.slow
 def test_minutes_count_from_the_start_of_the_process() -> None:
     words = "import time; time.sleep(0.5); from benchmarks.gpu import command; print(command.seconds_since_start())"
     begun = time.monotonic()
@@ -285,6 +288,7 @@ def test_other_sources_recipes_and_settings_are_another_version(
     assert len(names) == 2
 
 
+@pytest.mark.slow
 def test_a_rehearsal_measures_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "seconds_since_start", lambda: 0.0)
     done = run("--out", str(tmp_path), "--rehearse", "--only", "step-auto-uda", "--minutes", "5")
@@ -296,6 +300,7 @@ def test_a_rehearsal_measures_and_judges(tmp_path: Path, monkeypatch: pytest.Mon
     assert {row["met"] for row in rows} == {"not measured"}, "a step that is not compiled says nothing"
 
 
+@pytest.mark.slow
 def test_a_curve_goes_on_from_the_run_to_its_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMPL_DATA", str(tmp_path / "data"))
     runs = tmp_path / "run", tmp_path / "run-finetuned"
@@ -342,6 +347,7 @@ def test_every_piece_is_a_command_with_options_that_it_takes(size: Size, tmp_pat
         program.make_context("piece", words)
 
 
+@pytest.mark.slow
 def test_test_files_that_passed_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_tests, "ROOT", tmp_path)
     tests = tmp_path / "tests"
@@ -365,6 +371,7 @@ def test_test_files_that_passed_are_not_run_again(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "ran").read_text() == "x"
 
 
+@pytest.mark.slow
 def test_a_test_file_that_is_left_in_mid_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_tests, "ROOT", tmp_path)
     (tmp_path / "test_slow.py").write_text(

@@ -248,6 +248,7 @@ for shard in manifest.split(split):
 """
 
 
+@pytest.mark.slow
 def test_many_processes_remember_at_once(aged):
     splits = ["labeled", "unlabeled", "val", "test", "unlabeled", "test"]
     children = [

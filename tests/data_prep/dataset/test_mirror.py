@@ -163,6 +163,7 @@ PASSING = {"cut", "busy", "nonsense"}
 """Of the answers, those that may be others the next time."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_bad_answer_is_one_line_and_leaves_nothing(name, server):
     fault, said = ANSWERS[name]

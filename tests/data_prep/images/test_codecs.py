@@ -13,6 +13,8 @@ from pipeline.data.resident.split import load_split
 from pipeline.data.streaming.split import StreamOptions, open_stream
 from tests.pipeline.conftest import ALONE
 
+pytestmark = pytest.mark.slow
+
 SIDE = 16
 KINDS = {
     "gray": ("L", "png"),

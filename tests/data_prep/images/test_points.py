@@ -67,6 +67,7 @@ def test_every_finite_float_survives_and_numpy_reads_it(shape):
     assert decode_image(content, shape, "npy").flags.writeable
 
 
+@pytest.mark.slow
 def test_worker_count_never_changes_a_byte(moons, tmp_path):
     for workers in (1, 2):
         request = Request("moons", out=tmp_path / str(workers), labels="5+1", workers=workers)
@@ -119,6 +120,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGE)
 def test_broken_point_under_a_fitting_manifest(name, copied_moons):
     content, said = DAMAGE[name]

@@ -40,6 +40,7 @@ def start(dataset, out, *arguments):
     return subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_shares_of_a_folder_of_files_at_the_same_time(tmp_path):
     source = write(tmp_path / "source", names_of("cat", "dog", count=20))
     options = (f"--source={source}", "--shard-size=2", "--workers=1")
@@ -50,6 +51,7 @@ def test_shares_of_a_folder_of_files_at_the_same_time(tmp_path):
     assert contents(tmp_path / "set") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_processes_at_the_same_time_give_the_bytes_of_one(whole, tmp_path):
     command = [
         sys.executable,
@@ -71,6 +73,7 @@ def test_processes_at_the_same_time_give_the_bytes_of_one(whole, tmp_path):
     assert contents(tmp_path) == contents(whole)
 
 
+@pytest.mark.slow
 def test_each_share_writes_its_own_shards(whole, tmp_path):
     pieces = [shard.name for shard in load_manifest(whole).shards]
     for index in range(2):
@@ -85,6 +88,7 @@ def test_a_share_that_is_missing_is_named(tmp_path):
         finish(tmp_path)
 
 
+@pytest.mark.slow
 def test_shares_of_two_preparations_do_not_mix(tmp_path):
     prepare_share(share_of(tmp_path, 0, 2), progress=False)
     with pytest.raises(UsageError, match="seed 0 there and 1 here"):
@@ -97,6 +101,7 @@ def test_shares_of_two_preparations_do_not_mix(tmp_path):
     finish(tmp_path)
 
 
+@pytest.mark.slow
 def test_nobody_else_prepares_while_a_share_is_at_work(tmp_path):
     """A whole preparation waits for the share, and then finds that the folder is not its own."""
     with locked(tmp_path / ".lock", shared=True):
@@ -146,6 +151,7 @@ def test_there_is_nothing_to_finish(folder, said, tmp_path):
     assert said in result.stderr
 
 
+@pytest.mark.slow
 def test_a_wait_finishes_what_comes(whole, tmp_path, monkeypatch):
     said = []
 

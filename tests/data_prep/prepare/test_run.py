@@ -56,6 +56,7 @@ def test_manifest_holds_nothing_of_this_machine(digits, tmp_path):
     assert os.uname().nodename not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_format", ["png", "webp"])
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_lossless_formats_return_the_source_pixels(image_format, dataset, tmp_path, tiny):

@@ -38,6 +38,7 @@ def start_and_wait(folder, shards, *arguments):
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_kill_then_the_same_command_completes(workers, tmp_path, arguments, undisturbed):
     folder = tmp_path / "set"
@@ -50,6 +51,7 @@ def test_kill_then_the_same_command_completes(workers, tmp_path, arguments, undi
     assert contents(folder) == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_signal_exits_with_4_and_one_line(number, tmp_path, arguments, undisturbed):
     folder = tmp_path / "set"
@@ -64,6 +66,7 @@ def test_stop_signal_exits_with_4_and_one_line(number, tmp_path, arguments, undi
     assert contents(folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_calls_at_once_give_one_whole_set(tmp_path, arguments, undisturbed):
     results = []
     calls = [threading.Thread(target=lambda: results.append(run(*arguments, "--out", tmp_path / "set"))) for _ in "ab"]
@@ -75,6 +78,7 @@ def test_two_calls_at_once_give_one_whole_set(tmp_path, arguments, undisturbed):
     assert contents(tmp_path / "set") == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_full_disk_is_one_line_and_leaves_nothing_final(workers, tmp_path, arguments):
     """A file size limit stands in for a full disk: the first shard that is larger fails in the middle of its write."""

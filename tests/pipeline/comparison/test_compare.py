@@ -35,6 +35,7 @@ def compare(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["compare", "--out", "table", *TINY, *arguments])
 
 
+@pytest.mark.slow
 def test_a_row_for_each_method_and_for_it_without_its_meta_term_then_resumes_and_reports_failures() -> None:
     result = compare("--methods", "supervised,smpl", "--ablate-meta")
     assert result.exit_code == 0, result.output
@@ -120,6 +121,7 @@ def test_a_value_may_have_commas_colons_and_slashes_in_it() -> None:
     assert rows_of(rows) == names
 
 
+@pytest.mark.slow
 def test_a_row_with_a_slash_has_a_folder_of_its_own_and_its_name_in_the_table() -> None:
     result = compare("--methods", "supervised,supervised:start=some/100%25/../run", "--seeds", "1")
     folders = {unquote(path.name): path for path in Path("table").iterdir() if path.is_dir()}
@@ -150,6 +152,7 @@ def test_a_run_waits_for_another_process_that_is_at_work_in_its_folder() -> None
     assert result.exit_code == 0, read(folder / "log.txt")
 
 
+@pytest.mark.slow
 def test_runs_save_and_end_with_a_comparison_that_is_killed_and_the_same_command_ends_the_table() -> None:
     run = Path("killed/supervised/seed0")
     command = [sys.executable, "-m", "pipeline.cli", "compare", "--out", "killed", "--methods", "supervised", *TINY]

@@ -36,6 +36,7 @@ def test_labels_are_a_number_or_numbers_in_a_recipe(text: str, value: object) ->
     assert resolve({}, {"data": {"labels": parse_value(text)}}) == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value"),
     [("flip", True), ("pad", 1), ("ops", 2), ("cutout", 1), ("size", 8), ("policy", "autoaugment-svhn")],
@@ -55,6 +56,7 @@ def test_other_labels_are_told_in_one_line_with_their_place(value: object) -> No
     assert str(caught.value) == f"command line: data.labels: {value!r} {problem}"
 
 
+@pytest.mark.slow
 def test_a_set_is_prepared_with_labels_per_class_and_found_again() -> None:
     assert settle(labels="5+1").labels == "5+1"
     assert Path("data/moons-5+1-seed0/manifest.json").exists()
@@ -101,6 +103,7 @@ def test_a_source_that_is_named_is_the_one_that_is_trained_on() -> None:
         settle_data(config, DataSet(default_folder(config), {}, Path("first")))
 
 
+@pytest.mark.slow
 def test_a_stream_checks_its_shards_when_it_is_told_to() -> None:
     arguments = ["--recipe", "digits-smpl", "--method", "supervised", "--steps", "1", "--loader", "webdataset"]
     whole = CliRunner().invoke(main, [*arguments, "--out", "whole"])

@@ -87,6 +87,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "train", lambda self: None)
 
 
+@pytest.mark.slow
 def test_the_recipe_is_the_run_s_own_but_for_what_fine_tuning_has_otherwise(tmp_path: Path) -> None:
     settings = ("networks.student.dropout=0.25", "networks.student.weight_decay=0.5", "networks.teacher.lr=0.7")
     config = read_config("cifar10-4k-mpl", {"seed": 3}, (*settings, "augment.labeled=strong", "ema=0.9"))
@@ -174,6 +175,7 @@ def test_every_network_of_any_method_starts_from_the_run_and_so_do_their_average
     assert_equal(trainer.models()["ema"].state_dict(), model_of("conv"))
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_needs_the_run_no_more() -> None:
     shutil.copytree("conv", "source")
     command = ["--finetune", "source", "--set", "finetune.lr=0.01", "--set", "save_every=2"]
@@ -187,6 +189,7 @@ def test_the_same_command_goes_on_and_needs_the_run_no_more() -> None:
     assert run("--recipe", "in-parts/config.yaml", "--out", "in-parts", "--steps", "5").exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_run_to_start_from_is_known_however_its_path_is_spelled_and_after_it_was_renamed() -> None:
     shutil.copytree("plain", "spelled")
     command = ["--out", "spelled-out", "--set", "finetune.lr=0.1"]
@@ -243,6 +246,7 @@ def test_an_ensemble_starts_from_an_ensemble_member_by_member() -> None:
     assert_equal(trainer.models()["raw"].state_dict(), model_of("pair"))
 
 
+@pytest.mark.slow
 def test_two_processes_start_alike() -> None:
     command = [sys.executable, "-m", "pipeline.train", "--finetune", "plain", "--nproc", "2", "--out", "two"]
     environment = os.environ | {"PYTHONPATH": search_path()}

@@ -99,6 +99,7 @@ def test_runs_are_in_the_folder_that_the_environment_names(monkeypatch: pytest.M
     assert default_run(make_config()) == Path("/out/digits-smpl-seed0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_saves_exits_with_4_and_goes_on(
     home: Path, undisturbed: dict[str, torch.Tensor], number: signal.Signals
@@ -118,6 +119,7 @@ def test_a_stopped_run_saves_exits_with_4_and_goes_on(
     assert_same_model(home, out, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_rank_is_replaced_and_the_result_is_the_same_to_the_bit(
     home: Path, undisturbed: dict[str, torch.Tensor], rank: int
@@ -132,6 +134,7 @@ def test_a_killed_rank_is_replaced_and_the_result_is_the_same_to_the_bit(
     assert_same_model(home, out, undisturbed)
 
 
+@pytest.mark.slow
 def test_torchrun_itself_runs_the_same_training(home: Path, undisturbed: dict[str, torch.Tensor]) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     module = ["-m", "pipeline.train", "--out", "torchrun", *ARGUMENTS]
@@ -140,6 +143,7 @@ def test_torchrun_itself_runs_the_same_training(home: Path, undisturbed: dict[st
     assert_same_model(home, "torchrun", undisturbed)
 
 
+@pytest.mark.slow
 def test_damaged_data_is_exit_code_3_through_the_launcher(home: Path, undisturbed: dict[str, torch.Tensor]) -> None:
     shard = next((home / "data" / "digits-20-seed0").glob("val-*.tar"))
     whole = shard.read_bytes()

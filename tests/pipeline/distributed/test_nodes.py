@@ -131,6 +131,7 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.mark.slow
 def test_two_nodes_that_are_lost_stopped_and_started_again_train_what_one_node_trains(
     home: Path, cluster: Cluster
 ) -> None:
@@ -260,6 +261,7 @@ def refusal(node: RendezvousHandler) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_node_that_waits_in_vain_says_for_whom(port: int) -> None:
     where = f"localhost:{port}"
     assert f"node 1 of 3 waited 1 s for node 0 at {where}, which does not answer" in refusal(node_of(3, 1, port))
@@ -278,6 +280,7 @@ def test_node_0_that_loses_its_own_store_hosts_it_all_the_same(port: int) -> Non
     assert first.next_rendezvous().store is not held.store
 
 
+@pytest.mark.slow
 def test_two_nodes_of_one_number_are_refused(port: int) -> None:
     first = node_of(3, 0, port)
     said = [refusal(first)]

@@ -68,6 +68,7 @@ def assert_close(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor], 
         torch.testing.assert_close(tensor, right[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_two_processes_equal_one_process_equal_accumulation(two_ranks: Path, tmp_path: Path, name: str) -> None:
     settings = METHODS[name] | {"model": LINEAR}

@@ -60,6 +60,7 @@ def left(place: Path) -> list[str]:
     return sorted(str(path.relative_to(place)) for path in place.rglob("*"))
 
 
+@pytest.mark.slow
 def test_this_machine_is_healthy_and_stays_as_it_was(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, name in enumerate(folders.CACHES):
         monkeypatch.setenv(name, str(place / "home" / str(number)))

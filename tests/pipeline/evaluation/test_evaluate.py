@@ -95,6 +95,7 @@ def numbers(found: dict[str, Any]) -> dict[str, float]:
     return {name: found[name] for name in ("accuracy", "loss")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["val", "test"])
 @pytest.mark.parametrize("name", ["digits", "photos"])
 def test_the_numbers_are_those_of_training_to_the_last_bit(name: str, split: str) -> None:

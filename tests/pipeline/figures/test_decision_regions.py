@@ -28,6 +28,7 @@ def refusal(*arguments: str) -> str:
     return result.stderr
 
 
+@pytest.mark.slow
 def test_a_panel_for_each_row_of_a_table_on_the_data_that_its_runs_saw() -> None:
     run = ["compare", "--recipe", "moons", *TINY]
     assert CliRunner().invoke(main, [*run, "--methods", "supervised,smpl"]).exit_code == 0
@@ -47,6 +48,7 @@ def test_a_panel_for_each_row_of_a_table_on_the_data_that_its_runs_saw() -> None
     assert "table/smpl/seed0 has not finished" in refusal()
 
 
+@pytest.mark.slow
 def test_a_table_of_other_runs_than_of_points_is_told() -> None:
     prepare(Request("moons", out=Path("data/moons-6-seed0")), progress=False)
     run = ["compare", "--dataset", "digits", *TINY, "--methods", "supervised", "--set", "batch_size=4"]

@@ -68,6 +68,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     return points(tmp_path_factory.mktemp("moons") / "6")
 
 
+@pytest.mark.slow
 def test_the_places_are_those_of_steps_by_hand(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.training.factory.build_module", in_double_precision)
     config = resolve(load_recipe("moons"), {"mu": 4, "optimizer": {"lr": 0.2}})
@@ -126,6 +127,7 @@ def descend(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["descent", "--set", "mu=4", *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_prepares_each_seed_s_labels_counts_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.commands.descent.STARTS", (0, 2))
     monkeypatch.setattr("pipeline.figures.loss_surface.GRID", 9)

@@ -19,6 +19,8 @@ from pipeline.evaluation.scoring import evaluate
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 10
 
 

@@ -28,6 +28,7 @@ def unrolled_objective(trainer: Trainer, teacher: Tensor, student: Tensor) -> Te
     return F.cross_entropy(logits(trainer, student - RATE * inner, batch.labeled), batch.labels)
 
 
+@pytest.mark.slow
 def test_the_unrolled_term_is_the_finite_difference_through_the_inner_step(make: Callable[..., Trainer]) -> None:
     """algorithms 9.2."""
     on = make(method="mpl", mpl={"mode": "unrolled"}, networks={"student": {"lr": RATE}})

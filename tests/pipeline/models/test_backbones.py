@@ -77,6 +77,7 @@ ARCHITECTURES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "architecture"), ARCHITECTURES)
 def test_every_image_gives_a_row_of_logits_and_every_parameter_a_gradient(library: str, architecture: str) -> None:
     model = build(library, architecture=architecture)
@@ -121,6 +122,7 @@ def tensors_only(state: State, path: Path) -> Path:
     return path / "tensors.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [bare, checkpoint, nested, tensors_only])
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_a_file_gives_all_tensors_but_a_classifier_for_other_classes(
@@ -160,6 +162,7 @@ def with_auxiliary_classifier(state: State) -> State:
     return state | {"aux1.fc1.weight": torch.zeros(1024, 2048)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "published"),
     [("densenet121", before_names_were_split), ("googlenet", with_auxiliary_classifier), ("mnasnet0_5", dict)],
@@ -172,6 +175,7 @@ def test_files_that_torchvision_publishes_fit(
     assert not differing(tensors(build(architecture=architecture, weights=str(path))), saved)
 
 
+@pytest.mark.slow
 def test_position_embeddings_are_fitted_to_the_size_of_the_images(tmp_path: Path) -> None:
     large = tensors(build("timm", task(size=64), seed=1, architecture="vit_tiny_patch16_224"))
     path = bare(large, tmp_path)
@@ -197,6 +201,7 @@ def of_another_network(state: State) -> State:
     return {f"encoder.{name}": tensor for name, tensor in state.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "misfit"),
     [
@@ -348,6 +353,7 @@ def below(name: str, layers: set[str]) -> bool:
     return name.split(".", maxsplit=1)[0] in layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("freeze", "still"),
     [
@@ -418,6 +424,7 @@ def test_all_but_the_classifier_is_all_around_it_too() -> None:
     assert frozen_modules(network, None, ["head.0"]) == frozenset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("library", "architecture"), ARCHITECTURES)
 def test_dropout_stands_before_the_classifier_and_only_in_training(library: str, architecture: str) -> None:
     plain, dropping = (build(library, architecture=architecture, dropout=rate) for rate in (0, 0.5))

@@ -29,6 +29,7 @@ METHODS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", METHODS, ids=lambda settings: "-".join(map(str, settings)))
 def test_interrupted_and_resumed_equals_undisturbed_bit_for_bit(
     make_trainer: Callable[..., Trainer], settings: dict

@@ -41,6 +41,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("name", METHODS)
 def test_compiled_equals_plain_equals_accumulation_equals_two_processes(
@@ -54,6 +55,7 @@ def test_compiled_equals_plain_equals_accumulation_equals_two_processes(
         assert_close(plain["weights"], other["weights"])
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("name", ["uda-separate", "mpl", "metasemi", "smpl-recompute", "smpl-shared"])
 def test_a_compiled_run_that_is_resumed_equals_the_undisturbed_one_bit_for_bit(

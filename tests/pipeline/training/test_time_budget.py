@@ -121,6 +121,7 @@ def test_steps_of_the_command_line_replace_a_recipe_s_budget_and_fine_tuning_has
     assert finetune_recipe(tmp_path)["budget_minutes"] is None
 
 
+@pytest.mark.slow
 def test_a_rehearsal_times_every_part_and_leaves_nothing_behind(
     make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_rehearsal_times_every_part_and_leaves_nothing_behind(
     assert_same(weights_of(undisturbed), weights_of(after))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_home")
 def test_a_run_with_a_budget_ends_with_the_steps_that_were_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.training.time_budget.MARGIN", 0.01)  # five minutes are more than a test may take
@@ -151,6 +153,7 @@ def test_a_run_with_a_budget_ends_with_the_steps_that_were_fitted(monkeypatch: p
     assert not Path("run/rehearsal").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_home")
 def test_a_run_that_was_stopped_keeps_its_steps_and_is_the_run_of_so_many_steps(
     monkeypatch: pytest.MonkeyPatch, canned: list[float]
@@ -180,6 +183,7 @@ def test_a_run_that_was_stopped_keeps_its_steps_and_is_the_run_of_so_many_steps(
     assert scored.exit_code == 0, scored.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_home")
 def test_a_budget_noted_an_instant_before_the_configuration_holds(
     monkeypatch: pytest.MonkeyPatch, canned: list[float]
@@ -196,6 +200,7 @@ def test_a_budget_noted_an_instant_before_the_configuration_holds(
     assert len(canned) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_home", "canned")
 def test_what_contradicts_a_budget_is_refused_in_one_line() -> None:
     assert run(*SMALL, "--budget-minutes", "0.1").exit_code == 2

@@ -16,6 +16,7 @@ def _as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(Stages, "__call__", Stages.at_once)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_compiles_to_one_graph(name):
     compiled = torch.compile(VIEWS[name], backend="eager", fullgraph=True)
@@ -23,6 +24,7 @@ def test_compiles_to_one_graph(name):
         assert torch.equal(compiled(noise(), key, SAMPLES), VIEWS[name](noise(), key, SAMPLES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_recorded_graph_replays_for_other_images_and_keys(name):
     """What a CUDA graph does: the kernels recorded once, run again on new data."""

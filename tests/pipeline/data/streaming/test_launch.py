@@ -14,6 +14,8 @@ from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.processes import assert_same_model, rank_process, run, started, steps_logged
 from tests.pipeline.streams import encode, smooth
 
+pytestmark = pytest.mark.slow
+
 STEPS = 30
 ARGUMENTS = ["--dataset", "folder", "--source", "images", "--method", "uda", "--steps", str(STEPS), "--batch-size", "4"]
 SETTINGS = {

@@ -53,6 +53,7 @@ def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("data")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [0, 2])
 @pytest.mark.parametrize(("name", "engine"), CASES)
 def test_a_streamed_batch_is_the_resident_batch(
@@ -107,6 +108,7 @@ def test_both_engines_cut_the_same_windows() -> None:
     dali.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [0, 1, 2])
 @pytest.mark.parametrize("engine", [None, *ENGINES])
 def test_an_epoch_has_every_sample_once(
@@ -220,6 +222,7 @@ def test_what_is_begun_ahead_is_bounded_and_not_begun_twice() -> None:
     ahead.close()
 
 
+@pytest.mark.slow
 def test_ranks_see_parts_of_one_batch_from_uneven_shards() -> None:
     whole = varied_loader()
     for size in (2, 4, 8):
@@ -231,6 +234,7 @@ def test_ranks_see_parts_of_one_batch_from_uneven_shards() -> None:
             loader.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_interrupted_before_it_closes_ends_all_the_same() -> None:
     code = (
         "from tests.pipeline.streams import varied_loader as make; make(batch_size=256).batch(0); raise SystemExit(7)"

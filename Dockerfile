@@ -1,4 +1,4 @@
-# The image of the commands: docker run smpl-train --dataset svhn. Why it is as it is: docs/decisions/0010-the-container-image.md
+# The image of all commands: docker run smpl-train --dataset svhn. Reasons: docs/decisions/0010-the-container-image.md
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-20261005-slim@sha256:7c7b2c966bc9ee8cedfeef67e0e279108992c77681fa595db4a9d65c06ccc587
 
 FROM ${BASE_IMAGE} AS system
@@ -9,7 +9,7 @@ RUN --mount=type=cache,target=/var/cache/apt --mount=type=cache,target=/var/lib/
     && ln -s /usr/share/python-wheels/pip-*.whl /opt/pip.whl \
     && install -d -m 1777 /data /out
 
-# Our own package, built where it leaves nothing behind.
+# Build our own package in a separate stage, so that no build tools remain in the image.
 FROM system AS package
 ENV PIP_ROOT_USER_ACTION=ignore PYTHONPATH=/opt/pip.whl:/opt/build
 COPY docker/requirements/build.lock /opt/locks/
@@ -18,7 +18,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY . /source
 RUN python3 -m pip install --no-deps --no-build-isolation --target /opt/smpl /source
 
-# A layer for what seldom changes, one for what changes sometimes, and above them one for what always does.
+# Layers by rate of change: torch changes rarely, the libraries sometimes, our own code with every build.
 FROM system AS runtime
 ENV PYTHONPATH=/opt/smpl:/opt/libraries:/opt/torch
 ARG VARIANT=cuda
@@ -33,7 +33,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 COPY docker/entrypoint /usr/local/bin/smpl-entrypoint
 COPY --from=package /opt/smpl /opt/smpl
 
-# Whoever runs it, whatever is read-only: prepared sets in /data, runs in /out, caches in /tmp.
+# Any user can run it with a read-only root: prepared sets are in /data, runs in /out, caches in /tmp.
 ENV PATH=/opt/smpl/bin:/opt/libraries/bin:/opt/torch/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONSAFEPATH=1 TORCH_CPP_LOG_LEVEL=ERROR \
     HOME=/tmp USER=smpl MPLCONFIGDIR=/tmp/matplotlib TORCHINDUCTOR_CACHE_DIR=/tmp/inductor TRITON_CACHE_DIR=/tmp/triton \

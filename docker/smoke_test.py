@@ -1,6 +1,6 @@
-"""The image as a stranger runs it: read-only, without capabilities, as a user that it has never heard of.
+"""Test the image as a cautious user runs it: read-only, without capabilities, as a user id that it does not know.
 
-Run by ``make image-test``; IMAGE and ENGINE say what is run, and with what.
+``make image-test`` runs these tests; the variables IMAGE and ENGINE name the image and the program (docker or podman).
 """
 
 import json
@@ -26,7 +26,7 @@ LOCKED = [
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders for the two volumes, and one of official files, for a user of another number."""
+    """Return a folder with a folder for each volume and one for official files, writable for any user id."""
     folder = tmp_path_factory.mktemp("home")
     for name in ("data", "out", "official"):
         (folder / name).mkdir()
@@ -52,7 +52,7 @@ def image() -> dict:
 
 @pytest.fixture(scope="module")
 def stopped(home: Path) -> int:
-    """The default run, asked to stop in the middle: its exit code."""
+    """Send SIGTERM to the default run while it trains; return its exit code."""
     name = f"smpl-smoke-{os.getpid()}"
     process = subprocess.Popen(
         words(home, options=(f"--name={name}",)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -81,10 +81,10 @@ def test_the_same_volumes_resume_and_the_default_run_ends(home: Path, stopped: i
     summary = json.loads((home / "out" / "digits-smpl-seed0" / "summary.json").read_text())
     assert summary["results"]["last, averaged"]["test"]["accuracy"] > 80
     log = (home / "out" / "digits-smpl-seed0" / "metrics.jsonl").read_bytes()
-    told = run(home)
-    assert told.returncode == 0
+    repeated = run(home)
+    assert repeated.returncode == 0
     assert (home / "out" / "digits-smpl-seed0" / "metrics.jsonl").read_bytes() == log
-    assert f"{summary['results']['last, averaged']['test']['accuracy']:.2f} %" in told.stdout
+    assert f"{summary['results']['last, averaged']['test']['accuracy']:.2f} %" in repeated.stdout
 
 
 def test_the_exported_model_is_evaluated(home: Path, stopped: int) -> None:
@@ -111,7 +111,7 @@ def test_svhn_trains_from_official_files(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "named"),
     [
         (("--no-such-flag",), 2, "--no-such-flag"),
         (("no-such-command",), 2, "no-such-command"),
@@ -119,10 +119,10 @@ def test_svhn_trains_from_official_files(home: Path) -> None:
         (("data", "show", "/nowhere"), 3, "/nowhere"),
     ],
 )
-def test_a_mistake_is_one_line_and_an_exit_code(home: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
+def test_a_mistake_is_one_line_and_an_exit_code(home: Path, arguments: tuple[str, ...], code: int, named: str) -> None:
     done = run(home, *arguments)
     assert done.returncode == code, done.stderr
-    assert told in done.stderr
+    assert named in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -143,7 +143,7 @@ def test_nothing_but_the_volumes_and_tmp_can_be_written(home: Path) -> None:
     assert run(home, "sh", "-c", probe).stdout.split() == ["/data", "/out", "/tmp"]
 
 
-def test_nobodys_code_on_a_volume_is_run(home: Path) -> None:
+def test_code_on_a_volume_is_not_run(home: Path) -> None:
     (home / "out" / "yaml.py").write_text("raise SystemExit(9)")
     done = run(home, "--nproc", "2", "--steps", "2", "--set=model.width=1", "--out", "/out/safe")
     (home / "out" / "yaml.py").unlink()

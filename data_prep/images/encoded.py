@@ -10,7 +10,7 @@ from data_prep.system.types import Labels
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedImage:
     """An image as a shard holds it."""
 
     extension: str
@@ -22,14 +22,14 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedImage:
     """An image that cannot be had: its name as the user knows it, and why."""
 
     name: str
     reason: str
 
 
-class Part(Protocol):
+class ImagePart(Protocol):
     """Images with their labels, not yet encoded: a whole set in the source, or a shard's share of it.
 
     It goes to worker processes, so it must be picklable, and small where images lie in files.
@@ -39,8 +39,8 @@ class Part(Protocol):
     def labels(self) -> Labels:
         """int64 [N], -1 where unknown."""
 
-    def select(self, indices: Labels) -> "Part":
+    def select(self, indices: Labels) -> "ImagePart":
         """Return the samples at ``indices``, in that order."""
 
-    def encoded(self) -> Iterator[Encoded | Rejected]:
+    def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
         """Encode one image after the other; N in all, in order."""

@@ -39,9 +39,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.images.codecs import MAX_PIXELS
-from data_prep.images.encoded import Encoded
+from data_prep.images.encoded import EncodedImage
 from data_prep.images.pixel_stats import Sums
-from data_prep.images.strict_checks import check_png, is_orderly, read_header
+from data_prep.images.strict_checks import check_png, is_strict_jpeg, read_header
 from data_prep.system.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ SIGNATURES = {
 }
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 WANTED = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
-ANEW = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "PNG"}
+REENCODED = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "PNG"}
 ORIENTATION = 0x0112
 WEBP_ANIMATED, WEBP_EXIF = 0x02, 0x08
 
 
 @dataclass(frozen=True)
-class Treatment:
+class Normalizer:
     """What becomes of every image file: ``original``, ``jpeg``, ``png`` or ``webp``, and how large.
 
     The same content always gives the same bytes.
@@ -75,19 +75,19 @@ class Treatment:
     quality: int = 90
     """Of JPEGs encoded anew, 1 to 100."""
 
-    def __call__(self, content: bytes) -> Encoded:
+    def __call__(self, content: bytes) -> EncodedImage:
         """Treat one file. Raises DataError with the reason alone: the caller knows the file's name."""
         kind = _kind(content)
-        with _opened(content, kind) as source:
+        with _open(content, kind) as source:
             depth = _check(source, content, kind)
-            size, turn = self._size(source.size), _turn(source)
-            same = size == source.size and turn is None and STAYS[kind](source, content)
-            picture = _sized(source, depth, size)
+            size, turn = self._size(source.size), _upright_transform(source)
+            same = size == source.size and turn is None and KEEPS_BYTES[kind](source, content)
+            picture = _decode(source, depth, size)
             if same and WANTED.get(self.image_format, kind) == kind:
-                return _encoded(kind, content, picture)
-            made = WANTED.get(self.image_format, ANEW[kind])
+                return _measure(kind, content, picture)
+            made = WANTED.get(self.image_format, REENCODED[kind])
             picture = picture if turn is None else picture.transpose(turn)
-            return _encoded(made, self._save(picture, made), picture)
+            return _measure(made, self._save(picture, made), picture)
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height to store, before any turning."""
@@ -121,7 +121,7 @@ def _kind(content: bytes) -> str:
 
 
 @contextmanager
-def _opened(content: bytes, kind: str) -> Iterator["Image"]:
+def _open(content: bytes, kind: str) -> Iterator["Image"]:
     """Open without decoding; whatever Pillow raises here and within, on hostile bytes, becomes a DataError."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
@@ -152,27 +152,27 @@ def _check(source: "Image", content: bytes, kind: str) -> int:
     return header.depth
 
 
-def _jpeg_stays(source: "Image", content: bytes) -> bool:
+def _keeps_jpeg(source: "Image", content: bytes) -> bool:
     """Whether every reader makes of these bytes the pixels that are meant; size and orientation aside, as below."""
-    return source.mode != "CMYK" and is_orderly(content)
+    return source.mode != "CMYK" and is_strict_jpeg(content)
 
 
-def _png_stays(source: "Image", content: bytes) -> bool:
+def _keeps_png(source: "Image", content: bytes) -> bool:
     frames = getattr(source, "n_frames", 1)
     return read_header(content).depth <= 8 and frames == 1 and not source.has_transparency_data
 
 
-def _webp_stays(source: "Image", content: bytes) -> bool:
+def _keeps_webp(source: "Image", content: bytes) -> bool:
     """Some readers refuse an animation even of one frame, and EXIF that is promised and missing."""
     flags = content[20] if content[12:16] == b"VP8X" else 0
     promised = bool(flags & WEBP_EXIF) and "exif" not in source.info
     return not flags & WEBP_ANIMATED and not promised and not source.has_transparency_data
 
 
-STAYS = {"JPEG": _jpeg_stays, "PNG": _png_stays, "WEBP": _webp_stays}
+KEEPS_BYTES = {"JPEG": _keeps_jpeg, "PNG": _keeps_png, "WEBP": _keeps_webp}
 
 
-def _turn(source: "Image") -> "Transpose | None":
+def _upright_transform(source: "Image") -> "Transpose | None":
     """What makes it upright; None where it is, or where EXIF cannot be read."""
     from PIL.Image import Transpose  # noqa: PLC0415
 
@@ -192,19 +192,19 @@ def _turn(source: "Image") -> "Transpose | None":
     return turns.get(orientation) if isinstance(orientation, int) else None
 
 
-def _sized(source: "Image", depth: int, size: tuple[int, int]) -> "Image":
+def _decode(source: "Image", depth: int, size: tuple[int, int]) -> "Image":
     """Decode to L or RGB of ``size``, width and height."""
     from PIL.Image import Resampling  # noqa: PLC0415
 
     if size == source.size:
-        return _plain(source, depth)
+        return _decode_rgb(source, depth)
     ample = (2 * size[0], 2 * size[1])
     large = source.width >= 2 * ample[0] and source.height >= 2 * ample[1]
     drafted = source.draft(None, ample) if large else None  # None but for JPEG, too
-    return _plain(source, depth).resize(size, Resampling.BICUBIC, box=drafted and drafted[1])
+    return _decode_rgb(source, depth).resize(size, Resampling.BICUBIC, box=drafted and drafted[1])
 
 
-def _plain(source: "Image", depth: int) -> "Image":
+def _decode_rgb(source: "Image", depth: int) -> "Image":
     """Decode to L or RGB of 8 bits, nothing transparent."""
     from PIL import Image  # noqa: PLC0415
 
@@ -215,34 +215,34 @@ def _plain(source: "Image", depth: int) -> "Image":
         picture = Image.fromarray((np.asarray(source) >> 8).astype(np.uint8))
         picture.info = source.info
     if picture.has_transparency_data:
-        return _flattened(picture, depth)
+        return _flatten_alpha(picture, depth)
     gray = picture.mode in ("L", "1")
     mode = "L" if gray else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _flattened(picture: "Image", depth: int) -> "Image":
+def _flatten_alpha(picture: "Image", depth: int) -> "Image":
     """Lay it over white."""
     from PIL import Image  # noqa: PLC0415
 
     key = picture.info.get("transparency")
     if picture.mode == "L" and isinstance(key, int):
-        picture.info["transparency"] = _level(key, depth)
+        picture.info["transparency"] = _to_8_bits(key, depth)
     if picture.mode == "RGB" and isinstance(key, tuple):
-        picture.info["transparency"] = tuple(_level(value, depth) for value in key)
+        picture.info["transparency"] = tuple(_to_8_bits(value, depth) for value in key)
     picture = picture.convert("RGBA")
     white = Image.new("RGB", picture.size, "white")
     white.paste(picture, mask=picture.getchannel("A"))
     return white
 
 
-def _level(value: int, depth: int) -> int:
+def _to_8_bits(value: int, depth: int) -> int:
     """A channel's value of ``depth`` bits in 8, as Pillow scales pixels but not the color key."""
     return value >> 8 if depth == 16 else value * 255 // (2**depth - 1)
 
 
-def _encoded(kind: str, content: bytes, picture: "Image") -> Encoded:
+def _measure(kind: str, content: bytes, picture: "Image") -> EncodedImage:
     """Measure L or RGB; Pillow counts levels many times faster than NumPy."""
     levels = np.array(picture.histogram(), np.int64).reshape(-1, 256)
     sums = Sums.of_levels(np.broadcast_to(levels, (3, 256)))
-    return Encoded(EXTENSIONS[kind], content, (picture.height, picture.width, 3), sums)
+    return EncodedImage(EXTENSIONS[kind], content, (picture.height, picture.width, 3), sums)

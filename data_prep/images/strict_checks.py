@@ -98,15 +98,15 @@ def _check_rows(compressed: bytes, wanted: int) -> None:
 START_OF_SCAN = 0xDA
 
 # Markers that no length follows: TEM, the restarts, start and end of image. None belongs between a header's segments.
-ALONE = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
+MARKERS_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
 
 
-def is_orderly(content: bytes) -> bool:
+def is_strict_jpeg(content: bytes) -> bool:
     """Whether marker follows segment, without a byte between them, from the start of the image to that of the scan."""
     start = 2
     while (head := content[start : start + 4])[:1] == b"\xff" and len(head) == 4:
         marker, length = head[1], int.from_bytes(head[2:])
-        if marker in ALONE or length < 2:
+        if marker in MARKERS_WITHOUT_LENGTH or length < 2:
             return False
         if marker == START_OF_SCAN:
             return True

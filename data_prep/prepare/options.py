@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data_prep.images.codecs import CODECS, ORIGINAL
 from data_prep.prepare.progress import WHOLE, Share
-from data_prep.sources import Origin, Source, find_source
+from data_prep.sources import LoadOptions, Source, find_source
 from data_prep.splits.label_counts import LISTED, check_numbers, read_labels
 from data_prep.system.errors import UsageError
 from data_prep.system.types import Option
@@ -53,9 +53,9 @@ class Request:
         """Where the prepared set goes."""
         return self.out or default_out(self.dataset, self.labels, self.seed, self.extra)
 
-    def origin(self, options: dict[str, Option]) -> Origin:
+    def load_options(self, options: dict[str, Option]) -> LoadOptions:
         """Where the source is to load from, and how its images are to be stored."""
-        return Origin(
+        return LoadOptions(
             self.source,
             self.checksum,
             self.extra,

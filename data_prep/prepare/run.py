@@ -71,7 +71,7 @@ def prepare_share(request: Request, *, progress: bool = True) -> int:
 def load_plan(request: Request) -> Plan:
     """Load or list the source and divide it. Raises UsageError or DataError."""
     source, options = settle(request)
-    raw = source.load(request.origin(options))
+    raw = source.load(request.load_options(options))
     check_raw(raw, source)
     check_options(options, len(raw.classes))
     return Plan.of(source, options, raw)

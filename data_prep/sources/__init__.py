@@ -1,12 +1,12 @@
 """The registry of data sets: a new one is a file beside these and a line here."""
 
 from data_prep.sources import cifar, digits, moons, stl10, svhn
-from data_prep.sources.base import ArrayPart, Origin, RawSet, Source, check_raw
+from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source, check_raw
 from data_prep.sources.image_files import folder
 from data_prep.sources.imagenet import source as imagenet
 from data_prep.system.errors import UsageError
 
-__all__ = ["SOURCES", "ArrayPart", "Origin", "RawSet", "Source", "check_raw", "find_source"]
+__all__ = ["SOURCES", "ArrayPart", "LoadOptions", "RawSet", "Source", "check_raw", "find_source"]
 
 SOURCES: dict[str, Source] = {
     source.name: source

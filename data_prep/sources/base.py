@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.images.codecs import CODECS, Values
-from data_prep.images.encoded import Encoded, Part, Rejected
+from data_prep.images.encoded import EncodedImage, ImagePart, RejectedImage
 from data_prep.images.pixel_stats import Sums
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
 
-ALL = frozenset({"csv", "unlabeled", "label_list", "test", "resize", "quality"})
+OPTIONAL = frozenset({"csv", "unlabeled", "label_list", "test", "resize", "quality"})
 """The options that only some sources read; see :attr:`Source.takes`."""
 
 
 @dataclass(frozen=True)
-class Origin:
+class LoadOptions:
     """Where to load from and how to store it: ``path`` is a folder or archive, None means the published download.
 
     ``checksum`` asks for the published bytes; ``extra`` for the additional training images, where there are any. The
@@ -54,11 +54,11 @@ class ArrayPart:
         """Copy the samples at ``indices`` out."""
         return ArrayPart(self.images[indices], self.labels[indices], self.image_format)
 
-    def encoded(self) -> Iterator[Encoded | Rejected]:
+    def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
         """Encode one image after the other."""
         codec = CODECS[self.image_format]
         for image in self.images:
-            yield Encoded(codec.extension, codec.encode(image), image.shape, Sums.of_image(image))
+            yield EncodedImage(codec.extension, codec.encode(image), image.shape, Sums.of_image(image))
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class RawSet:
     """A source's images, not yet encoded; the key of a sample is its index in ``train`` or in ``test``."""
 
     classes: tuple[str, ...]
-    train: Part
-    test: Part
+    train: ImagePart
+    test: ImagePart
     checksums: dict[str, str]
     """sha256 of each source file, or of the listing of a tree."""
     val_ids: Labels | None = None
@@ -89,12 +89,12 @@ class Source:
     labels: int | str
     val: int | str
     shard_size: int
-    load: Callable[[Origin], RawSet]
+    load: Callable[[LoadOptions], RawSet]
     files: tuple[str, ...] = ()
     has_extra: bool = False
     image_format: str = "png"
     takes: frozenset[str] = frozenset()
-    """Options that it reads, of :data:`ALL`."""
+    """Options that it reads, of :data:`OPTIONAL`."""
     samples_per_worker: int = 4000
     """Below this a worker process costs more to start than it saves."""
     downloads: bool = True
@@ -116,7 +116,7 @@ def check_raw(raw: RawSet, source: Source) -> None:
         raise DataError(f"{source.name} train set: no image of class {raw.classes[empty[0]]!r}")
 
 
-def _check_images(part: ArrayPart, train: Part, source: Source, where: str) -> None:
+def _check_images(part: ArrayPart, train: ImagePart, source: Source, where: str) -> None:
     images, dtype = part.images, CODECS[source.image_format].dtype
     shape = train.images.shape[1:] if isinstance(train, ArrayPart) else images.shape[1:]
     if images.dtype != dtype or images.ndim != 4 or images.shape[1:] != shape:

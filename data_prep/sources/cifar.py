@@ -13,8 +13,8 @@ import numpy as np
 from data_prep.images.codecs import Pixels
 from data_prep.sources.archives.named_files import read_files
 from data_prep.sources.archives.unpickle import unpickle_arrays
-from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.storage.download import Remote, fetch
+from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source
+from data_prep.storage.download import PublishedFile, fetch
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
 
@@ -32,10 +32,10 @@ HUNDRED_CLASSES = tuple(HUNDRED_NAMES.split())
 
 
 @dataclass(frozen=True)
-class Variant:
+class CifarVariant:
     """Where one of the two keeps what; ``train`` and ``test`` are file names with their md5, read in this order."""
 
-    archive: Remote
+    archive: PublishedFile
     folder: str
     classes: tuple[str, ...]
     labels_key: str
@@ -43,8 +43,10 @@ class Variant:
     test: dict[str, str]
 
 
-TEN = Variant(
-    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+CIFAR10_FILES = CifarVariant(
+    archive=PublishedFile(
+        "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"
+    ),
     folder="cifar-10-batches-py",
     classes=TEN_CLASSES,
     labels_key="labels",
@@ -57,8 +59,10 @@ TEN = Variant(
     },
     test={"test_batch": "40351d587109b95175f43aff81a1287e"},
 )
-HUNDRED = Variant(
-    archive=Remote("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"),
+CIFAR100_FILES = CifarVariant(
+    archive=PublishedFile(
+        "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"
+    ),
     folder="cifar-100-python",
     classes=HUNDRED_CLASSES,
     labels_key="fine_labels",
@@ -67,16 +71,16 @@ HUNDRED = Variant(
 )
 
 
-def load(variant: Variant, origin: Origin) -> RawSet:
+def load(variant: CifarVariant, options: LoadOptions) -> RawSet:
     """Load both sets, uint8 [N, 32, 32, 3]. Raises DataError naming the file."""
-    path = origin.path or fetch(variant.archive)
+    path = options.path or fetch(variant.archive)
     wanted = variant.train | variant.test
-    files = read_files(path, variant.folder, variant.archive.name, wanted, checksum=origin.checksum)
+    files = read_files(path, variant.folder, variant.archive.name, wanted, checksum=options.checksum)
     checksums = {name: hashlib.sha256(files[name]).hexdigest() for name in wanted}
     # Popping frees a batch's bytes as soon as it is decoded.
     known = [_decode(files.pop(name), name, variant.labels_key) for name in variant.train]
     new = [_decode(files.pop(name), name, variant.labels_key) for name in variant.test]
-    train, test = (ArrayPart(*_join(batches), origin.image_format) for batches in (known, new))
+    train, test = (ArrayPart(*_join(batches), options.image_format) for batches in (known, new))
     return RawSet(variant.classes, train, test, checksums)
 
 
@@ -96,10 +100,10 @@ def _join(batches: list[tuple[Pixels, Labels]]) -> tuple[Pixels, Labels]:
     return np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels)
 
 
-def _source(name: str, labels: int, val: int, variant: Variant) -> Source:
+def _source(name: str, labels: int, val: int, variant: CifarVariant) -> Source:
     files = (variant.folder, variant.archive.name)
     return Source(name, variant.classes, labels, val, shard_size=1000, load=partial(load, variant), files=files)
 
 
-CIFAR10 = _source("cifar10", 4000, 1000, TEN)
-CIFAR100 = _source("cifar100", 10000, 2000, HUNDRED)
+CIFAR10 = _source("cifar10", 4000, 1000, CIFAR10_FILES)
+CIFAR100 = _source("cifar100", 10000, 2000, CIFAR100_FILES)

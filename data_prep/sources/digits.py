@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
+from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source
 from data_prep.splits.assign import take
 
 CLASSES = tuple("0123456789")
@@ -15,7 +15,7 @@ TEST_PER_CLASS = 40
 TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on the same 400 scans
 
 
-def load(origin: Origin) -> RawSet:
+def load(options: LoadOptions) -> RawSet:
     """Load the scans; gray 0..16 becomes 0..255. Keys are positions in what remains after the test scans are taken."""
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
@@ -26,7 +26,7 @@ def load(origin: Origin) -> RawSet:
     test = take(labels, everything, [TEST_PER_CLASS] * 10, TEST_SEED, "digits-test")
     train = np.setdiff1d(everything, test)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    known, new = (ArrayPart(images[chosen], labels[chosen], origin.image_format) for chosen in (train, test))
+    known, new = (ArrayPart(images[chosen], labels[chosen], options.image_format) for chosen in (train, test))
     return RawSet(CLASSES, known, new, {"sklearn.datasets.load_digits": digest})
 
 

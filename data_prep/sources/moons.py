@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 
 from data_prep.images.codecs import Values
-from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
+from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source
 from data_prep.system.types import Labels
 
 CLASSES = ("upper", "lower")
@@ -17,11 +17,11 @@ NOISE = 0.2  # standard deviation; the moons are half circles of radius 1
 TRAIN_STATE, TEST_STATE = 0, 1  # never the user's seed: accuracies of all seeds are measured on the same points
 
 
-def load(origin: Origin) -> RawSet:
+def load(options: LoadOptions) -> RawSet:
     """Load both sets, float32 [2000, 1, 2, 1]: a point is an image of one row, x and y."""
     train, test = _draw(TRAIN_STATE), _draw(TEST_STATE)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in (*train, *test))).hexdigest()
-    known, new = (ArrayPart(*arrays, origin.image_format) for arrays in (train, test))
+    known, new = (ArrayPart(*arrays, options.image_format) for arrays in (train, test))
     return RawSet(CLASSES, known, new, {"sklearn.datasets.make_moons": digest})
 
 

@@ -19,16 +19,16 @@ from typing import IO
 import numpy as np
 
 from data_prep.images.codecs import Pixels
-from data_prep.images.encoded import Encoded, Rejected
-from data_prep.sources.archives.safety import refuse_unsafe
-from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.storage.download import Remote, check_md5, fetch
+from data_prep.images.encoded import EncodedImage, RejectedImage
+from data_prep.sources.archives.safety import check_member
+from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source
+from data_prep.storage.download import PublishedFile, check_md5, fetch
 from data_prep.system.atomic_files import cannot_write, make_folder
 from data_prep.system.errors import DataError
 from data_prep.system.paths import cache_folder
 from data_prep.system.types import Labels
 
-ARCHIVE = Remote("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb")
+ARCHIVE = PublishedFile("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb")
 FOLDER = "stl10_binary"
 FILES = {
     "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
@@ -64,15 +64,15 @@ class JoinedPart:
             first += len(array)
         return ArrayPart(images, self.labels[indices], self.image_format)
 
-    def encoded(self) -> Iterator[Encoded | Rejected]:
+    def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
         """Encode one image after the other."""
         for array in self.arrays:
             yield from ArrayPart(array, self.labels, self.image_format).encoded()
 
 
-def load(origin: Origin) -> RawSet:
+def load(options: LoadOptions) -> RawSet:
     """Map both sets, uint8 [N, 96, 96, 3]; images of label -1 are the unlabeled ones. Raises DataError."""
-    path = origin.path or fetch(ARCHIVE)
+    path = options.path or fetch(ARCHIVE)
     with ExitStack() as stack:
         files: dict[str, File] = {}
         for name, file in _open(path) if path.is_dir() else _unpack(path):
@@ -80,13 +80,13 @@ def load(origin: Origin) -> RawSet:
             stack.callback(file.close)
         if missing := [name for name in FILES if name not in files]:
             raise DataError(f"{path}: {', '.join(missing)} missing; --source takes {FOLDER} or {ARCHIVE.name}")
-        checksums = {name: _check(path, name, files[name], checksum=origin.checksum) for name in FILES}
+        checksums = {name: _check(path, name, files[name], checksum=options.checksum) for name in FILES}
         train, unlabeled, test = (_images(path, f"{part}_X.bin", files) for part in ("train", "unlabeled", "test"))
         train_labels = _labels(path, "train_y.bin", files, len(train))
         test_labels = _labels(path, "test_y.bin", files, len(test))
     labels = np.concatenate([train_labels, np.full(len(unlabeled), -1, dtype=np.int64)])
-    everything = JoinedPart((train, unlabeled), labels, origin.image_format)
-    return RawSet(CLASSES, everything, ArrayPart(test, test_labels, origin.image_format), checksums)
+    everything = JoinedPart((train, unlabeled), labels, options.image_format)
+    return RawSet(CLASSES, everything, ArrayPart(test, test_labels, options.image_format), checksums)
 
 
 def _open(source: Path) -> Iterator[tuple[str, File]]:
@@ -105,7 +105,7 @@ def _unpack(source: Path) -> Iterator[tuple[str, File]]:
     try:
         with tarfile.open(source, "r:*") as archive:
             for member in archive:
-                refuse_unsafe(source, member, MAX_BYTES)
+                check_member(source, member, MAX_BYTES)
                 name = PurePosixPath(member.name).name
                 if name in FILES and (content := archive.extractfile(member)):
                     yield name, _copy(content)

@@ -9,34 +9,34 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.images.codecs import Pixels
-from data_prep.sources.base import ArrayPart, Origin, RawSet, Source
-from data_prep.storage.download import Remote, check_md5, fetch
+from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source
+from data_prep.storage.download import PublishedFile, check_md5, fetch
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
 
 CLASSES = tuple("0123456789")
 _SITE = "http://ufldl.stanford.edu/housenumbers"
-TRAIN = Remote(f"{_SITE}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373")
-TEST = Remote(f"{_SITE}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3")
-EXTRA = Remote(f"{_SITE}/extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec44a7")
+TRAIN = PublishedFile(f"{_SITE}/train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373")
+TEST = PublishedFile(f"{_SITE}/test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3")
+EXTRA = PublishedFile(f"{_SITE}/extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec44a7")
 
 
-def load(origin: Origin) -> RawSet:
+def load(options: LoadOptions) -> RawSet:
     """Load both sets, uint8 [N, 32, 32, 3]; with ``extra`` its images follow the training images. Raises DataError."""
-    remotes = (TRAIN, EXTRA, TEST) if origin.extra else (TRAIN, TEST)
+    remotes = (TRAIN, EXTRA, TEST) if options.extra else (TRAIN, TEST)
     checksums: dict[str, str] = {}
     parts: list[tuple[Pixels, Labels]] = []
     for remote in remotes:
-        path = _locate(remote, origin.path)
-        checksums[remote.name] = _check(path, remote, checksum=origin.checksum)
+        path = _locate(remote, options.path)
+        checksums[remote.name] = _check(path, remote, checksum=options.checksum)
         parts.append(_read(path))
     *known, new = parts
     images, labels = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
-    train = ArrayPart(images, labels, origin.image_format)
-    return RawSet(CLASSES, train, ArrayPart(*new, origin.image_format), checksums)
+    train = ArrayPart(images, labels, options.image_format)
+    return RawSet(CLASSES, train, ArrayPart(*new, options.image_format), checksums)
 
 
-def _locate(remote: Remote, source: Path | None) -> Path:
+def _locate(remote: PublishedFile, source: Path | None) -> Path:
     if source is None:
         return fetch(remote)
     path = source / remote.name
@@ -45,7 +45,7 @@ def _locate(remote: Remote, source: Path | None) -> Path:
     return path
 
 
-def _check(path: Path, remote: Remote, *, checksum: bool) -> str:
+def _check(path: Path, remote: PublishedFile, *, checksum: bool) -> str:
     with path.open("rb") as file:
         if checksum:
             check_md5(file, remote.md5, path)

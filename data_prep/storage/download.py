@@ -19,7 +19,7 @@ from data_prep.system.progress_bar import progress_bar
 
 
 @dataclass(frozen=True)
-class Remote:
+class PublishedFile:
     """A published file and the md5 that its publisher or torchvision states."""
 
     url: str
@@ -35,7 +35,7 @@ class _NoProgressError(Exception):
     """An attempt brought no bytes."""
 
 
-def fetch(remote: Remote) -> Path:
+def fetch(remote: PublishedFile) -> Path:
     """Return the cached file; download it first if it is not there.
 
     Raises:
@@ -52,7 +52,7 @@ def fetch(remote: Remote) -> Path:
     return target
 
 
-def _download(remote: Remote, target: Path) -> None:
+def _download(remote: PublishedFile, target: Path) -> None:
     part = target.with_name(target.name + ".part")
     remedy = f"put the file at {target} or name a copy with --source"
     try:
@@ -88,7 +88,7 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _accept(remote: Remote, part: Path, target: Path) -> None:
+def _accept(remote: PublishedFile, part: Path, target: Path) -> None:
     """Give a downloaded file its name if it is the published one, else remove it."""
     try:
         with part.open("rb") as file:

@@ -61,13 +61,13 @@ def exit_code(action: Callable[[], object]) -> int:
         error.show()
         return USAGE
     except click.ClickException as error:
-        return _complain(error.format_message(), error.exit_code)
+        return _print_error(error.format_message(), error.exit_code)
     except UserError as error:
-        return _complain(str(error), error.exit_code)
+        return _print_error(str(error), error.exit_code)
     except (Stopped, KeyboardInterrupt, click.Abort) as stop:
-        return _complain(f"stopped by {stop or 'SIGINT'}; the same command goes on from here", STOPPED)
+        return _print_error(f"stopped by {stop or 'SIGINT'}; the same command goes on from here", STOPPED)
     except OSError as error:
-        return _complain(str(error), 1)
+        return _print_error(str(error), 1)
     return result if isinstance(result, int) else 0
 
 
@@ -89,6 +89,6 @@ def _stop(number: int, _: FrameType | None) -> None:
     raise Stopped(signal.Signals(number).name)
 
 
-def _complain(text: str, code: int) -> int:
+def _print_error(text: str, code: int) -> int:
     click.echo(f"error: {' '.join(text.split())}", err=True)
     return code

@@ -32,7 +32,7 @@ def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], workers: in
     if workers == 1:
         yield from map(function, jobs)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _initialize_worker)
     try:
         yield from _results(pool, function, jobs, 2 * workers)
     except BrokenProcessPool:
@@ -53,7 +53,7 @@ def _results(
     yield from (future.result() for future in as_completed(pending))
 
 
-def _follow_parent() -> None:
+def _initialize_worker() -> None:
     """Leave Ctrl-C to the parent, and never outlive it: a killed parent cannot say goodbye.
 
     SIGTERM keeps its effect: the pool ends its other workers with it when one is lost. One image after another needs
@@ -61,10 +61,10 @@ def _follow_parent() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()
-    threading.Thread(target=_exit_after_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _exit_after_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

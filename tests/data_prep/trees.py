@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from data_prep.sources import Origin
+from data_prep.sources import LoadOptions
 
 SYNSETS = ("n01440764", "n02102040", "n02979186")
 
@@ -58,7 +58,7 @@ def names_in(part):
 
 
 def load(source, path, **options):
-    return source.load(Origin(path, image_format="original", **options))
+    return source.load(LoadOptions(path, image_format="original", **options))
 
 
 def imagenet_names(synset, count=6):

@@ -15,7 +15,7 @@ from data_prep.dataset.manifest import Shard
 from data_prep.dataset.shard_stats import Receipt, Skipped
 from data_prep.formats.webdataset.index import BLOCK, Member, padded, tar_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
-from data_prep.images.encoded import Encoded, Part, Rejected
+from data_prep.images.encoded import EncodedImage, ImagePart, RejectedImage
 from data_prep.images.pixel_stats import Sums
 from data_prep.system.atomic_files import write_durably, written_durably
 from data_prep.system.errors import DataError
@@ -33,7 +33,7 @@ class ShardJob:
     name: str
     split: str
     keys: tuple[int, ...]
-    part: Part
+    part: ImagePart
     classes: int
     skip: bool = False
 
@@ -78,24 +78,24 @@ class _Tally:
         self.smallest: tuple[int, ...] = ()
         self.largest: tuple[int, ...] = ()
 
-    def images(self) -> Iterator[tuple[int, int, Encoded]]:
+    def images(self) -> Iterator[tuple[int, int, EncodedImage]]:
         """Yield key, label and image of each sample that can be had."""
         part = self.job.part
         for key, label, image in zip(self.job.keys, part.labels.tolist(), part.encoded(), strict=True):
-            if isinstance(image, Rejected):
+            if isinstance(image, RejectedImage):
                 self._reject(label, image)
             else:
                 self._add(key, label, image)
                 yield key, label, image
 
-    def _reject(self, label: int, image: Rejected) -> None:
+    def _reject(self, label: int, image: RejectedImage) -> None:
         if not self.job.skip:
             raise DataError(
                 f"{image.name}: {image.reason}; mend or remove it, or leave such images out: --on-error skip"
             )
         self.skipped.append(Skipped(self.job.split, label, image.name, image.reason))
 
-    def _add(self, key: int, label: int, image: Encoded) -> None:
+    def _add(self, key: int, label: int, image: EncodedImage) -> None:
         self.keys.append(key)
         self.counts[label] += 1
         self.sums += image.sums

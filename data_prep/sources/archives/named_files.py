@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from data_prep.sources.archives.safety import refuse_unsafe
+from data_prep.sources.archives.safety import check_member
 from data_prep.storage.download import check_md5
 from data_prep.system.errors import DataError
 
@@ -44,7 +44,7 @@ def _from_tar(source: Path, inner: str, wanted: Mapping[str, str]) -> Iterator[t
     try:
         with tarfile.open(source, "r:*") as archive:
             for member in archive:
-                refuse_unsafe(source, member, MAX_MEMBER_BYTES)
+                check_member(source, member, MAX_MEMBER_BYTES)
                 name = PurePosixPath(member.name)
                 chosen = name.name in wanted and name.parent.name in ("", inner)
                 if chosen and (file := archive.extractfile(member)):

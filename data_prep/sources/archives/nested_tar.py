@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.sources.archives.safety import refuse_unsafe
+from data_prep.sources.archives.safety import check_member
 from data_prep.system.errors import DataError
 
 BLOCK = 512
 
 
 @dataclass(frozen=True)
-class Member:
+class TarMember:
     """A regular file in an archive: its name there, and where its bytes lie in the outermost file."""
 
     name: str
@@ -22,7 +22,7 @@ class Member:
     size: int
 
 
-def tar_members(path: Path, most: int, inside: Member | None = None) -> Iterator[Member]:
+def tar_members(path: Path, most: int, inside: TarMember | None = None) -> Iterator[TarMember]:
     """Yield the regular files of an uncompressed tar, or of the tar ``inside`` of it, in their order there.
 
     Raises DataError naming the archive if it is cut, damaged or compressed, or on a member that is a link, a device,
@@ -31,20 +31,20 @@ def tar_members(path: Path, most: int, inside: Member | None = None) -> Iterator
     shown = f"{path}: {inside.name}" if inside else str(path)
     try:
         with path.open("rb", buffering=0) as file:
-            whole = inside or Member(str(path), 0, os.fstat(file.fileno()).st_size)
+            whole = inside or TarMember(str(path), 0, os.fstat(file.fileno()).st_size)
             yield from _walk(_Window(file.fileno(), whole), shown, most)
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise DataError(f"{shown}: not a readable tar without compression ({error}); get it again") from None
 
 
-def _walk(window: "_Window", shown: str, most: int) -> Iterator[Member]:
+def _walk(window: "_Window", shown: str, most: int) -> Iterator[TarMember]:
     end = 0
     with tarfile.open(fileobj=window, mode="r:") as archive:
         for info in archive:
-            refuse_unsafe(shown, info, most)
+            check_member(shown, info, most)
             end = info.offset_data + -(-info.size // BLOCK) * BLOCK
             if info.isreg():
-                yield Member(info.name, window.whole.offset + info.offset_data, info.size)
+                yield TarMember(info.name, window.whole.offset + info.offset_data, info.size)
     # A tar that is cut between two members, or broken in a header, just ends for tarfile: no empty block stands there.
     window.seek(end)
     if window.read(BLOCK) != bytes(BLOCK):
@@ -54,7 +54,7 @@ def _walk(window: "_Window", shown: str, most: int) -> Iterator[Member]:
 class _Window(io.RawIOBase):
     """A part of a file as a file of its own."""
 
-    def __init__(self, descriptor: int, whole: Member) -> None:
+    def __init__(self, descriptor: int, whole: TarMember) -> None:
         super().__init__()
         self.whole, self._descriptor, self._position = whole, descriptor, 0
 

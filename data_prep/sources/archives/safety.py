@@ -5,7 +5,7 @@ import tarfile
 from data_prep.system.errors import DataError
 
 
-def refuse_unsafe(archive: object, member: tarfile.TarInfo, most: int) -> None:
+def check_member(archive: object, member: tarfile.TarInfo, most: int) -> None:
     """Refuse a member that leads out, is a link, a device or sparse, or takes over ``most`` bytes. Raises DataError."""
     if member.name.startswith("/") or ".." in member.name.split("/"):
         raise DataError(f"{archive}: member {member.name!a} leads out of the archive: refused")

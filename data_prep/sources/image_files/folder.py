@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.sources.base import ALL, Origin, RawSet, Source
+from data_prep.sources.base import OPTIONAL, LoadOptions, RawSet, Source
 from data_prep.sources.image_files.csv_table import Row, read_table
 from data_prep.sources.image_files.listing import (
     KINDS,
     class_name,
-    existing_folder,
     folders_in,
     images_below,
     images_in,
     list_images,
+    require_folder,
     sorted_references,
 )
-from data_prep.sources.image_files.raw_set import Tree, raw_set, treatment, unlabeled_part
+from data_prep.sources.image_files.raw_set import ImageTree, normalizer, raw_set, unlabeled_part
 from data_prep.sources.image_files.reader import FilePart
 from data_prep.sources.image_files.references import References, Root, printable
 from data_prep.system.errors import DataError, UsageError
@@ -30,42 +30,42 @@ SPLITS = {b"train", *VAL, b"test", UNLABELED}
 WANTED = "put the images of each class into a folder of its own, or name a table with --csv"
 
 
-def load(origin: Origin) -> RawSet:
+def load(options: LoadOptions) -> RawSet:
     """List the images; none is opened. Raises UsageError or DataError."""
-    source = existing_folder("--source", origin.path)
+    source = require_folder("--source", options.path)
     root = Root(os.fsencode(source))
-    tree = from_table(root, origin, origin.csv) if origin.csv else from_folders(root, origin)
+    tree = from_table(root, options, options.csv) if options.csv else from_folders(root, options)
     if len(tree.classes) < 2:
         raise DataError(f"{source}: only one class, {', '.join(tree.classes)}; a classifier needs two or more")
-    if origin.unlabeled is not None:
-        tree = _with_unlabeled(tree, origin, source, existing_folder("--unlabeled", origin.unlabeled))
-    return raw_set(tree, origin)
+    if options.unlabeled is not None:
+        tree = _with_unlabeled(tree, options, source, require_folder("--unlabeled", options.unlabeled))
+    return raw_set(tree, options)
 
 
-def from_folders(root: Root, origin: Origin) -> Tree:
+def from_folders(root: Root, options: LoadOptions) -> ImageTree:
     """List ``class/*.jpg``, or ``train/``, ``val/`` and ``test/`` with such folders; ``unlabeled/`` beside either."""
-    found = _folders(root, b"", origin)
+    found = _folders(root, b"", options)
     inner = b"train/" if b"train" in found and folders_in(root.below(b"train")) else b""
     _check_layout(root, found, inner)
-    top = _folders(root, inner, origin)
+    top = _folders(root, inner, options)
     names = [name for name in top if name != UNLABELED]
     if not names:
         raise DataError(f"{printable(root.path)}: no folder of images; {WANTED}")
-    tree = Tree(tuple(map(class_name, names)), list_classes(root, inner, names, origin))
+    tree = ImageTree(tuple(map(class_name, names)), list_classes(root, inner, names, options))
     heaps = {place + UNLABELED + b"/": listed for place, listed in {b"": found, inner: top}.items()}
     heap = [list_images(root, folder) for folder, listed in heaps.items() if UNLABELED in listed]
     if heap:
-        tree = replace(tree, unlabeled=unlabeled_part(References.join(heap), origin))
-    return _with_splits(tree, root, origin, found) if inner else tree
+        tree = replace(tree, unlabeled=unlabeled_part(References.join(heap), options))
+    return _with_splits(tree, root, options, found) if inner else tree
 
 
-def _folders(root: Root, inner: bytes, origin: Origin) -> list[bytes]:
+def _folders(root: Root, inner: bytes, options: LoadOptions) -> list[bytes]:
     """The folders in ``inner``, but for the one that --unlabeled names."""
-    other = os.fsencode(origin.unlabeled.resolve()) if origin.unlabeled else None
+    other = os.fsencode(options.unlabeled.resolve()) if options.unlabeled else None
     return [name for name in folders_in(root.below(inner)) if os.path.realpath(root.below(inner + name)) != other]
 
 
-def list_classes(root: Root, inner: bytes, names: list[bytes], origin: Origin) -> FilePart:
+def list_classes(root: Root, inner: bytes, names: list[bytes], options: LoadOptions) -> FilePart:
     """List the folders ``names`` in ``inner``, a class each, sorted by the bytes of the images' names.
 
     Raises DataError on one without images, and on images that lie beside them.
@@ -74,16 +74,16 @@ def list_classes(root: Root, inner: bytes, names: list[bytes], origin: Origin) -
         raise DataError(f"{root.text(inner + stray[0])}: an image beside the classes; {WANTED}")
     numbers = {name: number for number, name in enumerate(names)}
     return FilePart.join(
-        [_list_class(root, inner, numbers[name], name, origin) for name in sorted(names, key=_as_prefix)]
+        [_list_class(root, inner, numbers[name], name, options) for name in sorted(names, key=_as_prefix)]
     )
 
 
-def _list_class(root: Root, inner: bytes, label: int, name: bytes, origin: Origin) -> FilePart:
+def _list_class(root: Root, inner: bytes, label: int, name: bytes, options: LoadOptions) -> FilePart:
     references = list_images(root, inner + name + b"/")
     if not len(references):
         folder = root.text(inner + name)
         raise DataError(f"{folder}: a class without images ({KINDS}); remove the folder or fill it")
-    return FilePart(np.full(len(references), label, dtype=np.int64), references, treatment(origin))
+    return FilePart(np.full(len(references), label, dtype=np.int64), references, normalizer(options))
 
 
 def _as_prefix(name: bytes) -> bytes:
@@ -108,18 +108,18 @@ def _check_layout(root: Root, found: list[bytes], inner: bytes) -> None:
             )
 
 
-def _with_splits(tree: Tree, root: Root, origin: Origin, found: list[bytes]) -> Tree:
+def _with_splits(tree: ImageTree, root: Root, options: LoadOptions, found: list[bytes]) -> ImageTree:
     """Add the validation and test images that lie beside ``train/``."""
     val = [name for name in VAL if name in found]
     if len(val) > 1:
         both = " and ".join(name.decode() for name in val)
         raise DataError(f"{printable(root.path)}: {both} are both validation images; keep one of them")
     test = [b"test"] if b"test" in found else []
-    held = [_list_split(tree, root, origin, names[0]) if names else None for names in (val, test)]
+    held = [_list_split(tree, root, options, names[0]) if names else None for names in (val, test)]
     return replace(tree, val=held[0], test=held[1])
 
 
-def _list_split(tree: Tree, root: Root, origin: Origin, split: bytes) -> FilePart:
+def _list_split(tree: ImageTree, root: Root, options: LoadOptions, split: bytes) -> FilePart:
     names = folders_in(root.below(split))
     differing = sorted(set(tree.classes) ^ set(map(class_name, names)))
     if differing:
@@ -127,10 +127,10 @@ def _list_split(tree: Tree, root: Root, origin: Origin, split: bytes) -> FilePar
         raise DataError(
             f"{root.text(split)}: not the classes of train/: {lacks}/ has no {differing[0]!r}; give both the same"
         )
-    return list_classes(root, split + b"/", names, origin)
+    return list_classes(root, split + b"/", names, options)
 
 
-def _with_unlabeled(tree: Tree, origin: Origin, source: Path, folder: Path) -> Tree:
+def _with_unlabeled(tree: ImageTree, options: LoadOptions, source: Path, folder: Path) -> ImageTree:
     """Add the images of another folder; of one inside the source, those that are not listed yet."""
     inside, outer = folder.resolve(), source.resolve()
     if outer != inside and outer.is_relative_to(inside):
@@ -141,17 +141,17 @@ def _with_unlabeled(tree: Tree, origin: Origin, source: Path, folder: Path) -> T
         references = list_images(Root(os.fsencode(folder), f"{printable(os.fsencode(inside.name))}/"))
     if not len(references):
         raise DataError(f"--unlabeled {folder}: no image ({KINDS}) that is not listed already; leave it out")
-    part = unlabeled_part(references, origin)
+    part = unlabeled_part(references, options)
     return replace(tree, unlabeled=FilePart.join([tree.unlabeled, part]) if tree.unlabeled else part)
 
 
-def _not_listed(tree: Tree, root: Root, inner: Path) -> References:
+def _not_listed(tree: ImageTree, root: Root, inner: Path) -> References:
     listed = {name for part in tree.parts().values() for name in part.references.names}
     prefix = b"" if inner == Path() else os.fsencode(inner) + b"/"
     return sorted_references(root, [item for item in images_below(root, prefix) if item[0] not in listed])
 
 
-def from_table(root: Root, origin: Origin, path: Path) -> Tree:
+def from_table(root: Root, options: LoadOptions, path: Path) -> ImageTree:
     """List the images that a table names, each split sorted by the bytes of their names."""
     rows = read_table(path)
     classes = tuple(sorted({row.label for row in rows.values()} - {""}))
@@ -162,18 +162,20 @@ def from_table(root: Root, origin: Origin, path: Path) -> Tree:
     numbers = {"": -1} | {name: number for number, name in enumerate(classes)}
     order = sorted(rows, key=lambda name: (rows[name].split, name))
     parts = {
-        split: _list_rows(root, origin, path, {name: rows[name] for name in names}, numbers)
+        split: _list_rows(root, options, path, {name: rows[name] for name in names}, numbers)
         for split, names in groupby(order, key=lambda name: rows[name].split)
     }
     if "train" not in parts:
         raise DataError(f"{path}: no training image with a label; the split of some must be train")
-    return Tree(classes, **parts)
+    return ImageTree(classes, **parts)
 
 
-def _list_rows(root: Root, origin: Origin, path: Path, rows: dict[bytes, Row], numbers: dict[str, int]) -> FilePart:
+def _list_rows(
+    root: Root, options: LoadOptions, path: Path, rows: dict[bytes, Row], numbers: dict[str, int]
+) -> FilePart:
     found = [(name, _size(root, name, f"{path} line {row.line}")) for name, row in rows.items()]
     labels = np.array([numbers[row.label] for row in rows.values()], dtype=np.int64)
-    return FilePart(labels, sorted_references(root, found), treatment(origin))
+    return FilePart(labels, sorted_references(root, found), normalizer(options))
 
 
 def _size(root: Root, name: bytes, where: str) -> int:
@@ -192,7 +194,7 @@ SOURCE = Source(
     load=load,
     files=("a folder of images for every class", "train/ with such folders", "the files that --csv lists"),
     image_format="original",
-    takes=ALL,
+    takes=OPTIONAL,
     samples_per_worker=200,
     downloads=False,
 )

@@ -73,7 +73,7 @@ def listing_digest(parts: Mapping[str, FilePart]) -> str:
     return digest.hexdigest()
 
 
-def existing_folder(option: str, folder: Path | None) -> Path:
+def require_folder(option: str, folder: Path | None) -> Path:
     """The folder that an option names. Raises UsageError if it names none, DataError if that is missing or a file."""
     if folder is None:
         raise UsageError(f"{option} is missing; name the folder with the images")

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.images.normalize import Treatment
-from data_prep.sources.base import Origin, RawSet
+from data_prep.images.normalize import Normalizer
+from data_prep.sources.base import LoadOptions, RawSet
 from data_prep.sources.image_files.label_list import read_label_list
 from data_prep.sources.image_files.listing import listing_digest
 from data_prep.sources.image_files.reader import FilePart
@@ -20,7 +20,7 @@ TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on 
 
 
 @dataclass(frozen=True)
-class Tree:
+class ImageTree:
     """What a listing found. ``val``, ``test`` and ``unlabeled`` are None where the source has none.
 
     The labels of ``train``, ``val`` and ``test`` are indices into ``classes``; those of ``unlabeled`` are -1.
@@ -38,26 +38,26 @@ class Tree:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def treatment(origin: Origin) -> Treatment:
+def normalizer(options: LoadOptions) -> Normalizer:
     """What the options ask to do with every file."""
-    return Treatment(origin.image_format, origin.resize, origin.quality)
+    return Normalizer(options.image_format, options.resize, options.quality)
 
 
-def unlabeled_part(references: References, origin: Origin) -> FilePart:
+def unlabeled_part(references: References, options: LoadOptions) -> FilePart:
     """Images of which nobody knows the class."""
-    return FilePart(np.full(len(references), -1, dtype=np.int64), references, treatment(origin))
+    return FilePart(np.full(len(references), -1, dtype=np.int64), references, normalizer(options))
 
 
-def raw_set(tree: Tree, origin: Origin) -> RawSet:
+def raw_set(tree: ImageTree, options: LoadOptions) -> RawSet:
     """Join training images, the source's validation images and those without labels, in this order.
 
     Where no test images are set apart, they are taken from the training images that no list labels. Raises UsageError
     or DataError.
     """
-    listed = read_label_list(origin.label_list, tree.parts(), tree.classes) if origin.label_list else None
-    if tree.test and origin.test is not None:
-        raise UsageError(f"--test {origin.test}: {origin.path} has test images of its own; leave it out")
-    divided, labeled = (tree, listed) if tree.test else _take_test(tree, origin.test or USUAL_TEST, listed)
+    listed = read_label_list(options.label_list, tree.parts(), tree.classes) if options.label_list else None
+    if tree.test and options.test is not None:
+        raise UsageError(f"--test {options.test}: {options.path} has test images of its own; leave it out")
+    divided, labeled = (tree, listed) if tree.test else _take_test(tree, options.test or USUAL_TEST, listed)
     parts = divided.parts()
     test = parts["test"]
     train = FilePart.join([part for name, part in parts.items() if name != "test"])
@@ -66,7 +66,7 @@ def raw_set(tree: Tree, origin: Origin) -> RawSet:
     return RawSet(tree.classes, train, test, {"listing": listing_digest(tree.parts())}, val, labeled)
 
 
-def _take_test(tree: Tree, wanted: str, listed: Labels | None) -> tuple[Tree, Labels | None]:
+def _take_test(tree: ImageTree, wanted: str, listed: Labels | None) -> tuple[ImageTree, Labels | None]:
     """Set test images apart from every class, none of them listed; each class keeps one or more to train on.
 
     Returns the listed indices into the images that stay, too.

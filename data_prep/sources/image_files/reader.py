@@ -9,8 +9,8 @@ from functools import cache
 
 import numpy as np
 
-from data_prep.images.encoded import Encoded, Rejected
-from data_prep.images.normalize import Treatment
+from data_prep.images.encoded import EncodedImage, RejectedImage
+from data_prep.images.normalize import Normalizer
 from data_prep.sources.image_files.references import LOOSE, References
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
@@ -21,33 +21,33 @@ FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @dataclass(frozen=True)
 class FilePart:
-    """Images by reference, labels int64 [N], -1 where unknown; see :class:`data_prep.images.encoded.Part`."""
+    """Images by reference, labels int64 [N], -1 where unknown; see :class:`data_prep.images.encoded.ImagePart`."""
 
     labels: Labels
     references: References
-    treatment: Treatment
+    normalizer: Normalizer
 
     @classmethod
     def join(cls, parts: Sequence["FilePart"]) -> "FilePart":
-        """One part after the other; all have the treatment of the first."""
+        """One part after the other; all have the normalizer of the first."""
         labels = np.concatenate([part.labels for part in parts])
-        return cls(labels, References.join([part.references for part in parts]), parts[0].treatment)
+        return cls(labels, References.join([part.references for part in parts]), parts[0].normalizer)
 
     def select(self, indices: Labels) -> "FilePart":
         """The references at ``indices`` alone: small, for a worker process."""
-        return FilePart(self.labels[indices], self.references.select(indices), self.treatment)
+        return FilePart(self.labels[indices], self.references.select(indices), self.normalizer)
 
-    def encoded(self) -> Iterator[Encoded | Rejected]:
+    def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
         """Read and treat one image after the other; what cannot be had is rejected with its name and the reason."""
         with Reader(self.references) as reader:
             for index in range(len(self.labels)):
                 yield self._encode(reader, index)
 
-    def _encode(self, reader: "Reader", index: int) -> Encoded | Rejected:
+    def _encode(self, reader: "Reader", index: int) -> EncodedImage | RejectedImage:
         try:
-            return self.treatment(reader.read(index))
+            return self.normalizer(reader.read(index))
         except DataError as error:
-            return Rejected(self.references.shown(index), str(error))
+            return RejectedImage(self.references.shown(index), str(error))
 
 
 class Reader(ExitStack):

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.sources.archives.nested_tar import Member, tar_members
-from data_prep.sources.base import Origin, RawSet, Source
+from data_prep.sources.archives.nested_tar import TarMember, tar_members
+from data_prep.sources.base import LoadOptions, RawSet, Source
 from data_prep.sources.image_files.folder import list_classes
-from data_prep.sources.image_files.listing import existing_folder, folders_in, images_below, is_image
-from data_prep.sources.image_files.raw_set import Tree, raw_set, treatment
+from data_prep.sources.image_files.listing import folders_in, images_below, is_image, require_folder
+from data_prep.sources.image_files.raw_set import ImageTree, normalizer, raw_set
 from data_prep.sources.image_files.reader import MAX_FILE_BYTES, FilePart
 from data_prep.sources.image_files.references import LOOSE, References, Root, printable
 from data_prep.sources.imagenet.val_labels import find_labels, is_synset
@@ -35,17 +35,17 @@ class Image(NamedTuple):
     offset: int
 
 
-def load(origin: Origin) -> RawSet:
+def load(options: LoadOptions) -> RawSet:
     """List the images; of archives only the headers are read. Raises UsageError or DataError."""
-    source = existing_folder("--source", origin.path)
+    source = require_folder("--source", options.path)
     images = source / KAGGLE if (source / KAGGLE).is_dir() else source
-    classes, train = _train(images, origin)
+    classes, train = _train(images, options)
     if len(classes) < 2:
         raise DataError(f"{images}: only one class, {', '.join(classes)}; a classifier needs two or more")
-    return raw_set(Tree(classes, train, test=_test(source, images, classes, origin)), origin)
+    return raw_set(ImageTree(classes, train, test=_test(source, images, classes, options)), options)
 
 
-def _train(images: Path, origin: Origin) -> tuple[tuple[str, ...], FilePart]:
+def _train(images: Path, options: LoadOptions) -> tuple[tuple[str, ...], FilePart]:
     """The WordNet ids, sorted, and the training images, sorted by name."""
     folder, archive = images / "train", images / TRAIN
     if folder.is_dir():
@@ -53,15 +53,15 @@ def _train(images: Path, origin: Origin) -> tuple[tuple[str, ...], FilePart]:
         names = [name for name in folders_in(root.path) if is_synset(os.fsdecode(name))]
         if not names:
             raise DataError(f"{folder}: no class folder such as n01440764; `prepare folder` takes other names")
-        return tuple(map(os.fsdecode, names)), list_classes(root, b"", names, origin)
+        return tuple(map(os.fsdecode, names)), list_classes(root, b"", names, options)
     if archive.is_file():
         listed = dict(sorted(_nested(archive)))
         labels = np.repeat(np.arange(len(listed), dtype=np.int64), list(map(len, listed.values())))
-        return tuple(listed), FilePart(labels, References.join(list(listed.values())), treatment(origin))
+        return tuple(listed), FilePart(labels, References.join(list(listed.values())), normalizer(options))
     raise DataError(f"{images}: neither train/ nor {TRAIN}; --source takes the folder that holds one of them")
 
 
-def _test(source: Path, images: Path, classes: tuple[str, ...], origin: Origin) -> FilePart:
+def _test(source: Path, images: Path, classes: tuple[str, ...], options: LoadOptions) -> FilePart:
     """The official validation images of these classes."""
     folder, archive = images / "val", images / VAL
     if not folder.is_dir() and not archive.is_file():
@@ -70,10 +70,10 @@ def _test(source: Path, images: Path, classes: tuple[str, ...], origin: Origin) 
     names = folders_in(root.path) if folder.is_dir() else []
     if any(is_synset(os.fsdecode(name)) for name in names):
         _check_classes(folder, set(map(os.fsdecode, names)), classes)
-        return list_classes(root, b"", list(map(os.fsencode, classes)), origin)
-    labels = find_labels((source, images), classes, checksum=origin.checksum)
+        return list_classes(root, b"", list(map(os.fsencode, classes)), options)
+    labels = find_labels((source, images), classes, checksum=options.checksum)
     listed = list(_flat(root) if folder.is_dir() else _members(archive))
-    return _labeled(_references(root, listed), labels, classes, origin)
+    return _labeled(_references(root, listed), labels, classes, options)
 
 
 def _folder_root(images: Path, name: str) -> Root:
@@ -107,7 +107,7 @@ def _nested(archive: Path) -> Iterator[tuple[str, References]]:
         yield path.stem, references
 
 
-def _members(archive: Path, prefix: str = "", inside: Member | None = None) -> Iterator[Image]:
+def _members(archive: Path, prefix: str = "", inside: TarMember | None = None) -> Iterator[Image]:
     """List the images of a tar; whatever folders they lie in there, ``prefix`` comes to stand before their names."""
     for member in tar_members(archive, MAX_FILE_BYTES, inside):
         name = os.fsencode(prefix + member.name.rpartition("/")[2])
@@ -129,7 +129,9 @@ def _references(root: Root, listed: list[Image]) -> References:
     return References.of(root, names, sizes, [image.offset for image in listed])
 
 
-def _labeled(references: References, labels: dict[str, str], classes: tuple[str, ...], origin: Origin) -> FilePart:
+def _labeled(
+    references: References, labels: dict[str, str], classes: tuple[str, ...], options: LoadOptions
+) -> FilePart:
     """The images of these classes, by labels that go by names without suffix."""
     numbers = {name: number for number, name in enumerate(classes)}
     where = references.roots[0]
@@ -142,7 +144,7 @@ def _labeled(references: References, labels: dict[str, str], classes: tuple[str,
     numbered = np.array(found, dtype=np.int64)
     _check_classes(printable(where.path), {classes[number] for number in set(found) - {-1}}, classes)
     chosen = np.flatnonzero(numbered >= 0)
-    return FilePart(numbered[chosen], references.select(chosen), treatment(origin))
+    return FilePart(numbered[chosen], references.select(chosen), normalizer(options))
 
 
 SOURCE = Source(

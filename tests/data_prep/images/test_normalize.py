@@ -1,4 +1,4 @@
-"""Every policy of a treatment, by itself; and whatever it lets through, all readers read alike."""
+"""Every policy of a normalizer, by itself; and whatever it lets through, all readers read alike."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images.normalize import MAX_SIDE, Treatment
+from data_prep.images.normalize import MAX_SIDE, Normalizer
 from data_prep.images.pixel_stats import Sums
 from data_prep.system.errors import DataError
 
@@ -87,9 +87,9 @@ def pixels(encoded):
         return np.array(picture.convert("RGB"))
 
 
-def refused(content, treatment=None):
+def refused(content, normalizer=None):
     with pytest.raises(DataError) as caught:
-        (treatment or Treatment())(content)
+        (normalizer or Normalizer())(content)
     assert "\n" not in str(caught.value)
     assert " at 0x" not in str(caught.value)
     return str(caught.value)
@@ -115,7 +115,7 @@ def test_text_is_refused():
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("cut", [1, 2, 5, 12, 20, 200])
 def test_truncated_is_refused(kind, cut, image_format):
-    refused(SOURCES[kind][:-cut], Treatment(image_format))
+    refused(SOURCES[kind][:-cut], Normalizer(image_format))
 
 
 def test_truncated_progressive_is_refused():
@@ -175,12 +175,12 @@ def test_a_giant_jpeg_is_refused_even_where_it_would_be_scaled_down():
     content = bytearray(SOURCES["JPEG"])
     frame = content.index(b"\xff\xc0")
     content[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
-    assert "more than" in refused(bytes(content), Treatment(resize=32))
+    assert "more than" in refused(bytes(content), Normalizer(resize=32))
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_the_longest_side_can_be_stored_in_every_format(image_format):
-    encoded = Treatment(image_format)(saved(Image.new("RGB", (MAX_SIDE, 2), "red"), "PNG"))
+    encoded = Normalizer(image_format)(saved(Image.new("RGB", (MAX_SIDE, 2), "red"), "PNG"))
     assert pixels(encoded).shape == encoded.shape == (2, MAX_SIDE, 3)
 
 
@@ -189,20 +189,20 @@ def test_the_longest_side_can_be_stored_in_every_format(image_format):
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_original_keeps_bytes_and_extension(kind):
-    encoded = Treatment()(SOURCES[kind])
+    encoded = Normalizer()(SOURCES[kind])
     assert (encoded.content, encoded.extension) == (SOURCES[kind], EXTENSIONS[kind])
     assert encoded.shape == (SIZE[1], SIZE[0], 3)
 
 
 @pytest.mark.parametrize("name", ["gray-jpeg", "progressive", "mpo", "gray", "bits", "palette", "interlaced", "gray-2"])
 def test_original_keeps_what_all_readers_read(name):
-    assert Treatment()(SAMPLES[name]).content == SAMPLES[name]
+    assert Normalizer()(SAMPLES[name]).content == SAMPLES[name]
 
 
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
 def test_a_wanted_format_keeps_only_its_own(image_format, kind):
-    encoded = Treatment(image_format)(SOURCES[kind])
+    encoded = Normalizer(image_format)(SOURCES[kind])
     assert (encoded.content == SOURCES[kind]) == (kind == image_format.upper())
     with Image.open(io.BytesIO(encoded.content)) as picture:
         assert picture.format == image_format.upper()
@@ -211,7 +211,7 @@ def test_a_wanted_format_keeps_only_its_own(image_format, kind):
 @pytest.mark.parametrize("kind", SOURCES)
 def test_bytes_after_the_end_do_no_harm(kind):
     content = SOURCES[kind] + b"garbage"
-    assert Treatment()(content).content == content
+    assert Normalizer()(content).content == content
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_bytes_after_the_end_do_no_harm(kind):
     ],
 )
 def test_original_encodes_anew_in_jpeg_or_png(name, extension):
-    encoded = Treatment()(SAMPLES[name])
+    encoded = Normalizer()(SAMPLES[name])
     assert encoded.content != SAMPLES[name]
     assert encoded.extension == extension
 
@@ -235,21 +235,21 @@ def test_original_encodes_anew_in_jpeg_or_png(name, extension):
 def test_png_and_webp_are_lossless(name, image_format):
     with Image.open(io.BytesIO(SAMPLES[name])) as picture:
         expected = np.array(picture.convert("RGB"))
-    assert np.array_equal(pixels(Treatment(image_format)(SAMPLES[name])), expected)
+    assert np.array_equal(pixels(Normalizer(image_format)(SAMPLES[name])), expected)
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png"])
 def test_gray_stays_gray_in_bytes(image_format):
-    encoded = Treatment(image_format, resize=20)(SAMPLES["gray"])
+    encoded = Normalizer(image_format, resize=20)(SAMPLES["gray"])
     with Image.open(io.BytesIO(encoded.content)) as picture:
         assert picture.mode == "L"
     assert encoded.shape[2] == len(encoded.sums.total) == 3
 
 
 def test_quality_is_that_of_new_jpegs_only():
-    sizes = [len(Treatment("jpeg", quality=quality)(SOURCES["PNG"]).content) for quality in (20, 60, 95)]
+    sizes = [len(Normalizer("jpeg", quality=quality)(SOURCES["PNG"]).content) for quality in (20, 60, 95)]
     assert sizes == sorted(set(sizes))
-    assert Treatment("jpeg", quality=20)(SOURCES["JPEG"]).content == SOURCES["JPEG"]
+    assert Normalizer("jpeg", quality=20)(SOURCES["JPEG"]).content == SOURCES["JPEG"]
 
 
 def test_stray_bytes_between_segments_are_encoded_anew():
@@ -257,23 +257,23 @@ def test_stray_bytes_between_segments_are_encoded_anew():
     content = SOURCES["JPEG"]
     table = content.index(b"\xff\xdb")
     stray = content[:table] + b"abc" + content[table:]
-    encoded = Treatment()(stray)
+    encoded = Normalizer()(stray)
     assert encoded.content != stray
-    assert np.array_equal(pixels(Treatment("png")(stray)), pixels(Treatment("png")(content)))
+    assert np.array_equal(pixels(Normalizer("png")(stray)), pixels(Normalizer("png")(content)))
     assert encoded.extension == "jpg"
 
 
 def test_exif_that_a_webp_promises_and_lacks_is_encoded_anew():
     content = rotated("WEBP", orientation=1)
-    assert Treatment()(content).content == content
-    assert Treatment()(content.replace(b"EXIF", b"ABCD")).extension == "png"
+    assert Normalizer()(content).content == content
+    assert Normalizer()(content.replace(b"EXIF", b"ABCD")).extension == "png"
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("name", SAMPLES)
 def test_same_content_gives_same_bytes(name, image_format):
-    treatment = Treatment(image_format, resize=30)
-    assert treatment(SAMPLES[name]) == treatment(bytes(bytearray(SAMPLES[name])))
+    normalizer = Normalizer(image_format, resize=30)
+    assert normalizer(SAMPLES[name]) == normalizer(bytes(bytearray(SAMPLES[name])))
 
 
 # Pixels.
@@ -282,18 +282,18 @@ def test_same_content_gives_same_bytes(name, image_format):
 def test_cmyk_becomes_rgb():
     with Image.open(io.BytesIO(SAMPLES["cmyk"])) as picture:
         expected = np.array(picture.convert("RGB"))
-    assert np.array_equal(pixels(Treatment("png")(SAMPLES["cmyk"])), expected)
+    assert np.array_equal(pixels(Normalizer("png")(SAMPLES["cmyk"])), expected)
 
 
 def test_gray_of_16_bits_loses_its_low_byte():
     levels = np.array([[0, 255, 256], [40_000, 65_279, 65_535]], np.uint16)
-    stored = pixels(Treatment()(saved(Image.fromarray(levels), "PNG")))
+    stored = pixels(Normalizer()(saved(Image.fromarray(levels), "PNG")))
     assert np.array_equal(stored, np.repeat((levels >> 8)[:, :, None], 3, axis=2))
 
 
 def test_rgb_of_16_bits_loses_its_low_byte():
     levels = np.array([[[0, 255, 256], [511, 40_000, 65_535]]], ">u2")
-    encoded = Treatment()(png((2, 1), 16, 2, rows(levels)))
+    encoded = Normalizer()(png((2, 1), 16, 2, rows(levels)))
     assert np.array_equal(pixels(encoded), levels >> 8)
     assert encoded.content[24] == 8
 
@@ -301,7 +301,7 @@ def test_rgb_of_16_bits_loses_its_low_byte():
 def test_alpha_is_flattened_over_white():
     alpha = np.array([[0, 128, 255]], np.uint8)
     picture = Image.fromarray(np.dstack([np.full((1, 3, 3), 100, np.uint8), alpha]))
-    stored = pixels(Treatment()(saved(picture, "PNG")))
+    stored = pixels(Normalizer()(saved(picture, "PNG")))
     assert stored[0, 0].tolist() == [255] * 3
     assert stored[0, 1].tolist() == [pytest.approx(255 - 155 * 128 / 255, abs=1)] * 3
     assert stored[0, 2].tolist() == [100] * 3
@@ -317,14 +317,14 @@ def test_alpha_is_flattened_over_white():
 )
 def test_a_key_of_gray_is_flattened_over_white(depth, raw, key, shown):
     content = png((2, 1), depth, 0, raw, chunk(b"tRNS", struct.pack(">H", key)))
-    assert pixels(Treatment()(content))[0, :, 0].tolist() == shown
+    assert pixels(Normalizer()(content))[0, :, 0].tolist() == shown
 
 
 @pytest.mark.parametrize(("depth", "step"), [(8, 1), (16, 257)])
 def test_a_key_of_rgb_is_flattened_over_white(depth, step):
     levels = (np.array([[[1, 2, 3], [4, 5, 6]]]) * step).astype(">u2" if depth == 16 else np.uint8)
     content = png((2, 1), depth, 2, rows(levels), chunk(b"tRNS", struct.pack(">HHH", *(step, 2 * step, 3 * step))))
-    assert pixels(Treatment()(content)).tolist() == [[[255, 255, 255], [4, 5, 6]]]
+    assert pixels(Normalizer()(content)).tolist() == [[[255, 255, 255], [4, 5, 6]]]
 
 
 def test_a_key_of_a_palette_is_flattened_over_white():
@@ -332,17 +332,17 @@ def test_a_key_of_a_palette_is_flattened_over_white():
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.putdata([0, 1])
     content = saved(picture, "PNG", transparency=0)
-    assert pixels(Treatment()(content)).tolist() == [[[255, 255, 255], [40, 50, 60]]]
+    assert pixels(Normalizer()(content)).tolist() == [[[255, 255, 255], [40, 50, 60]]]
 
 
 def test_one_bit_is_black_and_white():
     picture = Image.fromarray(np.array([[True, False]]))
-    assert pixels(Treatment("webp")(saved(picture, "PNG")))[0].tolist() == [[255] * 3, [0] * 3]
+    assert pixels(Normalizer("webp")(saved(picture, "PNG")))[0].tolist() == [[255] * 3, [0] * 3]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_is_taken(kind):
-    encoded = Treatment()(animated(kind))
+    encoded = Normalizer()(animated(kind))
     with Image.open(io.BytesIO(encoded.content)) as picture:
         assert getattr(picture, "n_frames", 1) == 1
     assert np.array_equal(pixels(encoded), np.array(smooth()))
@@ -356,21 +356,21 @@ def test_orientation_is_applied_once(kind, orientation):
     content = rotated(kind, orientation)
     with Image.open(io.BytesIO(content)) as picture:
         expected = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    encoded = Treatment("png")(content)
+    encoded = Normalizer("png")(content)
     assert np.array_equal(pixels(encoded), expected)
-    with Image.open(io.BytesIO(Treatment()(content).content)) as picture:
+    with Image.open(io.BytesIO(Normalizer()(content).content)) as picture:
         assert picture.getexif().get(ORIENTATION, 1) == 1
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77, 65535])
 def test_an_orientation_that_is_none_is_ignored(orientation):
     content = rotated("JPEG", orientation)
-    assert Treatment()(content).content == content
+    assert Normalizer()(content).content == content
 
 
 def test_exif_that_cannot_be_read_is_ignored():
     content = saved(smooth(), "JPEG", exif=b"Exif\0\0garbage")
-    assert Treatment()(content).content == content
+    assert Normalizer()(content).content == content
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
@@ -382,7 +382,7 @@ def test_metadata_is_dropped_from_what_is_encoded_anew(image_format):
         ("PNG", {"icc_profile": secret}),
     ):
         content = saved(smooth(), kind, **options)
-        encoded = Treatment(image_format, resize=20)(content)
+        encoded = Normalizer(image_format, resize=20)(content)
         with Image.open(io.BytesIO(encoded.content)) as picture:
             assert not {"comment", "icc_profile", "exif"} & set(picture.info)
 
@@ -407,7 +407,7 @@ def test_metadata_is_dropped_from_what_is_encoded_anew(image_format):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_the_shorter_side_is_brought_down_and_never_up(size, resize, expected, kind):
     content = saved(smooth(size), kind)
-    encoded = Treatment(resize=resize)(content)
+    encoded = Normalizer(resize=resize)(content)
     assert encoded.shape == (expected[1], expected[0], 3)
     assert pixels(encoded).shape == encoded.shape
     assert (encoded.content == content) == (size == expected)
@@ -415,8 +415,8 @@ def test_the_shorter_side_is_brought_down_and_never_up(size, resize, expected, k
 
 @pytest.mark.parametrize("resize", [8, 13, 20])
 def test_resizing_turns_the_shape_with_the_image(resize):
-    expected = Treatment("png", resize)(SOURCES["PNG"])
-    turned = Treatment("png", resize)(rotated("PNG", 6))
+    expected = Normalizer("png", resize)(SOURCES["PNG"])
+    turned = Normalizer("png", resize)(rotated("PNG", 6))
     assert turned.shape == (expected.shape[1], expected.shape[0], 3)
     assert np.abs(np.rot90(pixels(turned)).astype(int) - pixels(expected)).max() <= 1
 
@@ -431,7 +431,7 @@ def test_a_large_jpeg_is_scaled_like_any_other(size):
         height = 60
         width = round(picture.width * height / picture.height)
         expected = np.array(picture.resize((width, height), Image.Resampling.BICUBIC)).astype(float)
-    stored = pixels(Treatment("png", resize=height)(content))
+    stored = pixels(Normalizer("png", resize=height)(content))
     assert np.abs(stored - expected).mean() < 1
 
 
@@ -441,9 +441,9 @@ def test_a_large_jpeg_is_scaled_like_any_other(size):
 @pytest.mark.parametrize("name", SAMPLES)
 @pytest.mark.parametrize("image_format", ["original", "png", "webp"])
 def test_statistics_are_those_of_the_stored_pixels(name, image_format):
-    encoded = Treatment(image_format)(SAMPLES[name])
+    encoded = Normalizer(image_format)(SAMPLES[name])
     if encoded.extension == "jpg" and encoded.content != SAMPLES[name]:
-        encoded_pixels = pixels(Treatment("png")(SAMPLES[name]))  # before the loss
+        encoded_pixels = pixels(Normalizer("png")(SAMPLES[name]))  # before the loss
     else:
         encoded_pixels = pixels(encoded)
     assert encoded.sums == Sums.of_image(encoded_pixels)
@@ -460,7 +460,7 @@ def test_torchvision_reads_what_pillow_reads(name, image_format):
     import torch
     from torchvision.io import ImageReadMode, decode_image
 
-    encoded = Treatment(image_format)(SAMPLES[name])
+    encoded = Normalizer(image_format)(SAMPLES[name])
     image = decode_image(torch.frombuffer(bytearray(encoded.content), dtype=torch.uint8), mode=ImageReadMode.RGB)
     assert image.dtype == torch.uint8
     assert tuple(image.shape) == (3, *encoded.shape[:2])
@@ -469,7 +469,7 @@ def test_torchvision_reads_what_pillow_reads(name, image_format):
 
 def test_dali_reads_what_pillow_reads():
     dali = pytest.importorskip("nvidia.dali")
-    everything = [Treatment(name)(content) for name in FORMATS for content in SAMPLES.values()]
+    everything = [Normalizer(name)(content) for name in FORMATS for content in SAMPLES.values()]
     pipeline = dali.Pipeline(batch_size=len(everything), num_threads=1, device_id=None)
     with pipeline:
         contents = [np.frombuffer(encoded.content, np.uint8) for encoded in everything]

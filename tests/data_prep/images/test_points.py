@@ -13,7 +13,7 @@ from data_prep.images.codecs import decode_image, encode_image
 from data_prep.images.pixel_stats import Sums
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.run import Request, prepare
-from data_prep.sources import SOURCES, Origin, check_raw
+from data_prep.sources import SOURCES, LoadOptions, check_raw
 from data_prep.system.errors import DataError
 from tests.data_prep.fixtures import Bomb, contents, rewrite
 
@@ -32,7 +32,7 @@ def saved(array, **options):
 def test_points_are_those_of_scikit_learn():
     from sklearn.datasets import make_moons
 
-    raw = SOURCES["moons"].load(Origin(image_format="npy"))
+    raw = SOURCES["moons"].load(LoadOptions(image_format="npy"))
     points, labels = make_moons(2000, noise=0.2, random_state=0)
     assert raw.train.images.reshape(-1, 2).tobytes() == points.astype(np.float32).tobytes()
     assert raw.train.labels.tolist() == labels.tolist()
@@ -45,7 +45,7 @@ def test_points_are_those_of_scikit_learn():
 
 @pytest.mark.parametrize("split", ["unlabeled", "test"])
 def test_points_come_back_bit_for_bit(split, moons):
-    manifest, raw = load_manifest(moons), SOURCES["moons"].load(Origin(image_format="npy"))
+    manifest, raw = load_manifest(moons), SOURCES["moons"].load(LoadOptions(image_format="npy"))
     points, labels = (raw.test.images, raw.test.labels) if split == "test" else (raw.train.images, raw.train.labels)
     samples = [sample for shard in manifest.split(split) for sample in read_shard(moons / shard.name, shard)]
     for sample in samples:
@@ -98,7 +98,7 @@ def test_statistics_survive_a_far_mean():
 
 def test_manifest_has_the_statistics_of_both_coordinates(moons):
     manifest = load_manifest(moons)
-    values = SOURCES["moons"].load(Origin(image_format="npy")).train.images.astype(np.float64)
+    values = SOURCES["moons"].load(LoadOptions(image_format="npy")).train.images.astype(np.float64)
     np.testing.assert_allclose([*manifest.mean, *manifest.std], [values.mean(), values.std()], rtol=1e-12)
 
 
@@ -152,7 +152,7 @@ def test_flipped_bit(offset, copied_moons):
 
 
 def raw_with(change):
-    raw = SOURCES["moons"].load(Origin(image_format="npy"))
+    raw = SOURCES["moons"].load(LoadOptions(image_format="npy"))
     return dataclasses.replace(raw, test=dataclasses.replace(raw.test, images=change(raw.test.images.copy())))
 
 

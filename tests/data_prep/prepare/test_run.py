@@ -19,7 +19,7 @@ from data_prep.images.pixel_stats import Sums
 from data_prep.prepare.plan import Identity
 from data_prep.prepare.progress import WHOLE, Ledger
 from data_prep.prepare.run import Request, completed, default_out, prepare
-from data_prep.sources import SOURCES, Origin
+from data_prep.sources import SOURCES, LoadOptions
 from data_prep.system import atomic_files
 from data_prep.system.atomic_files import locked
 from data_prep.system.errors import DataError, UsageError
@@ -63,7 +63,7 @@ def test_lossless_formats_return_the_source_pixels(image_format, dataset, tmp_pa
     base = tiny if dataset == "cifar10" else {"dataset": "digits"}
     request = Request(**base | {"out": tmp_path / "set", "image_format": image_format})
     manifest = prepare(request, progress=False)
-    raw = SOURCES[dataset].load(Origin(request.source, request.checksum))
+    raw = SOURCES[dataset].load(LoadOptions(request.source, request.checksum))
     samples = read_split(tmp_path / "set", "unlabeled")
     for sample in samples:
         decoded = decode_image(sample.image, manifest.shape, image_format)
@@ -101,7 +101,7 @@ def test_order_is_shuffled(digits):
 
 def test_statistics_are_those_of_the_training_images(tmp_path, tiny):
     manifest = prepare(Request(**tiny, out=tmp_path / "set"), progress=False)
-    raw = SOURCES["cifar10"].load(Origin(tiny["source"], checksum=False))
+    raw = SOURCES["cifar10"].load(LoadOptions(tiny["source"], checksum=False))
     keys = sorted(sample.key for sample in read_split(tmp_path / "set", "unlabeled"))
     pixels = raw.train.images[keys].reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(manifest.mean, pixels.mean(0), rtol=1e-12)

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from data_prep.prepare.run import Request, prepare
-from data_prep.sources import SOURCES, Origin
+from data_prep.sources import SOURCES, LoadOptions
 from data_prep.sources.archives.unpickle import unpickle_arrays
 from data_prep.system.errors import DataError
 from tests.data_prep import fixtures
 
 
 def load(name, path, **options):
-    return SOURCES[name].load(Origin(path, **{"checksum": False} | options))
+    return SOURCES[name].load(LoadOptions(path, **{"checksum": False} | options))
 
 
 def test_digits_are_the_published_scans():
     from sklearn.datasets import load_digits
 
-    raw = SOURCES["digits"].load(Origin())
+    raw = SOURCES["digits"].load(LoadOptions())
     assert raw.train.images.shape == (1397, 8, 8, 1)
     assert np.bincount(raw.test.labels).tolist() == [40] * 10
     both = np.concatenate([raw.train.images, raw.test.images])[..., 0]

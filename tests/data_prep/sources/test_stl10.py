@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep.images.codecs import decode_image
-from data_prep.sources import Origin, stl10
+from data_prep.sources import LoadOptions, stl10
 from data_prep.sources.stl10 import SOURCE
 from data_prep.system.errors import DataError
 from tests.data_prep import fixtures, trees
@@ -38,7 +38,7 @@ def binary(tmp_path):
 
 
 def load(path, **options):
-    return SOURCE.load(Origin(path, **{"checksum": False} | options))
+    return SOURCE.load(LoadOptions(path, **{"checksum": False} | options))
 
 
 def fault(path, **options):

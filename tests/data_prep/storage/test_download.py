@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
-from data_prep.sources import SOURCES, Origin
+from data_prep.sources import SOURCES, LoadOptions
 from data_prep.storage import transfer
-from data_prep.storage.download import Remote, fetch
+from data_prep.storage.download import PublishedFile, fetch
 from data_prep.system.errors import DataError, UnreachableError
 from data_prep.system.paths import cache_folder
 
@@ -55,15 +55,15 @@ def server(monkeypatch):
 
 
 def test_cut_transfer_resumes(server):
-    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+    assert fetch(PublishedFile(server.url, MD5)).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=100000-"]
     assert [path.name for path in cache_folder().iterdir()] == ["file.bin"]
 
 
 def test_cached_file_is_not_fetched_again(server):
-    first = fetch(Remote(server.url, MD5))
+    first = fetch(PublishedFile(server.url, MD5))
     server.asked.clear()
-    assert fetch(Remote(server.url, MD5)) == first
+    assert fetch(PublishedFile(server.url, MD5)) == first
     assert server.asked == []
 
 
@@ -71,25 +71,25 @@ def test_part_of_an_earlier_call_is_continued(server):
     cache_folder().mkdir(parents=True)
     (cache_folder() / "file.bin.part").write_bytes(CONTENT[:300_000])
     server.asked.append("not the first any more")
-    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+    assert fetch(PublishedFile(server.url, MD5)).read_bytes() == CONTENT
     assert server.asked[1:] == ["bytes=300000-"]
 
 
 def test_server_without_ranges_starts_over(server):
     server.ranges = False
-    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+    assert fetch(PublishedFile(server.url, MD5)).read_bytes() == CONTENT
 
 
 def test_overlong_part_starts_over(server):
     cache_folder().mkdir(parents=True)
     (cache_folder() / "file.bin.part").write_bytes(CONTENT + b"x")
     server.asked.append("not the first any more")
-    assert fetch(Remote(server.url, MD5)).read_bytes() == CONTENT
+    assert fetch(PublishedFile(server.url, MD5)).read_bytes() == CONTENT
 
 
 def test_other_bytes_are_refused_and_removed(server):
     with pytest.raises(DataError, match="published is 0000"):
-        fetch(Remote(server.url, "0" * 32))
+        fetch(PublishedFile(server.url, "0" * 32))
     assert list(cache_folder().iterdir()) == []
 
 
@@ -98,7 +98,7 @@ def test_offline_says_what_to_put_where(name, monkeypatch):
     monkeypatch.setattr(transfer.time, "sleep", lambda _: pytest.fail("offline, it should not wait"))
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     with pytest.raises(UnreachableError) as caught:
-        SOURCES[name].load(Origin())
+        SOURCES[name].load(LoadOptions())
     text = str(caught.value)
     assert "\n" not in text
     assert "Name or service not known" in text
@@ -117,7 +117,7 @@ def test_offline_is_worth_another_try(monkeypatch):
 def test_an_answer_that_stays_is_told_from_one_that_passes(status, error, server):
     server.status = status
     with pytest.raises(error, match=f"the server answers {status}"):
-        fetch(Remote(server.url, MD5))
+        fetch(PublishedFile(server.url, MD5))
 
 
 def refuse(*_, **__):

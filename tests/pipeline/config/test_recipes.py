@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from data_prep import sources
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.run import Request, prepare
-from data_prep.sources import ArrayPart, Origin, RawSet, Source
+from data_prep.sources import ArrayPart, LoadOptions, RawSet, Source
 from pipeline.config.recipes import built_in, load_recipe
 from pipeline.config.resolve import flatten
 from pipeline.methods import METHODS
@@ -39,7 +39,7 @@ def small(name: str) -> Source:
 
     names = tuple(f"class {number}" for number in range(classes))
 
-    def load(_: Origin) -> RawSet:
+    def load(_: LoadOptions) -> RawSet:
         generator = np.random.default_rng(0)
         train, test = np.arange(6 * classes) % classes, np.arange(2 * classes) % classes
         images = [generator.integers(0, 256, (len(labels), side, side, 3), np.uint8) for labels in (train, test)]

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from data_prep.sources.base import Origin
+from data_prep.sources.base import LoadOptions
 from data_prep.sources.image_files.folder import SOURCE, list_classes
 from data_prep.sources.image_files.listing import listing_digest
 from data_prep.sources.image_files.references import Root
@@ -450,5 +450,5 @@ class Unsearched(list):
 
 def test_classes_are_numbered_without_searching(classes):
     root = Root(os.fsencode(classes))
-    part = list_classes(root, b"", Unsearched([b"cat", b"dog"]), Origin(classes, image_format="original"))
+    part = list_classes(root, b"", Unsearched([b"cat", b"dog"]), LoadOptions(classes, image_format="original"))
     assert np.bincount(part.labels).tolist() == [10, 10]

@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from data_prep.images.encoded import Encoded, Rejected
-from data_prep.images.normalize import Treatment
+from data_prep.images.encoded import EncodedImage, RejectedImage
+from data_prep.images.normalize import Normalizer
 from data_prep.sources.image_files import reader
 from data_prep.sources.image_files.listing import list_images
 from data_prep.sources.image_files.reader import FilePart
@@ -18,11 +18,11 @@ from tests.data_prep import trees
 
 def part_of(folder):
     references = list_images(Root(os.fsencode(folder)))
-    return FilePart(np.arange(len(references), dtype=np.int64), references, Treatment())
+    return FilePart(np.arange(len(references), dtype=np.int64), references, Normalizer())
 
 
 def rejected(folder):
-    (found,) = [image for image in part_of(folder).encoded() if isinstance(image, Rejected)]
+    (found,) = [image for image in part_of(folder).encoded() if isinstance(image, RejectedImage)]
     return found
 
 
@@ -47,21 +47,21 @@ def test_selection_keeps_the_asked_order(tree):
 def test_one_bad_file_does_not_stop_the_others(tree):
     (tree / "b.jpg").write_bytes(b"no image")
     kinds = [type(image) for image in part_of(tree).encoded()]
-    assert kinds == [Encoded, Rejected, Encoded]
+    assert kinds == [EncodedImage, RejectedImage, EncodedImage]
     assert rejected(tree).name == "b.jpg"
     assert "not a JPEG" in rejected(tree).reason
 
 
 def test_pipe_is_refused_and_never_waited_for(tree):
     os.mkfifo(tree / "pipe.jpg")
-    assert rejected(tree) == Rejected("pipe.jpg", "no regular file: refused")
+    assert rejected(tree) == RejectedImage("pipe.jpg", "no regular file: refused")
 
 
 @pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "../outside.jpg"])
 def test_link_that_leads_out_is_refused(target, tree):
     (tree.parent / "outside.jpg").write_bytes(trees.picture())
     (tree / "link.jpg").symlink_to(target)
-    assert rejected(tree) == Rejected("link.jpg", "a link that leads out of the source folder: refused")
+    assert rejected(tree) == RejectedImage("link.jpg", "a link that leads out of the source folder: refused")
 
 
 def test_folder_with_the_same_beginning_is_outside(tree):
@@ -90,21 +90,21 @@ def test_dead_and_circular_links_are_refused(tree):
 def test_huge_file_is_refused_unread(tree):
     with (tree / "b.jpg").open("wb") as file:
         file.truncate(reader.MAX_FILE_BYTES + 1)
-    assert rejected(tree) == Rejected("b.jpg", "1073741825 bytes, more than 1073741824: refused")
+    assert rejected(tree) == RejectedImage("b.jpg", "1073741825 bytes, more than 1073741824: refused")
 
 
 def test_file_without_rights_is_refused(tree):
     (tree / "b.jpg").chmod(0)
     part = part_of(tree)
     with trees.without_rights(tree):
-        reasons = [image.reason for image in part.encoded() if isinstance(image, Rejected)]
+        reasons = [image.reason for image in part.encoded() if isinstance(image, RejectedImage)]
     assert reasons == ["cannot be read: Permission denied"]
 
 
 def test_file_that_vanished_is_refused(tree):
     part = part_of(tree)
     (tree / "a.jpg").unlink()
-    assert next(part.encoded()) == Rejected("a.jpg", "cannot be read: No such file or directory")
+    assert next(part.encoded()) == RejectedImage("a.jpg", "cannot be read: No such file or directory")
 
 
 def test_any_name_is_read_and_shown_on_one_line(tmp_path):
@@ -124,11 +124,11 @@ def test_archive_member_is_read_where_it_lies(tmp_path):
     root = Root(os.fsencode(tmp_path / "a.bin"), "a.bin: ")
     offsets = [4 + len(images[0]) + 3, 4]
     references = References.of(root, [b"y", b"x"], [len(images[1]), len(images[0])], offsets)
-    part = FilePart(np.zeros(2, np.int64), references, Treatment())
+    part = FilePart(np.zeros(2, np.int64), references, Normalizer())
     assert [image.content for image in part.encoded()] == images[::-1]
     (tmp_path / "a.bin").write_bytes(b"head" + images[0] + b"gap" + images[1][:-1])
     cut = next(part.encoded())
-    assert cut == Rejected("a.bin: y", "the archive ends within it; get the archive again")
+    assert cut == RejectedImage("a.bin: y", "the archive ends within it; get the archive again")
 
 
 def test_joined_references_keep_their_roots(tmp_path):
@@ -151,7 +151,7 @@ def test_hundred_thousand_references_are_small():
     tracemalloc.start()
     try:
         references = References.of(Root(b"/data"), names, [100_000] * len(names))
-        part = FilePart(np.zeros(len(names), np.int64), references, Treatment())
+        part = FilePart(np.zeros(len(names), np.int64), references, Normalizer())
         part.select(np.arange(1000))
         held, _ = tracemalloc.get_traced_memory()
     finally:
@@ -162,7 +162,7 @@ def test_hundred_thousand_references_are_small():
 def test_shard_of_a_large_part_is_small_to_send():
     names = [f"n01440764/n01440764_{number}.JPEG".encode() for number in range(100_000)]
     references = References.of(Root(b"/data"), names, [100_000] * len(names))
-    shard = FilePart(np.arange(len(names)), references, Treatment()).select(np.arange(0, 100_000, 100))
+    shard = FilePart(np.arange(len(names)), references, Normalizer()).select(np.arange(0, 100_000, 100))
     content = pickle.dumps(shard)
     assert len(content) < 80 * 1000
     again = pickle.loads(content)

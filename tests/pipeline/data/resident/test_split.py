@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data_prep.dataset.manifest import Manifest
 from data_prep.prepare.run import Request, prepare
-from data_prep.sources import SOURCES, Origin
+from data_prep.sources import SOURCES, LoadOptions
 from data_prep.system.errors import DataError
 from pipeline.data.resident.split import load_split
 from pipeline.distributed.world import World
@@ -39,7 +39,7 @@ class OneOfMany(World):
 def test_a_split_has_the_values_of_the_source_and_their_type(prepared: tuple[Path, Manifest]) -> None:
     folder, manifest = prepared
     split = load_split(folder, manifest, "test", ALONE)
-    raw = SOURCES[manifest.dataset].load(Origin())
+    raw = SOURCES[manifest.dataset].load(LoadOptions())
     assert split.images.dtype == DTYPES[manifest.dataset]
     assert split.ids.tolist() == list(range(len(raw.test.labels)))
     assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), raw.test.images)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from benchmarks.record import save_record
-from data_prep.system.atomic_files import written_durably
+from data_prep.system.atomic_files import open_durably
 from data_prep.system.cli import Command
 from data_prep.system.errors import DataError
 from pipeline.config.recipes import load_recipe
@@ -78,7 +78,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_xlabel("minutes of training")
     axes.set_ylabel("accuracy of the averaged weights, %")
     axes.legend()
-    with written_durably(path) as file:
+    with open_durably(path) as file:
         figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from data_prep.system.atomic_files import written_durably
+from data_prep.system.atomic_files import open_durably
 from data_prep.system.errors import DataError
 
 URL_FILE = ".origin"
@@ -88,6 +88,6 @@ def load_url(folder: Path) -> Url:
 
 def save_url(url: Url, folder: Path) -> None:
     """Write the URL into a mirror, readable by its owner alone. Raises DataError."""
-    with written_durably(folder / URL_FILE) as file:
+    with open_durably(folder / URL_FILE) as file:
         os.fchmod(file.fileno(), 0o600)  # before the secret is in it
         file.write(json.dumps({"url": url.text}).encode())

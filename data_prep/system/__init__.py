@@ -1,4 +1,4 @@
-"""What every folder needs of the operating system: atomic files, file handles, workers, limits, errors, types.
+"""What all folders need of the operating system: atomic files, locks, worker processes, limits, logging, errors.
 
-This is the ground floor: it imports no other folder of the package.
+It imports no other folder of the project. All folders of `data_prep`, `pipeline` and `benchmarks` may import it.
 """

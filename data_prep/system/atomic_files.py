@@ -1,4 +1,8 @@
-"""Files that stand whole under their final name or not at all, and the lock that keeps two writers apart."""
+"""Files that have their final name only when they are complete, and lock files that keep two writers apart.
+
+The locks are our own use of flock: filelock has no shared mode on one file, polls instead of waiting in the kernel, and
+leaves the lock files behind.
+"""
 
 import fcntl
 import os
@@ -10,12 +14,13 @@ from typing import BinaryIO
 from data_prep.system.errors import DataError, UsageError
 
 PARTIAL = ".partial"
+"""The suffix of a file that is not complete."""
 
 
 def cannot_write(path: Path, error: OSError) -> DataError:
-    """The one line for a full disk, a read-only folder or a missing right."""
+    """Return the error for a full disk, a read-only folder or a missing permission."""
     reason = error.strerror or str(error)
-    return DataError(f"cannot write {path}: {reason}; make room or rights there, or choose another folder")
+    return DataError(f"cannot write {path}: {reason}; free space or grant access there, or choose another folder")
 
 
 def make_folder(path: Path) -> None:
@@ -27,16 +32,16 @@ def make_folder(path: Path) -> None:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write under a partial name, fsync, rename, fsync the folder. Raises DataError and leaves nothing behind."""
-    with written_durably(path) as file:
+    """Write a whole file as :func:`open_durably` does. Raises DataError."""
+    with open_durably(path) as file:
         file.write(data)
 
 
 @contextmanager
-def written_durably(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write to, which stands under its name once the block has ended well.
+def open_durably(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing under a partial name; at the end of the block fsync it and give it its name.
 
-    Raises DataError if it cannot be written, and leaves nothing behind, whatever ended the block.
+    If the block raises, nothing is left behind. Raises DataError if the file cannot be written.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -60,7 +65,7 @@ def _remove(path: Path) -> None:
 
 
 def append_durably(path: Path, line: str) -> None:
-    """Append one line and fsync; a crash can tear only this last line. Raises DataError."""
+    """Append one line and fsync it; a crash can damage only this last line. Raises DataError."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -81,34 +86,43 @@ def fsync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
-    """Hold the lock file ``path``, which is freed when its holder dies; a second caller waits. Raises DataError.
+    """Hold the lock file ``path``, which the kernel frees if its holder dies.
 
-    Without ``wait`` the second caller gets a UsageError. ``shared`` holders keep out only those who are not.
+    Args:
+        path: the lock file; it is created, and removed after an exclusive use.
+        wait: whether to wait for another holder.
+        shared: whether other holders of the lock may be shared ones.
+
+    Raises:
+        DataError: the lock file cannot be created.
+        UsageError: another process holds the lock, and ``wait`` is False.
     """
     descriptor = _acquire(path, (0 if wait else fcntl.LOCK_NB) | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX))
     try:
         yield
     finally:
-        if not shared:  # others may hold it as well
+        if not shared:  # others may still hold a shared lock
             _remove(path)
         os.close(descriptor)
 
 
-def _acquire(path: Path, way: int) -> int:
+def _acquire(path: Path, operation: int) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise cannot_write(path, error) from None
         try:
-            fcntl.flock(descriptor, way)
-            # The holder before us removed the file on release: then we hold a lock nobody else can see.
+            fcntl.flock(descriptor, operation)
+            # The former holder removes the file at its release: then this is a lock that nobody else can see.
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
         except BlockingIOError:
             os.close(descriptor)
-            raise UsageError(f"{path.parent}: another process is at work there; wait, or choose another") from None
+            raise UsageError(
+                f"{path.parent}: another process is at work there; wait, or choose another folder"
+            ) from None
         except BaseException:
             os.close(descriptor)
             raise

@@ -1,4 +1,4 @@
-"""What the kernel's control groups leave to this process: in a container often less than the machine has."""
+"""Limits of the kernel's control groups: in a container a process may often use less than the machine has."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,24 +7,26 @@ from typing import NamedTuple
 
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 UNLIMITED = 1 << 60
-"""Version 1 says it by a number near 2**63."""
+"""Bytes; version 1 of the control groups writes a number near 2**63 for no limit."""
 
 
 class Memory(NamedTuple):
+    """The memory of a control group."""
+
     limit: int
     """Bytes."""
     used: int
-    """Bytes, without files that are only kept in memory while there is room."""
+    """Bytes, without the cached files that the kernel drops when memory is needed."""
 
 
 def cpu_quota() -> float | None:
-    """Return the CPUs that the group may use on average, or None where it may use all."""
+    """Return the number of CPUs that this process's groups may use on average, or None if there is no quota."""
     quotas = [quota for folder in _folders("cpu") if (quota := _quota(folder)) is not None]
     return min(quotas, default=None)
 
 
 def memory() -> Memory | None:
-    """Return the tightest limit on the group's memory, or None where there is none."""
+    """Return the memory of the group with the least left below its limit, or None if no group has a limit."""
     limits = [found for folder in _folders("memory") if (found := _memory(folder)) is not None]
     return min(limits, key=lambda found: found.limit - found.used, default=None)
 
@@ -49,7 +51,7 @@ def _memory(folder: Path) -> Memory | None:
 
 
 def _folders(controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's group and of those around it, as far as they can be seen, in any version."""
+    """Yield the visible folders of this process's group and of its parents, in version 1 or 2 of the control groups."""
     for line in _read(OWN).splitlines():
         _, names, path = line.split(":", 2)
         if names and controller not in names.split(","):

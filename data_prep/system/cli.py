@@ -1,29 +1,22 @@
-"""Run a click command so that a user's mistake is one line on stderr and an exit code, never a traceback.
+"""The base of all click commands: a user's mistake becomes one line on stderr and an exit code, never a traceback.
 
-0 done, 2 wrong usage or configuration, 3 bad data, 4 stopped by a signal, 1 anything else.
+Exit codes: 0 done, 2 wrong usage or configuration, 3 bad data, 4 stopped by a signal, 1 anything else.
 """
 
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import click
 
 from data_prep.system.errors import UserError
 from data_prep.system.logs import configure_logging
+from data_prep.system.stop_signals import Stopped, handle_stop_signals, raise_stopped
 
 USAGE, STOPPED = 2, 4
 VERBOSE = click.Option(["-v", "--verbose"], count=True, show_default=False, help="Log more.")
 QUIET = click.Option(["-q", "--quiet"], count=True, show_default=False, help="Log only warnings; -qq: only errors.")
-
-
-class Stopped(BaseException):
-    """SIGTERM or SIGINT arrived. Not an Exception, so that no handler of damaged input swallows it."""
 
 
 class _ExitCodes(click.Command):
@@ -53,9 +46,12 @@ class CommandGroup(_ExitCodes, click.Group):
 
 
 def exit_code(action: Callable[[], object]) -> int:
-    """Run the action with the stop signals caught and turn what it raises into a line and an exit code."""
+    """Run the action, print the error that it raises as one line, and return the exit code.
+
+    SIGTERM and SIGINT stop the action in the main thread.
+    """
     try:
-        with stop_signals():
+        with handle_stop_signals(raise_stopped):
             result = action()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -69,24 +65,6 @@ def exit_code(action: Callable[[], object]) -> int:
     except OSError as error:
         return _print_error(str(error), 1)
     return result if isinstance(result, int) else 0
-
-
-@contextmanager
-def stop_signals() -> Iterator[None]:
-    """Raise Stopped on SIGTERM and SIGINT; outside the main thread, where Python allows no handler, do nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    raise Stopped(signal.Signals(number).name)
 
 
 def _print_error(text: str, code: int) -> int:

@@ -1,22 +1,22 @@
-"""The errors a user can mend: one line that names the file, the key and the remedy, and an exit code."""
+"""The errors that a user can fix: one line that names the file, the key and the remedy, and an exit code."""
 
 
 class UserError(Exception):
-    """A mistake the user can mend; the command prints its text on one line and exits with ``exit_code``."""
+    """An error that the user can fix; the command prints its text on one line and exits with ``exit_code``."""
 
     exit_code = 1
     shared = False
-    """Whether every process of a run knows it, so that one of them is to speak."""
+    """Whether every process of a run raises it, so that one of them prints it for all."""
 
 
 class UsageError(UserError):
-    """Wrong usage or configuration: an unknown key, a value out of range, a clash of options."""
+    """Wrong usage or configuration: an unknown key, a value out of range, options that exclude each other."""
 
     exit_code = 2
 
 
 class UnreachableError(UserError):
-    """A network or server that fails now and may answer later: the same command is worth another try."""
+    """The network or a server fails now and may answer later, so the same command may succeed then."""
 
 
 class DataError(UserError):

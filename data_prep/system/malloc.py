@@ -1,21 +1,21 @@
-"""Keep freed memory in the process: one image, or one training step on a CPU, needs the same blocks as the next.
+"""Keep freed memory in the process, since the next image or training step needs blocks of the same size.
 
-The C library gives great blocks back to the kernel at once, and the kernel clears each page before it hands it out
-again. A decoded picture is such a block, and so are a layer's activations and every gradient.
+The C library returns large blocks to the kernel at once, and the kernel clears each page before it allocates it again.
+Decoded images, activations and gradients are such blocks.
 """
 
 import ctypes
 from contextlib import suppress
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
-"""Parameters of ``mallopt``, of malloc.h of the GNU C library."""
+"""Parameters of ``mallopt``, from malloc.h of the GNU C library."""
 GIGABYTE = 1 << 30
 
 
 def keep_memory() -> None:
-    """Let this process take every block from its heap, and keep up to a gigabyte that is free at the end of it.
+    """Allocate all blocks from the heap of this process, and keep up to a gigabyte of free memory at its end.
 
-    Another C library than GNU's is left as it is.
+    This has an effect with the GNU C library only.
     """
     with suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,6 +1,7 @@
-"""Run jobs over worker processes, a bounded number in memory at a time.
+"""The number of usable CPUs, and jobs that run on worker processes, with a bounded number of them in memory.
 
-Processes, not threads: encoding a 32x32 image is mostly Python, and two threads gain nothing over one (measured).
+Processes are used, not threads: encoding a 32x32 image is mostly Python code, and two threads gain nothing over one
+(measured). The number of CPUs is our own: joblib's ``cpu_count`` reads the quota of the outermost control group only.
 """
 
 import math
@@ -22,13 +23,21 @@ Result = TypeVar("Result")
 
 
 def available_cpus() -> int:
-    """The CPUs that this process may use: those it may run on, and no more than its container's quota."""
+    """Return the number of CPUs that this process may use: by its affinity, and by the quota of its control groups."""
     allowed, quota = len(os.sched_getaffinity(0)), cpu_quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
 def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
-    """Yield the results as they finish. Raises what a job raised, and UserError if a worker was killed."""
+    """Yield the result of each job when it is finished, in any order.
+
+    Args:
+        function: is called with each job; with several workers both are pickled.
+        jobs: are taken from the iterable as workers become free.
+        workers: the number of processes; with 1 the jobs run in this one.
+
+    Raises what a job raises, and UserError if a worker is killed.
+    """
     if workers == 1:
         yield from map(function, jobs)
         return
@@ -36,7 +45,7 @@ def run_jobs(function: Callable[[Job], Result], jobs: Iterable[Job], workers: in
     try:
         yield from _results(pool, function, jobs, 2 * workers)
     except BrokenProcessPool:
-        raise UserError("a worker was killed (out of memory?); use fewer --workers, the same command goes on") from None
+        raise UserError("a worker was killed (out of memory?); use fewer --workers, the same command resumes") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -54,10 +63,9 @@ def _results(
 
 
 def _initialize_worker() -> None:
-    """Leave Ctrl-C to the parent, and never outlive it: a killed parent cannot say goodbye.
+    """Prepare a worker: it ignores Ctrl-C, which the parent handles, ends with its parent, and keeps freed memory.
 
-    SIGTERM keeps its effect: the pool ends its other workers with it when one is lost. One image after another needs
-    the same memory.
+    SIGTERM keeps its effect, because the executor ends the other workers by it when one is lost.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()

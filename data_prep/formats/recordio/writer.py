@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from data_prep.formats.sample import Sample
-from data_prep.system.atomic_files import written_durably
+from data_prep.system.atomic_files import open_durably
 from data_prep.system.errors import DataError
 from data_prep.system.hashing_file import HashingFile
 
@@ -37,7 +37,7 @@ def write_recordio(samples: Iterable[Sample], stem: Path) -> dict[str, HashingFi
     try:
         with ExitStack() as stack:
             # The .rec is opened last, so an error while it is written names that file.
-            files = [HashingFile(stack.enter_context(written_durably(path))) for path in paths]
+            files = [HashingFile(stack.enter_context(open_durably(path))) for path in paths]
             _write(samples, *files)
     except BaseException:
         for path in paths:

@@ -17,7 +17,7 @@ from data_prep.formats.webdataset.index import BLOCK, Member, padded, tar_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 from data_prep.images.encoded import EncodedImage, ImagePart, RejectedImage
 from data_prep.images.pixel_stats import Sums
-from data_prep.system.atomic_files import write_durably, written_durably
+from data_prep.system.atomic_files import open_durably, write_durably
 from data_prep.system.errors import DataError
 from data_prep.system.hashing_file import HashingFile
 
@@ -45,7 +45,7 @@ def write_shard(job: ShardJob) -> Receipt:
     """
     tally = _Tally(job)
     path = job.folder / job.name
-    with suppress(_NothingWrittenError), written_durably(path) as file:
+    with suppress(_NothingWrittenError), open_durably(path) as file:
         hashing = HashingFile(file)
         _pack(tally, hashing)
         if not tally.keys:

@@ -1,13 +1,12 @@
-"""Loops that are timed in a process of their own, and tell what they found as JSON."""
+"""Loops that are timed in a process of their own, and print what they measured as JSON."""
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_prep.system.errors import UserError
+from pipeline.python_process import run_python
 
 
 def answer_of(words: Sequence[str], environment: Mapping[str, str] | None = None) -> Any:
@@ -18,12 +17,10 @@ def answer_of(words: Sequence[str], environment: Mapping[str, str] | None = None
         environment: variables beside those of this process.
 
     Raises:
-        UserError: it fails; with the last line of its complaint.
+        UserError: the program fails; the error ends with the last line of its own.
     """
-    command = [sys.executable, "-m", *words]
-    variables = os.environ | (environment or {})
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)  # noqa: S603
-    if done.returncode:
-        complaint = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
-        raise UserError(f"{' '.join(words)} ended with {done.returncode}: {complaint.removeprefix('error: ')}")
-    return json.loads(done.stdout.splitlines()[-1])
+    process = run_python(["-m", *words], os.environ | (environment or {}))
+    if process.code:
+        last = next((line for line in reversed(process.errors.splitlines()) if line.strip()), "")
+        raise UserError(f"{' '.join(words)} ended with {process.code}: {last.removeprefix('error: ')}")
+    return json.loads(process.output.splitlines()[-1])

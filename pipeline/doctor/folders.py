@@ -1,4 +1,4 @@
-"""Folders that a run writes to: each is really written to, as a run does it."""
+"""Checks of the folders that a run writes to: a file is written to each, as a run writes it."""
 
 import os
 import tempfile
@@ -11,97 +11,103 @@ from data_prep.dataset.manifest import MANIFEST
 from data_prep.system.atomic_files import locked, make_folder, write_durably
 from data_prep.system.errors import UserError
 from data_prep.system.paths import cache_folder
-from pipeline.doctor.finding import Finding, Level, Request
+from pipeline.doctor.check import CheckResult, Level, Options
 
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "MPLCONFIGDIR")
-LITTLE_ROOM = 1 << 30
+"""Environment variables that name the caches of libraries."""
+LOW_SPACE = 1 << 30
+"""Free bytes below which a folder is a warning."""
 FEW_INODES = 1000
-TRIAL = bytes(1 << 16)
-HOME = "set HOME to a writable folder, such as /tmp"
+CONTENT = bytes(1 << 16)
+"""What is written to each folder on trial."""
+HOME_REMEDY = "set HOME to a writable folder, such as /tmp"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder, and what it means if it cannot be written to."""
+class WritableFolder:
+    """A folder that must be writable, and what it means if it is not."""
 
     name: str
     path: Path
     remedy: str
     level: Level = Level.WARNING
+    """The level of the result if it cannot be written to."""
 
 
-def temporary_files(_: Request) -> Iterator[Finding]:
+def temporary_files(_: Options) -> Iterator[CheckResult]:
     name, remedy = "temporary files", "set TMPDIR to a writable folder"
     try:
-        yield try_folder(Place(name, Path(tempfile.gettempdir()), remedy, Level.FAILURE))
+        yield try_folder(WritableFolder(name, Path(tempfile.gettempdir()), remedy, Level.FAILURE))
     except FileNotFoundError as error:
-        yield Finding(name, Level.FAILURE, error.strerror or str(error), remedy)
+        yield CheckResult(name, Level.FAILURE, error.strerror or str(error), remedy)
 
 
-def home(_: Request) -> Iterator[Finding]:
+def home(_: Options) -> Iterator[CheckResult]:
     try:
-        yield try_folder(Place("home", Path.home(), HOME))
+        yield try_folder(WritableFolder("home", Path.home(), HOME_REMEDY))
     except RuntimeError:
-        yield Finding("home", Level.WARNING, f"user {os.getuid()} has none, and HOME is not set", HOME)
+        yield CheckResult(
+            "home", Level.WARNING, f"user {os.getuid()} has no home folder, and HOME is not set", HOME_REMEDY
+        )
 
 
-def caches(_: Request) -> Iterator[Finding]:
-    """Try the folders in which libraries keep what they compiled, where these are set."""
+def caches(_: Options) -> Iterator[CheckResult]:
+    """Try the folders in which libraries keep what they compile, if the environment names them."""
     for name in CACHES:
         if os.environ.get(name):
-            yield try_folder(Place(name, Path(os.environ[name]), f"set {name} to a writable folder"))
+            yield try_folder(WritableFolder(name, Path(os.environ[name]), f"set {name} to a writable folder"))
 
 
-def prepared_sets(request: Request) -> Iterator[Finding]:
-    """Try where data sets are prepared; one that holds some may be read-only."""
+def prepared_sets(options: Options) -> Iterator[CheckResult]:
+    """Try the folder of prepared data sets. It may be read-only if it holds some already."""
     path = Path(os.environ.get("SMPL_DATA") or "data")
-    served = request.data_dir is not None or any(path.glob(f"*/{MANIFEST}"))
-    remedy = "set SMPL_DATA to a writable folder" + ("; the sets in it can be trained on" if served else "")
-    yield try_folder(Place("prepared sets", path, remedy, Level.WARNING if served else Level.FAILURE))
+    usable = options.data_dir is not None or any(path.glob(f"*/{MANIFEST}"))
+    remedy = "set SMPL_DATA to a writable folder" + ("; the sets in it can still be trained on" if usable else "")
+    yield try_folder(WritableFolder("prepared sets", path, remedy, Level.WARNING if usable else Level.FAILURE))
 
 
-def downloads(_: Request) -> Iterator[Finding]:
-    remedy = "set SMPL_CACHE to a writable folder, or prepare from files by --source"
+def downloads(_: Options) -> Iterator[CheckResult]:
+    remedy = "set SMPL_CACHE to a writable folder, or prepare from local files with --source"
     try:
-        yield try_folder(Place("downloads", cache_folder(), remedy))
+        yield try_folder(WritableFolder("downloads", cache_folder(), remedy))
     except RuntimeError:
-        yield Finding("downloads", Level.WARNING, "neither SMPL_CACHE nor HOME is set", remedy)
+        yield CheckResult("downloads", Level.WARNING, "neither SMPL_CACHE nor HOME is set", remedy)
 
 
-def runs(request: Request) -> Iterator[Finding]:
-    path = request.out or Path(os.environ.get("SMPL_RUNS") or "runs")
+def runs(options: Options) -> Iterator[CheckResult]:
+    path = options.out or Path(os.environ.get("SMPL_RUNS") or "runs")
     remedy = (
-        "name another folder with --out" if request.out else "set SMPL_RUNS, or train with --out, to write elsewhere"
+        "name another folder with --out" if options.out else "set SMPL_RUNS, or train with --out, to write elsewhere"
     )
-    yield try_folder(Place("runs", path, remedy, Level.FAILURE))
+    yield try_folder(WritableFolder("runs", path, remedy, Level.FAILURE))
 
 
 CHECKS = (temporary_files, home, caches, prepared_sets, downloads, runs)
 
 
-def try_folder(place: Place) -> Finding:
-    """Write, fsync, rename and lock a file, and take it away again, with the folder if that was not there."""
-    there, file = _exists(place.path), place.path / f".smpl-doctor-{os.getpid()}"
+def try_folder(folder: WritableFolder) -> CheckResult:
+    """Write, fsync, rename and lock a file; remove it afterwards, and the folder too if it did not exist before."""
+    existed, file = _exists(folder.path), folder.path / f".smpl-doctor-{os.getpid()}"
     try:
-        with _made(place.path), _removed(file):
+        with _created(folder.path), _removed(file):
             with locked(file.with_name(f"{file.name}.lock"), wait=False):
-                write_durably(file, TRIAL)
-            room = os.statvfs(place.path)
+                write_durably(file, CONTENT)
+            state = os.statvfs(folder.path)
     except (UserError, OSError) as error:
-        return Finding(place.name, place.level, str(error).split(";")[0], place.remedy)
-    free = room.f_bavail * room.f_frsize
-    found = f"{place.path} {'is writable' if there else 'can be made'}, {free / 1e9:,.1f} GB free"
-    if free < LITTLE_ROOM:
-        return Finding(place.name, Level.WARNING, found, f"make room there, or {place.remedy}")
-    if room.f_files and room.f_favail < FEW_INODES:
-        found += f", but only {room.f_favail} inodes"
-        return Finding(place.name, Level.WARNING, found, f"remove files there, or {place.remedy}")
-    return Finding(place.name, Level.OK, found)
+        return CheckResult(folder.name, folder.level, str(error).split(";")[0], folder.remedy)
+    free = state.f_bavail * state.f_frsize
+    found = f"{folder.path} {'is writable' if existed else 'can be made'}, {free / 1e9:,.1f} GB free"
+    if free < LOW_SPACE:
+        return CheckResult(folder.name, Level.WARNING, found, f"free some space there, or {folder.remedy}")
+    if state.f_files and state.f_favail < FEW_INODES:
+        found += f", but only {state.f_favail} inodes"
+        return CheckResult(folder.name, Level.WARNING, found, f"remove files there, or {folder.remedy}")
+    return CheckResult(folder.name, Level.OK, found)
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder and its parents as far as they are missing; take away again what was made. Raises DataError."""
+def _created(folder: Path) -> Iterator[None]:
+    """Make a folder and its missing parents, and remove them again afterwards. Raises DataError."""
     missing = [path for path in (folder, *folder.parents) if not _exists(path)]
     try:
         make_folder(folder)
@@ -114,6 +120,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _removed(path: Path) -> Iterator[None]:
+    """Remove a file afterwards, if it exists then."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Python, processors, memory and descriptors: what the operating system gives to a run."""
+"""Checks of what the operating system gives to a run: Python, processors, memory and open files."""
 
 import importlib.util
 import os
@@ -10,29 +10,33 @@ from pathlib import Path
 
 from data_prep.system import cgroup
 from data_prep.system.workers import available_cpus
-from pipeline.doctor.finding import Finding, Level, Request
+from pipeline.doctor.check import CheckResult, Level, Options
 
 OLDEST, NEWEST = (3, 11), (3, 13)
+"""The versions of Python that the package supports."""
 GIB = 1 << 30
-LITTLE_MEMORY = 2 * GIB
-"""Less than what torch and a small run need."""
-LITTLE_SHARED = GIB
+LOW_MEMORY = 2 * GIB
+"""Bytes; torch and a small run need more."""
+LOW_SHARED_MEMORY = GIB
+"""Bytes; several GPUs, and DALI, need more."""
 FEW_FILES = 1024
+"""Open files at a time; streams of many shards may need more."""
 MEMINFO, SHARED, DEVICES = Path("/proc/meminfo"), Path("/dev/shm"), Path("/dev")  # noqa: S108
 
 
-def python(_: Request) -> Iterator[Finding]:
-    here = sys.version_info[:2]
+def python(_: Options) -> Iterator[CheckResult]:
+    """Check the version of Python."""
+    version = sys.version_info[:2]
     found = f"{'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}"
-    wanted = f"use Python {_dotted(OLDEST)} to {_dotted(NEWEST)}"
-    if OLDEST <= here <= NEWEST:
-        yield Finding("python", Level.OK, found)
+    remedy = f"use Python {_dotted(OLDEST)} to {_dotted(NEWEST)}"
+    if OLDEST <= version <= NEWEST:
+        yield CheckResult("python", Level.OK, found)
     else:
-        yield Finding("python", Level.FAILURE if here < OLDEST else Level.WARNING, found, wanted)
+        yield CheckResult("python", Level.FAILURE if version < OLDEST else Level.WARNING, found, remedy)
 
 
-def cpus(_: Request) -> Iterator[Finding]:
-    """Compare the threads that torch will start with the processors that it will really have."""
+def cpus(_: Options) -> Iterator[CheckResult]:
+    """Compare the number of threads that torch will start with the number of processors that it may use."""
     allowed, quota, usable = len(os.sched_getaffinity(0)), cgroup.cpu_quota(), available_cpus()
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     threads = int(asked) if asked.isdecimal() and int(asked) else allowed
@@ -41,38 +45,43 @@ def cpus(_: Request) -> Iterator[Finding]:
         f"{usable} usable: {allowed} by affinity{limit}; {threads} threads ({'' if asked else 'no '}OMP_NUM_THREADS)"
     )
     if threads > usable:
-        yield Finding("cpus", Level.WARNING, found, f"set OMP_NUM_THREADS={usable}: more threads wait for each other")
+        yield CheckResult(
+            "cpus", Level.WARNING, found, f"set OMP_NUM_THREADS={usable}: more threads wait for each other"
+        )
     else:
-        yield Finding("cpus", Level.OK, found)
+        yield CheckResult("cpus", Level.OK, found)
 
 
-def memory(_: Request) -> Iterator[Finding]:
-    words = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-    total, free = (1024 * int(words[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+def memory(_: Options) -> Iterator[CheckResult]:
+    """Check the free memory of the machine, or of the container if that has a limit."""
+    fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+    total, free = (1024 * int(fields[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
     group = cgroup.memory()
     if group:
         free, total = min(free, max(0, group.limit - group.used)), min(total, group.limit)
-    found = f"{_gib(free)} free of {_gib(total)}{', by the limit of the container' if group else ''}"
-    if free < LITTLE_MEMORY:
-        yield Finding("memory", Level.WARNING, found, f"end other programs, or raise the limit: {_gib(LITTLE_MEMORY)}")
+    found = f"{_gib(free)} free of {_gib(total)}{', the limit of the container' if group else ''}"
+    if free < LOW_MEMORY:
+        yield CheckResult(
+            "memory", Level.WARNING, found, f"end other programs, or raise the limit; a run needs {_gib(LOW_MEMORY)}"
+        )
     else:
-        yield Finding("memory", Level.OK, found)
+        yield CheckResult("memory", Level.OK, found)
 
 
-def shared_memory(_: Request) -> Iterator[Finding]:
-    """Look at what NCCL and DALI exchange data through."""
-    name, remedy = "shared memory", "docker run --shm-size=8g; in a pod an emptyDir of medium Memory on /dev/shm"
+def shared_memory(_: Options) -> Iterator[CheckResult]:
+    """Check the size of the shared memory, through which NCCL and DALI exchange data."""
+    name, remedy = "shared memory", "docker run --shm-size=8g; in a pod, mount an emptyDir of medium Memory on /dev/shm"
     try:
         size = shared_bytes()
     except OSError as error:
-        yield Finding(name, Level.WARNING, f"{SHARED}: {error.strerror}", remedy)
+        yield CheckResult(name, Level.WARNING, f"{SHARED}: {error.strerror}", remedy)
         return
     found = f"{SHARED} holds {_gib(size)}"
-    if size >= LITTLE_SHARED:
-        yield Finding(name, Level.OK, found)
+    if size >= LOW_SHARED_MEMORY:
+        yield CheckResult(name, Level.OK, found)
         return
     users = [f"{gpus()} GPUs"] * (gpus() > 1) + ["DALI"] * _has_dali()
-    yield Finding(
+    yield CheckResult(
         name,
         Level.WARNING if users else Level.NOTE,
         f"{found}; {' and '.join(users) or 'several GPUs'} need more",
@@ -80,22 +89,23 @@ def shared_memory(_: Request) -> Iterator[Finding]:
     )
 
 
-def open_files(_: Request) -> Iterator[Finding]:
+def open_files(_: Options) -> Iterator[CheckResult]:
+    """Check how many files a process may hold open at a time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = f"{_files(soft)} at a time, at most {_files(hard)}"
     few = 0 <= soft < FEW_FILES
     remedy = f"ulimit -n {min(hard, 65536) if hard > soft else 65536}, or docker run --ulimit nofile=65536"
-    yield Finding("open files", Level.WARNING, found, remedy) if few else Finding("open files", Level.OK, found)
+    yield CheckResult("open files", Level.WARNING, found, remedy) if few else CheckResult("open files", Level.OK, found)
 
 
 def shared_bytes() -> int:
-    """Return the size of the shared memory, free or not. Raises OSError if there is none."""
+    """Return the whole size of the shared memory in bytes. Raises OSError if there is none."""
     state = os.statvfs(SHARED)
     return state.f_blocks * state.f_frsize
 
 
 def gpus() -> int:
-    """Return how many GPUs of NVIDIA the operating system shows; torch is not asked."""
+    """Return the number of NVIDIA GPUs that the operating system shows, which torch may be unable to use."""
     return len(list(DEVICES.glob("nvidia[0-9]*")))
 
 

@@ -1,4 +1,4 @@
-"""Names by which processes and nodes find each other."""
+"""Checks of the host names by which processes and nodes find each other."""
 
 import os
 import socket
@@ -8,46 +8,51 @@ from typing import Any
 
 from data_prep.system.errors import UsageError
 from pipeline.distributed.node_env import ALONE, find_nodes
-from pipeline.doctor.finding import Finding, Level, Request
+from pipeline.doctor.check import CheckResult, Level, Options
 from pipeline.doctor.machine import gpus
 
 
-def host_name(_: Request) -> Iterator[Finding]:
-    """Look whether this machine knows itself by its own name, by which torchrun's processes call each other."""
+def host_name(_: Options) -> Iterator[CheckResult]:
+    """Check that the name of this machine resolves to it: torchrun's processes use it to reach each other."""
     name, host, own = "host name", socket.gethostname(), os.environ.get("PET_LOCAL_ADDR")
     if own:
-        problem = None if _is_own(own) else f"PET_LOCAL_ADDR={own} is no address of this machine"
+        problem = None if _is_own(own) else f"PET_LOCAL_ADDR={own} is not an address of this machine"
     else:
         problem = None if _is_own(host) else f"{host!r} does not resolve to an address of this machine"
     if problem is None:
-        yield Finding(name, Level.OK, f"{own or host} is this machine")
+        yield CheckResult(name, Level.OK, f"{own or host} is this machine")
         return
-    remedy = (
-        f"give {host} a line in /etc/hosts; or, on a single machine, set PET_LOCAL_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo"
-    )
+    remedy = f"add {host} to /etc/hosts; or, on a single machine, set PET_LOCAL_ADDR=127.0.0.1 GLOO_SOCKET_IFNAME=lo"
     several = gpus() > 1 or (os.environ.get("PET_NNODES") or "1") != "1"
-    yield Finding(name, Level.FAILURE if several else Level.WARNING, f"{problem}: several processes would wait", remedy)
+    yield CheckResult(
+        name,
+        Level.FAILURE if several else Level.WARNING,
+        f"{problem}: several processes would not find each other",
+        remedy,
+    )
 
 
-def nodes(_: Request) -> Iterator[Finding]:
-    """Look at what the environment says of several nodes."""
+def nodes(_: Options) -> Iterator[CheckResult]:
+    """Check the environment variables that describe several nodes, and the address at which these meet."""
     try:
         found = find_nodes()
     except UsageError as error:
-        yield Finding("nodes", Level.FAILURE, *str(error).split(": ", 1))
+        yield CheckResult("nodes", Level.FAILURE, *str(error).split(": ", 1))
         return
     if found == ALONE:
         return
     place = f"node {found.rank} of {found.count}, which meet at {found.host}:{found.port}"
     if not _addresses(found.host):
-        remedy = "wait for its DNS entry: a headless Service with publishNotReadyAddresses, or an address of node 0"
-        yield Finding("nodes", Level.FAILURE, f"{place}: {found.host} does not resolve", remedy)
+        remedy = (
+            "give it a DNS entry (a headless Service with publishNotReadyAddresses), or name the IP address of node 0"
+        )
+        yield CheckResult("nodes", Level.FAILURE, f"{place}: {found.host} does not resolve", remedy)
     else:
-        yield Finding("nodes", Level.OK, place)
+        yield CheckResult("nodes", Level.OK, place)
 
 
 def _is_own(host: str) -> bool:
-    """Return whether a name stands for an address that can be listened at."""
+    """Return whether a name resolves to an address on which this machine can listen."""
     for family, address in _addresses(host):
         with closing(socket.socket(family, socket.SOCK_STREAM)) as listener:
             try:
@@ -59,7 +64,7 @@ def _is_own(host: str) -> bool:
 
 
 def _addresses(host: str) -> list[tuple[int, Any]]:
-    """Return the families and addresses of a name, none if it does not resolve."""
+    """Return the families and addresses of a name; none if it does not resolve."""
     try:
         return [(entry[0], entry[4]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
     except OSError:

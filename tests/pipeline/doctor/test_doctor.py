@@ -20,13 +20,12 @@ import torchvision
 from click.testing import CliRunner
 from PIL import Image
 
-from data_prep.prepare.run import Request as Wanted
-from data_prep.prepare.run import prepare
+from data_prep.prepare.run import Request, prepare
 from data_prep.system import cgroup
-from pipeline.commands.doctor import main, row
-from pipeline.doctor import folders, images, libraries, machine, network, prepared, processes
-from pipeline.doctor.child import run_python
-from pipeline.doctor.finding import Check, Finding, Level, Request, examine, read_finding
+from pipeline.commands.doctor import main
+from pipeline.doctor import data_set, folders, images, libraries, machine, network, subprocess_checks
+from pipeline.doctor.check import Check, CheckResult, Level, Options, parse_result, run_checks
+from pipeline.doctor.isolated_process import run_isolated
 from tests import ROOT
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.processes import search_path
@@ -50,9 +49,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def find(check: Check, data_dir: Path | None = None, out: Path | None = None) -> Finding:
+def find(check: Check, data_dir: Path | None = None, out: Path | None = None) -> CheckResult:
     """Make one check, which finds one thing."""
-    (found,) = check(Request(data_dir, out))
+    (found,) = check(Options(data_dir, out))
     return found
 
 
@@ -82,8 +81,8 @@ def test_without_torch_every_check_is_made_and_says_so(place: Path, monkeypatch:
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
     assert (done.returncode, done.stderr) == (1, "")
     told = json.loads(Path("findings.json").read_text())
-    found = [read_finding(json.dumps(finding)) for finding in told["findings"]]
-    assert done.stdout.splitlines()[:-1] == "\n".join(map(row, found)).splitlines()
+    found = [parse_result(json.dumps(finding)) for finding in told["findings"]]
+    assert done.stdout.splitlines()[:-1] == "\n".join(result.text() for result in found).splitlines()
     assert {finding.name for finding in found} == MADE
     failed = {finding.name: finding for finding in found if finding.level is Level.FAILURE}
     assert set(failed) == {"torch", "two processes", "training"}
@@ -112,7 +111,7 @@ def children(parent: int) -> list[int]:
 
 
 def test_json_alone_goes_to_stdout_if_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = Finding("bad", Level.FAILURE, "found", "remedy")
+    bad = CheckResult("bad", Level.FAILURE, "found", "remedy")
     monkeypatch.setattr("pipeline.commands.doctor.CHECKS", (lambda _: [bad],))
     result = CliRunner().invoke(main, ["--json", "-"])
     assert result.exit_code == 1
@@ -121,14 +120,14 @@ def test_json_alone_goes_to_stdout_if_that_is_asked(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_check_that_breaks_is_a_failure_and_keeps_none_from_being_made() -> None:
-    def first_check(_: Request) -> Iterator[Finding]:
-        yield Finding("begun", Level.OK, "")
+    def first_check(_: Options) -> Iterator[CheckResult]:
+        yield CheckResult("begun", Level.OK, "")
         raise ZeroDivisionError("two\nlines")
 
-    def second_check(_: Request) -> Iterator[Finding]:
-        yield Finding("second", Level.OK, "")
+    def second_check(_: Options) -> Iterator[CheckResult]:
+        yield CheckResult("second", Level.OK, "")
 
-    begun, broken, second = examine([first_check, second_check], Request())
+    begun, broken, second = run_checks([first_check, second_check], Options())
     assert (begun.name, broken.name, second.name) == ("begun", "first check", "second")
     assert (broken.level, broken.found) == (Level.FAILURE, "ZeroDivisionError: two lines")
 
@@ -178,7 +177,7 @@ def test_a_containers_limits_are_found_in_either_version(
     groups(place / "groups", monkeypatch, *GROUPS[version])
     assert cgroup.cpu_quota() == 1.5
     assert cgroup.memory() == (3 << 30, (2 << 30) - (1 << 29))
-    assert "of 3.0 GiB, by the limit of the container" in find(machine.memory).found
+    assert "of 3.0 GiB, the limit of the container" in find(machine.memory).found
     assert find(machine.memory).level is Level.WARNING
 
 
@@ -241,7 +240,7 @@ def test_a_full_disk_is_a_failure_and_nothing_is_left(place: Path, monkeypatch: 
     assert left(place) == before
 
 
-def test_little_room_and_few_inodes_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_space_and_few_inodes_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     state = {"f_bavail": 1 << 30, "f_frsize": 4096, "f_files": 1 << 20, "f_favail": 1 << 19}
     for change, word in {("f_bavail", 100): "0.0 GB", ("f_favail", 3): "only 3 inodes", ("f_files", 0): "GB"}.items():
         values = state | dict([change])
@@ -271,17 +270,17 @@ def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_prepared_set_is_opened_and_its_holes_are_found(place: Path) -> None:
     folder = place / "moons"
-    prepare(Wanted("moons", out=folder), progress=False)
-    found = find(prepared.data_set, data_dir=folder)
+    prepare(Request("moons", out=folder), progress=False)
+    found = find(data_set.data_set, data_dir=folder)
     assert (found.level, "2 classes, 6 labeled, 2,000 unlabeled, 0 val, 2,000 test" in found.found) == (Level.OK, True)
     (folder / "test-000000.tar").unlink()
-    found = find(prepared.data_set, data_dir=folder)
+    found = find(data_set.data_set, data_dir=folder)
     assert (found.level, "test-000000.tar" in found.found) == (Level.FAILURE, True)
     assert "smpl-data prepare moons" in found.remedy
     (folder / "manifest.json").write_text("{")
-    found = find(prepared.data_set, data_dir=folder)
+    found = find(data_set.data_set, data_dir=folder)
     assert (found.level, "manifest.json cannot be read" in found.found) == (Level.FAILURE, True)
-    assert not list(prepared.data_set(Request()))
+    assert not list(data_set.data_set(Options()))
 
 
 def nameless(*_: Any, **__: Any) -> list[Any]:
@@ -309,7 +308,7 @@ def test_the_name_of_another_machine_is_not_this_ones(monkeypatch: pytest.Monkey
 
 
 def test_the_environment_of_several_nodes_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not list(network.nodes(Request()))
+    assert not list(network.nodes(Options()))
     monkeypatch.setenv("PET_NNODES", "2")
     monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
     assert "PET_NODE_RANK" in find(network.nodes).remedy
@@ -332,7 +331,10 @@ def test_a_broken_image_format_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Image.Image, "save", broken)
     found = find(images.image_formats)
     assert found.level is Level.FAILURE
-    assert found.found == "PNG: other pixels came back; WEBP: OSError: encoder webp not available"
+    assert (
+        found.found
+        == "PNG: the decoded pixels are not those that were encoded; WEBP: OSError: encoder webp not available"
+    )
 
 
 def test_a_torchvision_of_another_torch_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,9 +359,9 @@ def test_a_driver_that_torch_cannot_use_is_more_than_a_note(monkeypatch: pytest.
 
 def test_a_process_that_hangs_or_dies_is_told_and_leaves_nothing(place: Path) -> None:
     hanging, killed = f"import time; time.sleep({LIMIT_S})", "import os; os.kill(os.getpid(), 9)"
-    ended = run_python(["-c", hanging], seconds=0.2)
+    ended = run_isolated(["-c", hanging], seconds=0.2)
     assert (ended.code, ended.problem) == (None, "did not end in time")
-    ended = run_python(["-c", killed], LIMIT_S)
+    ended = run_isolated(["-c", killed], LIMIT_S)
     assert (ended.code, ended.problem) == (-9, "killed by SIGKILL")
     assert left(place) == ["here", "home", "tmp"]
 
@@ -367,7 +369,7 @@ def test_a_process_that_hangs_or_dies_is_told_and_leaves_nothing(place: Path) ->
 def test_a_trial_knows_nothing_of_the_run_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PET_NNODES", "RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "PET_LOCAL_ADDR"):
         monkeypatch.setenv(name, "7")
-    ended = run_python(["-c", "import os; print(*[k for k, v in os.environ.items() if v == '7'])"], LIMIT_S)
+    ended = run_isolated(["-c", "import os; print(*[k for k, v in os.environ.items() if v == '7'])"], LIMIT_S)
     assert ended.output.split() == ["PET_LOCAL_ADDR"]
 
 
@@ -380,12 +382,12 @@ def test_a_gpu_without_what_compiling_needs_is_a_warning_and_a_cpu_a_note(monkey
 
 
 def test_libraries_that_hang_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "LIBRARIES_SECONDS", 0.05)
-    found = find(processes.libraries)
+    monkeypatch.setattr(subprocess_checks, "LIBRARIES_SECONDS", 0.05)
+    found = find(subprocess_checks.libraries)
     assert (found.level, found.found) == (Level.FAILURE, "cannot be imported: did not end in time")
 
 
 def test_what_training_says_last_is_the_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "TRAINING", ["-c", "import sys; sys.exit('error: out of everything')"])
-    found = find(processes.training)
+    monkeypatch.setattr(subprocess_checks, "TRAINING", ["-c", "import sys; sys.exit('error: out of everything')"])
+    found = find(subprocess_checks.training)
     assert (found.level, found.found) == (Level.FAILURE, "exit code 1: error: out of everything")

@@ -1,4 +1,4 @@
-"""Two processes that reduce a number together, as the ranks of a run do."""
+"""A program in which two processes add up a number together, as the ranks of a run do."""
 
 import os
 import socket
@@ -12,14 +12,18 @@ from pipeline.distributed.world import World, join_world, leave_world
 
 
 def main() -> None:
-    """Start both; forked ones need not import torch again. No GPU may be touched before that."""
+    """Start both ranks as forks, which need not import torch again. No GPU may have been used before that."""
     start_processes(add_up, (_free_port(),), nprocs=2, start_method="fork")
 
 
 def add_up(rank: int, port: int) -> None:
-    """Add up the numbers of both, 1 and 2; the first prints by what. Raises RuntimeError if it comes out otherwise."""
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place.items()})
+    """Add up the numbers 1 and 2 of the two ranks; rank 0 prints the backend that did it.
+
+    Raises:
+        RuntimeError: the sum is wrong.
+    """
+    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in variables.items()})
     if torch.cuda.device_count() > 1:
         world = join_world()
     else:  # ranks never share a GPU
@@ -29,7 +33,7 @@ def add_up(rank: int, port: int) -> None:
     agreed = world.any(rank == 1)
     leave_world()
     if (total, agreed) != (3.0, True):
-        raise RuntimeError(f"the sum of 1 and 2 came out as {total}")
+        raise RuntimeError(f"the sum of 1 and 2 was {total}")
     if world.main:
         print("NCCL, with gloo beside it" if world.device.type == "cuda" else "gloo")  # noqa: T201
 

@@ -1,4 +1,4 @@
-"""One image's bytes: decoding and encoding, strict checks, conversion to plain RGB, and pixel statistics.
+"""One image at a time: decoding and encoding, the strict checks of PNG and JPEG, conversion to RGB, pixel statistics.
 
-This folder knows nothing of data sets or splits and imports only `system`.
+It imports only `system`. The other folders of `data_prep` import it, and `pipeline` its codecs.
 """

@@ -1,4 +1,4 @@
-"""Small images to bytes and back: PNG, lossless WebP and float .npy give the same values again, JPEG does not."""
+"""Images to bytes and back: PNG, lossless WebP and .npy of float32 restore the exact values, JPEG does not."""
 
 import io
 import math
@@ -18,9 +18,9 @@ Values = NDArray[np.uint8 | np.float32]
 Shape = tuple[int, int, int]
 
 ORIGINAL = "original"
-"""Each image in the format that it had: JPEG, PNG or WebP."""
+"""The image format of a set in which each image keeps its own: JPEG, PNG or WebP."""
 MAX_PIXELS = 1 << 26
-"""Of an image: a larger one is taken for a decompression bomb."""
+"""The most pixels of an image; a larger one is refused as a decompression bomb."""
 MODES = {1: "L", 3: "RGB"}
 JPEG_MODES = frozenset({"RGB", "L"})
 PNG_MODES = frozenset({"RGB", "L", "1", "P"})
@@ -28,7 +28,7 @@ PNG_MODES = frozenset({"RGB", "L", "1", "P"})
 
 @dataclass(frozen=True)
 class Codec(ABC):
-    """One format: the extension in a shard, the type of the values, and the way to bytes and back."""
+    """An image format: the extension in a shard, the type of the values, the encoder and the decoder."""
 
     extension: str
     dtype: ClassVar[np.dtype[Any]]
@@ -41,23 +41,23 @@ class Codec(ABC):
     def decode(self, content: bytes, shape: Shape) -> Values:
         """Decode to ``shape`` [H, W, C], or to the image's own size if H = W = 0.
 
-        Raises DataError on anything else, checked before decoding.
+        Raises DataError on a broken image, and before decoding on another size.
         """
 
 
 @dataclass(frozen=True)
 class Picture(Codec):
-    """A picture format of uint8 pixels, C of 1 or 3: its name in Pillow, or those that may be read, and how to save it.
-
-    WebP has no gray mode, so gray is stored there as RGB.
-    """
+    """A format of uint8 pixels with one or three channels, through Pillow."""
 
     dtype = np.dtype(np.uint8)
     formats: tuple[str, ...]
+    """Pillow's names of the formats that may be read; the first is written."""
     save: dict[str, Any] = field(default_factory=dict)
+    """Pillow's options for saving."""
     gray: bool = True
+    """Whether the format has a gray mode; WebP has none, so gray is stored there as RGB."""
     modes: frozenset[str] = frozenset({"RGB"})
-    """Pillow modes of three channels that ``normalize.py`` stores as they are."""
+    """Pillow's modes that images of three channels may have: those that ``normalize.py`` stores."""
 
     def encode(self, image: Values) -> bytes:
         """Save with Pillow."""
@@ -86,7 +86,7 @@ class Picture(Codec):
                     raise DataError(f"image is {size} pixels, the manifest says {width}x{height}")
                 if channels == 3 and picture.mode not in self.modes:
                     raise DataError(f"image has mode {picture.mode}, the manifest says RGB")
-                # Gray that was stored as equal R, G and B comes back exactly: Pillow's luma weights add up to one.
+                # Gray that is stored as three equal channels is restored: Pillow's luma weights add up to one.
                 pixels = np.array(picture.convert(MODES[channels]), dtype=np.uint8)
         except (*broken, *bombs) as error:
             raise DataError(f"broken image: {error}") from None
@@ -97,14 +97,14 @@ class Picture(Codec):
 class Array(Codec):
     """NumPy's .npy of float32, version 1.0.
 
-    The header is a function of the shape, so reading compares it instead of parsing it: an array of another type or
-    size is refused unread, above all one of objects, which NumPy would unpickle.
+    The header is a function of the shape, so it is compared instead of parsed: an array of another type or size is
+    refused, in particular one of objects, which NumPy would unpickle.
     """
 
     dtype = np.dtype(np.float32)
 
     def encode(self, image: Values) -> bytes:
-        """Write the header and the values, little-endian, row by row."""
+        """Write the header and the values, little-endian and in C order."""
         return self._header(image.shape) + image.astype("<f4").tobytes()
 
     def decode(self, content: bytes, shape: Shape) -> Values:
@@ -121,7 +121,7 @@ class Array(Codec):
         return values.reshape(shape)
 
     def _header(self, shape: tuple[int, ...]) -> bytes:
-        """As NumPy writes it: magic, version, length, a dictionary, spaces up to a multiple of 64 bytes, a newline."""
+        """Return NumPy's header: magic, version, length, a dictionary, spaces up to 64-byte alignment, a newline."""
         text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
         return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.ljust(117).encode() + b"\n"
 
@@ -143,7 +143,7 @@ def encode_image(image: Values, image_format: str) -> bytes:
 
 
 def decode_image(content: bytes, shape: Shape, image_format: str) -> Values:
-    """Decode to [H, W, C] of the format's type; to the image's own size where ``shape`` has H = W = 0.
+    """Decode to [H, W, C] of the format's type; to the image's own size if ``shape`` has H = W = 0.
 
     Raises DataError on a broken image or another size.
     """

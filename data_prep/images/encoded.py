@@ -1,4 +1,4 @@
-"""An image on its way into a shard: its bytes there, and what the manifest has to know of its pixels."""
+"""An image as a shard will hold it, and the interface of a part of a source that yields such images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,33 +14,35 @@ class EncodedImage:
     """An image as a shard holds it."""
 
     extension: str
-    """Of its member: png, webp, jpg or npy."""
+    """The extension of its member in the tar: png, webp, jpg or npy."""
     content: bytes
     shape: Shape
-    """[H, W, C] of what is stored."""
+    """[H, W, C] of the stored image."""
     sums: Sums
+    """The sums of its pixel values, for the statistics in the manifest."""
 
 
 @dataclass(frozen=True)
 class RejectedImage:
-    """An image that cannot be had: its name as the user knows it, and why."""
+    """An image that cannot be used."""
 
     name: str
+    """The file's name below the source."""
     reason: str
 
 
 class ImagePart(Protocol):
-    """Images with their labels, not yet encoded: a whole set in the source, or a shard's share of it.
+    """Images with their labels, not yet encoded: a whole set of a source, or the samples of one shard.
 
-    It goes to worker processes, so it must be picklable, and small where images lie in files.
+    It is sent to worker processes, so it must be picklable, and small if its images are files.
     """
 
     @property
     def labels(self) -> Labels:
-        """int64 [N], -1 where unknown."""
+        """The labels, int64 [N]; -1 if unknown."""
 
     def select(self, indices: Labels) -> "ImagePart":
         """Return the samples at ``indices``, in that order."""
 
     def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
-        """Encode one image after the other; N in all, in order."""
+        """Encode one image after the other: N in all, in order."""

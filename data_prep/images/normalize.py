@@ -1,29 +1,29 @@
-"""From the bytes of an image file to the bytes in a shard: checked, measured and, where they cannot stay, encoded anew.
+"""From the bytes of an image file to the bytes in a shard: checked, measured and, if necessary, encoded again.
 
-Whoever reads a shard (torchvision, DALI or Pillow) must get the same upright 8-bit RGB pixels, so:
+Every reader of a shard (torchvision, DALI or Pillow) must decode the same upright 8-bit RGB pixels, so:
 
-- The content decides what a file is, not its name. JPEG, PNG and WebP are read; all else is refused, as are empty,
-  broken and truncated files, more than MAX_PIXELS pixels and sides over MAX_SIDE (both by the header, before decoding).
-  Bytes after the image's end do no harm. JPEG has no checksums: damage that only spoils its pixels goes unseen.
+- The content decides what a file is, not its name. JPEG, PNG and WebP are read. Everything else is refused, and so are
+  empty, broken and truncated files, and more than MAX_PIXELS pixels or sides over MAX_SIDE (both by the header, before
+  decoding). Bytes after the image's end do no harm. JPEG has no checksums: damage to its pixels alone is not noticed.
 - CMYK and YCCK become RGB by their complement; no color profile is applied, here or by any reader.
 - 16-bit channels lose their low byte. Palettes become RGB; 1, 2 and 4 bits are scaled to 8.
-- Transparency, be it alpha, a palette's or a color key, is flattened over white. A key of 16 bits loses its low byte
-  just as its pixels do.
-- Of an animation the first frame is taken; of several pictures in one JPEG (MPO) the first, as by every reader.
-- EXIF's orientation is applied. Metadata is dropped from whatever is encoded anew.
-- Gray stays gray in bytes, and readers make it RGB: shape and statistics are those of three equal channels.
-- The shorter side is brought down to ``resize``, never up, by Pillow's antialiased bicubic filter; the longer side
-  keeps the ratio, rounded to the nearest pixel, halves up. A JPEG of four or more times that size is first scaled down
-  by libjpeg to no less than twice that size, which is faster and looks the same.
+- Transparency (alpha, a palette's or a color key) is flattened over white. A 16-bit color key loses its low byte, as
+  the pixels do.
+- Of an animation the first frame is taken; of several pictures in one JPEG (MPO) the first, as every reader does.
+- EXIF's orientation is applied. Metadata is dropped from an image that is encoded again.
+- Gray stays gray in the bytes, and readers convert it to RGB: shape and statistics are those of three equal channels.
+- The shorter side is reduced to ``resize``, never enlarged, by Pillow's antialiased bicubic filter; the longer side
+  keeps the ratio, rounded to the nearest pixel, halves up. A JPEG of four or more times that size is first scaled by
+  libjpeg to no less than twice that size, which is faster and looks the same.
 
-Bytes stay as they are if none of this changes the image, the format is the wanted one and DALI's parsers are content
-with its header (a JPEG's segments lie end to end, a WebP has the EXIF it promises). Else:
+The bytes are kept if none of this changes the image, the format is the wanted one and DALI's parsers accept the header
+(the segments of a JPEG follow each other, a WebP has the EXIF that it announces). Otherwise the image is encoded:
 
-- ``original``: JPEG becomes JPEG of ``quality``, all others PNG.
-- ``jpeg``: JPEG of ``quality``, colors at half the resolution (4:2:0).
-- ``png``, ``webp``: lossless.
+- ``original``: a JPEG as a JPEG of ``quality``, any other as PNG.
+- ``jpeg``: as a JPEG of ``quality``, with colors at half the resolution (4:2:0).
+- ``png``, ``webp``: without loss.
 
-The statistics are those of the pixels stored; of a JPEG encoded anew, those before its loss.
+The statistics are those of the stored pixels; of a JPEG that is encoded again, those before the loss.
 """
 
 import io
@@ -47,8 +47,8 @@ from data_prep.system.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-# WebP's largest, so that what can be read can be stored in any format.
 MAX_SIDE = 16_383
+"""Pixels: the largest side of a WebP, so an image that can be read can be stored in any format."""
 
 SIGNATURES = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
@@ -59,24 +59,23 @@ EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 WANTED = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
 REENCODED = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "PNG"}
 ORIENTATION = 0x0112
+"""The number of EXIF's tag."""
 WEBP_ANIMATED, WEBP_EXIF = 0x02, 0x08
 
 
 @dataclass(frozen=True)
 class Normalizer:
-    """What becomes of every image file: ``original``, ``jpeg``, ``png`` or ``webp``, and how large.
-
-    The same content always gives the same bytes.
-    """
+    """Converts image files for a shard; the same content always gives the same bytes."""
 
     image_format: str = "original"
+    """``original``, ``jpeg``, ``png`` or ``webp``."""
     resize: int | None = None
-    """Shorter side in pixels; a smaller image keeps its size."""
+    """The shorter side in pixels; a smaller image keeps its size."""
     quality: int = 90
-    """Of JPEGs encoded anew, 1 to 100."""
+    """The quality of JPEGs that are encoded, 1 to 100."""
 
     def __call__(self, content: bytes) -> EncodedImage:
-        """Treat one file. Raises DataError with the reason alone: the caller knows the file's name."""
+        """Convert one file. Raises DataError with the reason; the caller adds the file's name."""
         kind = _kind(content)
         with _open(content, kind) as source:
             depth = _check(source, content, kind)
@@ -90,7 +89,7 @@ class Normalizer:
             return _measure(made, self._save(picture, made), picture)
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height to store, before any turning."""
+        """Return the width and the height to store, before the orientation is applied."""
         short = min(size)
         if self.resize is None or short <= self.resize:
             return size
@@ -98,7 +97,7 @@ class Normalizer:
         return width, height
 
     def _save(self, picture: "Image", kind: str) -> bytes:
-        """Encode L or RGB."""
+        """Encode a picture of mode L or RGB."""
         options: dict[str, dict[str, Any]] = {
             "JPEG": {"quality": self.quality},
             "PNG": {},
@@ -111,7 +110,7 @@ class Normalizer:
 
 
 def _kind(content: bytes) -> str:
-    """Pillow's name of the format, by the first bytes."""
+    """Return Pillow's name of the format by the first bytes. Raises DataError."""
     if not content:
         raise DataError("empty file")
     for kind, signature in SIGNATURES.items():
@@ -122,7 +121,7 @@ def _kind(content: bytes) -> str:
 
 @contextmanager
 def _open(content: bytes, kind: str) -> Iterator["Image"]:
-    """Open without decoding; whatever Pillow raises here and within, on hostile bytes, becomes a DataError."""
+    """Open an image without decoding it; whatever Pillow raises on its bytes in the block becomes a DataError."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
     broken = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
@@ -131,7 +130,7 @@ def _open(content: bytes, kind: str) -> Iterator["Image"]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=[kind]) as source:
                 yield source
-    except UnidentifiedImageError:  # its text holds an address in memory
+    except UnidentifiedImageError:  # its text contains a memory address
         raise DataError(f"broken {kind} image: its header cannot be read") from None
     except Image.DecompressionBombError:
         raise DataError(f"image is more than {MAX_PIXELS:,} pixels") from None
@@ -140,7 +139,7 @@ def _open(content: bytes, kind: str) -> Iterator["Image"]:
 
 
 def _check(source: "Image", content: bytes, kind: str) -> int:
-    """Check what the header says, and a PNG's chunks; return the bits per channel."""
+    """Check the size in the header, and a PNG's chunks; return the bits per channel. Raises DataError."""
     width, height = source.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         limit = f"{MAX_PIXELS:,} pixels or a side of {MAX_SIDE:,}"
@@ -153,7 +152,7 @@ def _check(source: "Image", content: bytes, kind: str) -> int:
 
 
 def _keeps_jpeg(source: "Image", content: bytes) -> bool:
-    """Whether every reader makes of these bytes the pixels that are meant; size and orientation aside, as below."""
+    """Return whether every reader decodes these bytes to the same RGB pixels, apart from size and orientation."""
     return source.mode != "CMYK" and is_strict_jpeg(content)
 
 
@@ -163,17 +162,17 @@ def _keeps_png(source: "Image", content: bytes) -> bool:
 
 
 def _keeps_webp(source: "Image", content: bytes) -> bool:
-    """Some readers refuse an animation even of one frame, and EXIF that is promised and missing."""
+    """Return the same; some readers refuse an animation even of one frame, and EXIF that is announced but missing."""
     flags = content[20] if content[12:16] == b"VP8X" else 0
-    promised = bool(flags & WEBP_EXIF) and "exif" not in source.info
-    return not flags & WEBP_ANIMATED and not promised and not source.has_transparency_data
+    missing_exif = bool(flags & WEBP_EXIF) and "exif" not in source.info
+    return not flags & WEBP_ANIMATED and not missing_exif and not source.has_transparency_data
 
 
 KEEPS_BYTES = {"JPEG": _keeps_jpeg, "PNG": _keeps_png, "WEBP": _keeps_webp}
 
 
 def _upright_transform(source: "Image") -> "Transpose | None":
-    """What makes it upright; None where it is, or where EXIF cannot be read."""
+    """Return the transform that makes the image upright; None if it is, or if its EXIF cannot be read."""
     from PIL.Image import Transpose  # noqa: PLC0415
 
     turns = {
@@ -193,19 +192,19 @@ def _upright_transform(source: "Image") -> "Transpose | None":
 
 
 def _decode(source: "Image", depth: int, size: tuple[int, int]) -> "Image":
-    """Decode to L or RGB of ``size``, width and height."""
+    """Decode to mode L or RGB and resize to ``size``, width and height."""
     from PIL.Image import Resampling  # noqa: PLC0415
 
     if size == source.size:
         return _decode_rgb(source, depth)
     ample = (2 * size[0], 2 * size[1])
     large = source.width >= 2 * ample[0] and source.height >= 2 * ample[1]
-    drafted = source.draft(None, ample) if large else None  # None but for JPEG, too
+    drafted = source.draft(None, ample) if large else None  # only JPEG can be drafted
     return _decode_rgb(source, depth).resize(size, Resampling.BICUBIC, box=drafted and drafted[1])
 
 
 def _decode_rgb(source: "Image", depth: int) -> "Image":
-    """Decode to L or RGB of 8 bits, nothing transparent."""
+    """Decode to mode L or RGB with 8 bits per channel and without transparency."""
     from PIL import Image  # noqa: PLC0415
 
     source.load()
@@ -222,7 +221,7 @@ def _decode_rgb(source: "Image", depth: int) -> "Image":
 
 
 def _flatten_alpha(picture: "Image", depth: int) -> "Image":
-    """Lay it over white."""
+    """Lay a picture over white."""
     from PIL import Image  # noqa: PLC0415
 
     key = picture.info.get("transparency")
@@ -237,12 +236,12 @@ def _flatten_alpha(picture: "Image", depth: int) -> "Image":
 
 
 def _to_8_bits(value: int, depth: int) -> int:
-    """A channel's value of ``depth`` bits in 8, as Pillow scales pixels but not the color key."""
+    """Scale a channel's value from ``depth`` bits to 8, as Pillow does with pixels but not with the color key."""
     return value >> 8 if depth == 16 else value * 255 // (2**depth - 1)
 
 
 def _measure(kind: str, content: bytes, picture: "Image") -> EncodedImage:
-    """Measure L or RGB; Pillow counts levels many times faster than NumPy."""
+    """Add the sums of a picture of mode L or RGB; Pillow's histogram is many times faster than NumPy's."""
     levels = np.array(picture.histogram(), np.int64).reshape(-1, 256)
     sums = Sums.of_levels(np.broadcast_to(levels, (3, 256)))
     return EncodedImage(EXTENSIONS[kind], content, (picture.height, picture.width, 3), sums)

@@ -1,7 +1,10 @@
-"""What Pillow lets pass in a PNG and other readers do not: wrong checksums, rows missing at the end, no end at all.
+"""Where a PNG and a JPEG are checked for what Pillow accepts and other readers do not.
 
-libpng gives up on these in the middle of decoding, and torchvision's reader then takes its process down with it, so no
-such file may get into a shard.
+:func:`check_png` refuses wrong checksums, missing rows at the end and a missing end. libpng fails on these while it
+decodes, and torchvision's reader then ends its process, so no such file may get into a shard.
+
+:func:`is_strict_jpeg` finds a JPEG whose header DALI's parser refuses; it is encoded again. A truncated JPEG is
+refused when ``normalize.py`` decodes it. JPEG has no checksums, so other damage to its pixels is not noticed.
 """
 
 import struct
@@ -14,24 +17,28 @@ from data_prep.system.errors import DataError
 
 CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""The number of channels of each color type."""
 STEP = 1 << 16
-# Adam7's passes: first row, first column, rows apart, columns apart.
-PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""The most bytes that are decompressed at once."""
+ADAM7_PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""Of each pass the first row and column, and the steps between rows and between columns."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """The image as IHDR describes it; ``depth`` is in bits per channel."""
+    """The image as the chunk IHDR describes it."""
 
     width: int
     height: int
     depth: int
+    """Bits per channel."""
     color: int
+    """The color type."""
     interlaced: bool
 
     def raw_size(self) -> int:
-        """Bytes of the filtered rows that IDAT holds compressed."""
-        passes = PASSES if self.interlaced else ((0, 0, 1, 1),)
+        """Return the number of bytes of the filtered rows, which IDAT holds compressed."""
+        passes = ADAM7_PASSES if self.interlaced else ((0, 0, 1, 1),)
         return sum(self._pass_size(*steps) for steps in passes)
 
     def _pass_size(self, top: int, left: int, down: int, right: int) -> int:
@@ -42,7 +49,7 @@ class Header:
 
 
 def read_header(content: bytes) -> Header:
-    """Read IHDR of a file with PNG's signature. Raises DataError if it is cut or is none."""
+    """Read the header of a file with PNG's signature. Raises DataError if it is cut off or invalid."""
     if len(content) < 33 or content[12:16] != b"IHDR":
         raise DataError("broken PNG image: it has no header")
     width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", content[16:29])
@@ -62,12 +69,12 @@ def check_png(content: bytes, header: Header) -> None:
             runs += 1
             data = [payload for _, payload in payloads]
     if runs != 1:
-        raise DataError(f"broken PNG image: its pixels lie in {runs} places")
+        raise DataError(f"broken PNG image: its pixels are in {runs} places")
     _check_rows(b"".join(data), header.raw_size())
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kind and payload of each chunk up to IEND; what follows that is nobody's business."""
+    """Yield the kind and the payload of each chunk up to IEND; readers ignore what follows it."""
     start, kind = 8, b""
     while kind != b"IEND":
         kind = content[start + 4 : start + 8]
@@ -81,7 +88,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _check_rows(compressed: bytes, wanted: int) -> None:
-    """Decompress in steps, never more than ``wanted`` bytes and one step: a bomb ends here."""
+    """Check that the rows have ``wanted`` bytes. At most one step more is decompressed, so a bomb is harmless."""
     stream, size, rest = zlib.decompressobj(), 0, compressed
     while not stream.eof and size <= wanted:
         try:
@@ -96,13 +103,12 @@ def _check_rows(compressed: bytes, wanted: int) -> None:
 
 
 START_OF_SCAN = 0xDA
-
-# Markers that no length follows: TEM, the restarts, start and end of image. None belongs between a header's segments.
 MARKERS_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
+"""TEM, the restarts, the start and the end of the image: none of them may be among the segments of a header."""
 
 
 def is_strict_jpeg(content: bytes) -> bool:
-    """Whether marker follows segment, without a byte between them, from the start of the image to that of the scan."""
+    """Return whether the segments of a JPEG's header follow each other without a byte between, up to the scan."""
     start = 2
     while (head := content[start : start + 4])[:1] == b"\xff" and len(head) == 4:
         marker, length = head[1], int.from_bytes(head[2:])

@@ -1,4 +1,8 @@
-"""The registry of data sets: a new one is a file beside these and a line here."""
+"""The data sets that can be prepared, and their registry.
+
+To add one, write a file in this folder that defines a :class:`Source`, and add the source to :data:`SOURCES` below.
+This folder imports `images`, `splits`, `storage` and `system`; only `prepare` and the command line import it.
+"""
 
 from data_prep.sources import cifar, digits, moons, stl10, svhn
 from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source, check_raw
@@ -24,7 +28,7 @@ SOURCES: dict[str, Source] = {
 
 
 def find_source(name: str) -> Source:
-    """The source of that name. Raises UsageError naming the known ones."""
+    """Return the source with this name. Raises UsageError, which lists the known names."""
     if name not in SOURCES:
         raise UsageError(f"unknown data set {name!r}; known are {', '.join(SOURCES)}")
     return SOURCES[name]

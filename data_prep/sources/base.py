@@ -1,4 +1,4 @@
-"""What a source of raw images is: names, defaults and a function that loads or lists them."""
+"""The interface of a data source: its names and defaults, and a function that loads or lists its images."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,45 +13,47 @@ from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
 
 OPTIONAL = frozenset({"csv", "unlabeled", "label_list", "test", "resize", "quality"})
-"""The options that only some sources read; see :attr:`Source.takes`."""
+"""The load options that only some sources read; see :attr:`Source.takes`."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """Where to load from and how to store it: ``path`` is a folder or archive, None means the published download.
-
-    ``checksum`` asks for the published bytes; ``extra`` for the additional training images, where there are any. The
-    rest is read by the sources that say so in ``takes``.
-    """
+    """Where a source is loaded from, and how its images are stored."""
 
     path: Path | None = None
+    """A folder or an archive; None means the published download."""
     checksum: bool = True
+    """Whether the files must be the published ones."""
     extra: bool = False
+    """Whether the additional training images are loaded, if the source has any."""
     image_format: str = "png"
+    """A key of :data:`data_prep.images.codecs.CODECS`."""
     resize: int | None = None
-    """Pixels of the shorter side; larger images are made that small."""
+    """The shorter side in pixels to which larger images are reduced."""
     quality: int = 90
-    """Of the JPEGs that are encoded anew."""
+    """The quality of the JPEGs that are encoded, 1 to 100."""
     csv: Path | None = None
-    """A table of files and labels."""
+    """A CSV table of files and labels."""
     unlabeled: Path | None = None
     """A folder of images without labels."""
     label_list: Path | None = None
     """A list of the training images that are labeled."""
     test: str | None = None
-    """Test images where the source sets none apart: a percentage of every class (20% if absent), or a number in all."""
+    """Test images, if the source has none: a percentage of every class (by default 20%), or a number in all."""
 
 
 @dataclass(frozen=True)
 class ArrayPart:
-    """Decoded images [N, H, W, C] of the source's type, labels int64 [N], -1 where unknown."""
+    """Decoded images in memory; see :class:`data_prep.images.encoded.ImagePart`."""
 
     images: Values
+    """[N, H, W, C], uint8 or float32."""
     labels: Labels
+    """int64 [N]; -1 if unknown."""
     image_format: str
 
     def select(self, indices: Labels) -> "ArrayPart":
-        """Copy the samples at ``indices`` out."""
+        """Return copies of the samples at ``indices``."""
         return ArrayPart(self.images[indices], self.labels[indices], self.image_format)
 
     def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
@@ -63,46 +65,52 @@ class ArrayPart:
 
 @dataclass(frozen=True)
 class RawSet:
-    """A source's images, not yet encoded; the key of a sample is its index in ``train`` or in ``test``."""
+    """The images of a source, not yet encoded; the key of a sample is its index in ``train`` or in ``test``."""
 
     classes: tuple[str, ...]
     train: ImagePart
     test: ImagePart
     checksums: dict[str, str]
-    """sha256 of each source file, or of the listing of a tree."""
+    """The sha256 of each source file, or of the list of the image files."""
     val_ids: Labels | None = None
-    """Those of ``train`` that the source itself sets apart for validation."""
+    """The indices into ``train`` of the source's own validation images."""
     labeled_ids: Labels | None = None
-    """Those of ``train`` that a given list labels."""
+    """The indices into ``train`` of the images that a list of the user's labels."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: ``files`` names what ``--source`` must hold (none: embedded); defaults are numbers of images.
-
-    ``image_format`` is the usual one, whose type of values the images have: uint8 for pictures, float32 for ``npy``.
-    """
+    """A data set that can be prepared, and the defaults of its preparation."""
 
     name: str
     classes: tuple[str, ...]
-    """In the order of the labels; empty where only the source's own files tell."""
+    """The names in the order of the labels; empty if only the source's files name them."""
     labels: int | str
+    """The default number of labeled images, or their share, such as ``10%``."""
     val: int | str
+    """The default number of validation images, or their share."""
     shard_size: int
+    """The default number of samples in a shard."""
     load: Callable[[LoadOptions], RawSet]
     files: tuple[str, ...] = ()
+    """What ``--source`` must hold; nothing if the data set is embedded."""
     has_extra: bool = False
+    """Whether there are additional training images."""
     image_format: str = "png"
+    """The default format, whose type the images have: uint8, or float32 for ``npy``."""
     takes: frozenset[str] = frozenset()
-    """Options that it reads, of :data:`OPTIONAL`."""
+    """The options of :data:`OPTIONAL` that it reads."""
     samples_per_worker: int = 4000
-    """Below this a worker process costs more to start than it saves."""
+    """The number of samples below which a worker process costs more to start than it saves."""
     downloads: bool = True
-    """Whether it is got by itself if no ``--source`` is given."""
+    """Whether it is downloaded or embedded if no ``--source`` is given."""
 
 
 def check_raw(raw: RawSet, source: Source) -> None:
-    """Check types, shapes, label range and that every class has a training image. Raises DataError naming the part."""
+    """Check types, shapes, the range of the labels, and that every class has a training image.
+
+    Raises DataError with the name of the part.
+    """
     for name, part in {"train": raw.train, "test": raw.test}.items():
         where = f"{source.name} {name} set"
         if isinstance(part, ArrayPart):

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 from the official Python batches (Krizhevsky, 2009, https://www.cs.toronto.edu/~kriz/cifar.html).
 
-URLs and md5 are those that torchvision states.
+The URLs and md5 are those that torchvision states.
 """
 
 import hashlib
@@ -33,13 +33,16 @@ HUNDRED_CLASSES = tuple(HUNDRED_NAMES.split())
 
 @dataclass(frozen=True)
 class CifarVariant:
-    """Where one of the two keeps what; ``train`` and ``test`` are file names with their md5, read in this order."""
+    """The files of CIFAR-10 or CIFAR-100."""
 
     archive: PublishedFile
     folder: str
+    """The folder in the archive."""
     classes: tuple[str, ...]
     labels_key: str
+    """The key of the labels in each file."""
     train: dict[str, str]
+    """The md5 of each file by its name, in the order of reading."""
     test: dict[str, str]
 
 
@@ -72,15 +75,15 @@ CIFAR100_FILES = CifarVariant(
 
 
 def load(variant: CifarVariant, options: LoadOptions) -> RawSet:
-    """Load both sets, uint8 [N, 32, 32, 3]. Raises DataError naming the file."""
+    """Load both sets, uint8 [N, 32, 32, 3]. Raises DataError with the file's name."""
     path = options.path or fetch(variant.archive)
     wanted = variant.train | variant.test
     files = read_files(path, variant.folder, variant.archive.name, wanted, checksum=options.checksum)
     checksums = {name: hashlib.sha256(files[name]).hexdigest() for name in wanted}
-    # Popping frees a batch's bytes as soon as it is decoded.
-    known = [_decode(files.pop(name), name, variant.labels_key) for name in variant.train]
-    new = [_decode(files.pop(name), name, variant.labels_key) for name in variant.test]
-    train, test = (ArrayPart(*_join(batches), options.image_format) for batches in (known, new))
+    # pop frees the bytes of a file as soon as it is decoded.
+    train_batches = [_decode(files.pop(name), name, variant.labels_key) for name in variant.train]
+    test_batches = [_decode(files.pop(name), name, variant.labels_key) for name in variant.test]
+    train, test = (ArrayPart(*_join(batches), options.image_format) for batches in (train_batches, test_batches))
     return RawSet(variant.classes, train, test, checksums)
 
 

@@ -1,4 +1,4 @@
-"""Scikit-learn's 1,797 scans of handwritten digits, 8x8 gray: embedded, so it needs no file and no network.
+"""Scikit-learn's 1,797 scans of handwritten digits, 8x8 gray: embedded, so neither files nor a network are needed.
 
 The scans are the test set of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin and Kaynak, 1998).
 """
@@ -12,11 +12,12 @@ from data_prep.splits.assign import take
 
 CLASSES = tuple("0123456789")
 TEST_PER_CLASS = 40
-TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on the same 400 scans
+TEST_SEED = 0
+"""Never the user's seed, so accuracies of all seeds are measured on the same 400 scans."""
 
 
 def load(options: LoadOptions) -> RawSet:
-    """Load the scans; gray 0..16 becomes 0..255. Keys are positions in what remains after the test scans are taken."""
+    """Load the scans, scale gray 0..16 to 0..255, and take the test scans out of the training scans."""
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
     scans = load_digits()
@@ -26,8 +27,10 @@ def load(options: LoadOptions) -> RawSet:
     test = take(labels, everything, [TEST_PER_CLASS] * 10, TEST_SEED, "digits-test")
     train = np.setdiff1d(everything, test)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    known, new = (ArrayPart(images[chosen], labels[chosen], options.image_format) for chosen in (train, test))
-    return RawSet(CLASSES, known, new, {"sklearn.datasets.load_digits": digest})
+    train_part, test_part = (
+        ArrayPart(images[chosen], labels[chosen], options.image_format) for chosen in (train, test)
+    )
+    return RawSet(CLASSES, train_part, test_part, {"sklearn.datasets.load_digits": digest})
 
 
 SOURCE = Source("digits", CLASSES, labels=20, val=100, shard_size=256, load=load)

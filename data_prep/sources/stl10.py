@@ -1,7 +1,8 @@
 """STL-10 from the official binary files (Coates et al., 2011, https://cs.stanford.edu/~acoates/stl10).
 
-URL and md5 are those that torchvision states. The 100,000 unlabeled images follow the 5,000 training images; they come
-from more classes than the ten, and nobody knows from which. The files count the classes from 1; here they begin at 0.
+The URL and md5 are those that torchvision states. The 100,000 unlabeled images follow the 5,000 training images; they
+are of more classes than the ten, and their classes are not published. The files count the classes from 1; here they
+begin at 0.
 """
 
 import hashlib
@@ -38,7 +39,8 @@ FILES = {
     "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
 }
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
-MAX_BYTES = 1 << 32  # unlabeled_X.bin has 2.8 GB
+MAX_BYTES = 1 << 32
+"""The most bytes of a member of the archive; unlabeled_X.bin has 2.8 GB."""
 CHUNK_BYTES = 1 << 20
 SIDE = 96
 IMAGE_BYTES = 3 * SIDE * SIDE
@@ -48,14 +50,16 @@ File = BufferedReader | FileIO
 
 @dataclass(frozen=True)
 class JoinedPart:
-    """Images [N, 96, 96, 3] of several arrays, as if they were one; labels int64 [N]."""
+    """Images of several arrays as if they were one; see :class:`data_prep.images.encoded.ImagePart`."""
 
     arrays: tuple[Pixels, ...]
+    """Each [n, 96, 96, 3]; N images in all."""
     labels: Labels
+    """int64 [N]."""
     image_format: str
 
     def select(self, indices: Labels) -> ArrayPart:
-        """Copy the samples at ``indices`` out."""
+        """Return copies of the samples at ``indices``."""
         images = np.empty((len(indices), SIDE, SIDE, 3), dtype=np.uint8)
         first = 0
         for array in self.arrays:
@@ -71,7 +75,7 @@ class JoinedPart:
 
 
 def load(options: LoadOptions) -> RawSet:
-    """Map both sets, uint8 [N, 96, 96, 3]; images of label -1 are the unlabeled ones. Raises DataError."""
+    """Map both sets into memory, uint8 [N, 96, 96, 3]; unlabeled images have the label -1. Raises DataError."""
     path = options.path or fetch(ARCHIVE)
     with ExitStack() as stack:
         files: dict[str, File] = {}
@@ -90,7 +94,7 @@ def load(options: LoadOptions) -> RawSet:
 
 
 def _open(source: Path) -> Iterator[tuple[str, File]]:
-    """Open the files in a folder or its inner folder, else unpack the archive in it."""
+    """Open the files in a folder or in the folder that the archive has, else unpack the archive in it."""
     folders = [folder for folder in (source, source / FOLDER) if any((folder / name).is_file() for name in FILES)]
     if not folders and (source / ARCHIVE.name).is_file():
         yield from _unpack(source / ARCHIVE.name)
@@ -100,7 +104,7 @@ def _open(source: Path) -> Iterator[tuple[str, File]]:
 
 
 def _unpack(source: Path) -> Iterator[tuple[str, File]]:
-    """Unpack the files into nameless ones in the cache folder: they take 3 GB there for as long as they are in use."""
+    """Unpack the files into unnamed ones in the cache folder, where they take 3 GB as long as they are in use."""
     make_folder(cache_folder())
     try:
         with tarfile.open(source, "r:*") as archive:
@@ -122,15 +126,15 @@ def _copy(content: IO[bytes]) -> FileIO:
         file = stack.enter_context(tempfile.TemporaryFile(dir=cache_folder(), buffering=0))
         while chunk := content.read(CHUNK_BYTES):
             _write(file, chunk)
-        stack.pop_all()  # the caller closes it
+        stack.pop_all()  # the caller closes the file
     return file
 
 
 def _write(file: FileIO, chunk: bytes) -> None:
-    left = memoryview(chunk)
+    remaining = memoryview(chunk)
     try:
-        while left:
-            left = left[file.write(left) :]
+        while remaining:
+            remaining = remaining[file.write(remaining) :]
     except OSError as error:
         raise cannot_write(cache_folder(), error) from None
 
@@ -144,16 +148,16 @@ def _check(source: Path, name: str, file: File, *, checksum: bool) -> str:
 
 
 def _images(source: Path, name: str, files: dict[str, File]) -> Pixels:
-    """Map [N, 96, 96, 3]; the file has the channels apart and each of them column by column."""
+    """Map the images [N, 96, 96, 3] of a file, which stores one channel after the other, each column by column."""
     size = files[name].seek(0, os.SEEK_END)
     if size == 0 or size % IMAGE_BYTES:
-        raise DataError(f"{source}: {name} has {size} bytes, no whole number of images; get it again")
+        raise DataError(f"{source}: {name} has {size} bytes, which is no whole number of images; get it again")
     values: Pixels = np.memmap(files[name], dtype=np.uint8, mode="r")
     return values.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
 
 
 def _labels(source: Path, name: str, files: dict[str, File], count: int) -> Labels:
-    """int64 [count] from 0 on."""
+    """Read the labels int64 [count], from 0 on. Raises DataError."""
     files[name].seek(0)
     labels = np.frombuffer(files[name].read(), dtype=np.uint8).astype(np.int64) - 1
     if len(labels) != count:

@@ -1,6 +1,6 @@
 """SVHN's cropped digits from the official .mat files (Netzer et al., 2011, http://ufldl.stanford.edu/housenumbers).
 
-URLs and md5 are those that torchvision states. The files label the digit zero as 10; here it is 0.
+The URLs and md5 are those that torchvision states. The files label the digit zero as 10; here it is 0.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ EXTRA = PublishedFile(f"{_SITE}/extra_32x32.mat", "a93ce644f1a588dc4d68dda5feec4
 
 
 def load(options: LoadOptions) -> RawSet:
-    """Load both sets, uint8 [N, 32, 32, 3]; with ``extra`` its images follow the training images. Raises DataError."""
+    """Load both sets, uint8 [N, 32, 32, 3]; the ``extra`` images follow the training images. Raises DataError."""
     remotes = (TRAIN, EXTRA, TEST) if options.extra else (TRAIN, TEST)
     checksums: dict[str, str] = {}
     parts: list[tuple[Pixels, Labels]] = []
@@ -30,10 +30,10 @@ def load(options: LoadOptions) -> RawSet:
         path = _locate(remote, options.path)
         checksums[remote.name] = _check(path, remote, checksum=options.checksum)
         parts.append(_read(path))
-    *known, new = parts
-    images, labels = (np.concatenate(arrays) for arrays in zip(*known, strict=True))
+    *train_parts, test = parts
+    images, labels = (np.concatenate(arrays) for arrays in zip(*train_parts, strict=True))
     train = ArrayPart(images, labels, options.image_format)
-    return RawSet(CLASSES, train, ArrayPart(*new, options.image_format), checksums)
+    return RawSet(CLASSES, train, ArrayPart(*test, options.image_format), checksums)
 
 
 def _locate(remote: PublishedFile, source: Path | None) -> Path:

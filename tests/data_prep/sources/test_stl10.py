@@ -146,7 +146,7 @@ def test_no_source_at_all(tmp_path):
 @pytest.mark.parametrize("size", [0, 1, 27_648 * 3 + 1])
 def test_cut_images(name, size, binary):
     (binary / name).write_bytes(bytes(size))
-    assert f"{name} has {size} bytes, no whole number of images" in fault(binary)
+    assert f"{name} has {size} bytes, which is no whole number of images" in fault(binary)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_prep.images.codecs import Pixels
 from data_prep.images.encoded import EncodedImage, RejectedImage
-from data_prep.sources.archives.safety import check_member
+from data_prep.sources.archives.nested_tar import check_member
 from data_prep.sources.base import ArrayPart, LoadOptions, RawSet, Source
 from data_prep.storage.download import PublishedFile, check_md5, fetch
 from data_prep.system.atomic_files import cannot_write, make_folder

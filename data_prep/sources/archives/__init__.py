@@ -1,4 +1,4 @@
-"""Reading official archives safely: tars inside tars, member names, and pickles without executing them.
+"""Read the files that sources are published in: tar archives, tars inside of tars, and pickles, all as untrusted data.
 
-This folder imports only `storage` and `system`; the sources import it.
+Nothing is unpacked to disk and no pickle is executed. It imports `storage` and `system`; the sources import it.
 """

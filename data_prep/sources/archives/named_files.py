@@ -1,4 +1,4 @@
-"""Read named files out of a folder or a tar archive, in memory; nothing of an archive ever lands on disk."""
+"""Read named files from a folder or a tar archive into memory; no archive is unpacked to disk."""
 
 import io
 import tarfile
@@ -6,20 +6,27 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from data_prep.sources.archives.safety import check_member
+from data_prep.sources.archives.nested_tar import check_member
 from data_prep.storage.download import check_md5
 from data_prep.system.errors import DataError
 
-MAX_MEMBER_BYTES = 1 << 30  # the largest published member is 155 MB: more than this is a decompression bomb
+MAX_MEMBER_BYTES = 1 << 30
+"""The largest published member has 155 MB; one with more than this is a decompression bomb."""
 
 
 def read_files(
     source: Path, inner: str, archive: str, wanted: Mapping[str, str], *, checksum: bool
 ) -> dict[str, bytes]:
-    """Read the ``wanted`` names (to their published md5) from a folder, its ``inner`` folder, or a tar.
+    """Return the content of the wanted files by name.
 
-    ``archive`` is the tar's name to look for inside a folder. Raises DataError naming the file that is missing, unsafe
-    or, with ``checksum``, not the published one.
+    Args:
+        source: a tar, or a folder that holds the files, the folder ``inner``, or the tar ``archive``.
+        inner: the name of the folder in the published archive.
+        archive: the name of the published archive.
+        wanted: the published md5 of each file by its name.
+        checksum: whether the files must be the published ones.
+
+    Raises DataError with the name of a file that is missing, unsafe or not the published one.
     """
     found = dict(_from_folder(source, inner, archive, wanted) if source.is_dir() else _from_tar(source, inner, wanted))
     if missing := [name for name in wanted if name not in found]:

@@ -1,4 +1,4 @@
-"""Find the files in a tar, and in tars inside of it, without unpacking: from the headers alone."""
+"""The members of a tar archive: which may be read, and where their bytes are, also in tars inside of the tar."""
 
 import io
 import os
@@ -7,51 +7,63 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.sources.archives.safety import check_member
 from data_prep.system.errors import DataError
 
 BLOCK = 512
+"""Bytes."""
 
 
 @dataclass(frozen=True)
 class TarMember:
-    """A regular file in an archive: its name there, and where its bytes lie in the outermost file."""
+    """A regular file in an archive."""
 
     name: str
     offset: int
+    """Bytes from the start of the outermost file."""
     size: int
+    """Bytes."""
 
 
-def tar_members(path: Path, most: int, inside: TarMember | None = None) -> Iterator[TarMember]:
-    """Yield the regular files of an uncompressed tar, or of the tar ``inside`` of it, in their order there.
+def check_member(archive: object, member: tarfile.TarInfo, max_bytes: int) -> None:
+    """Raise DataError if a member leads out of the archive, is a link, a device or sparse, or is too large."""
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        raise DataError(f"{archive}: member {member.name!a} leads out of the archive: refused")
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise DataError(f"{archive}: member {member.name!a} is a link or a device: refused")
+    if member.size > max_bytes:
+        raise DataError(f"{archive}: member {member.name!a} would take {member.size} bytes: refused")
 
-    Raises DataError naming the archive if it is cut, damaged or compressed, or on a member that is a link, a device,
-    sparse, longer than ``most`` bytes or leads out.
+
+def tar_members(path: Path, max_bytes: int, inside: TarMember | None = None) -> Iterator[TarMember]:
+    """Yield the regular files of an uncompressed tar, or of its member ``inside``, in order; only headers are read.
+
+    Raises DataError if the archive is cut off, damaged or compressed, or as :func:`check_member` does.
     """
     shown = f"{path}: {inside.name}" if inside else str(path)
     try:
         with path.open("rb", buffering=0) as file:
             whole = inside or TarMember(str(path), 0, os.fstat(file.fileno()).st_size)
-            yield from _walk(_Window(file.fileno(), whole), shown, most)
+            yield from _read_headers(_FileSlice(file.fileno(), whole), shown, max_bytes)
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         raise DataError(f"{shown}: not a readable tar without compression ({error}); get it again") from None
 
 
-def _walk(window: "_Window", shown: str, most: int) -> Iterator[TarMember]:
+def _read_headers(file: "_FileSlice", shown: str, max_bytes: int) -> Iterator[TarMember]:
     end = 0
-    with tarfile.open(fileobj=window, mode="r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         for info in archive:
-            check_member(shown, info, most)
+            check_member(shown, info, max_bytes)
             end = info.offset_data + -(-info.size // BLOCK) * BLOCK
             if info.isreg():
-                yield TarMember(info.name, window.whole.offset + info.offset_data, info.size)
-    # A tar that is cut between two members, or broken in a header, just ends for tarfile: no empty block stands there.
-    window.seek(end)
-    if window.read(BLOCK) != bytes(BLOCK):
+                yield TarMember(info.name, file.whole.offset + info.offset_data, info.size)
+    # tarfile ends without an error where a tar is cut between two members or has a broken header. A whole tar ends with
+    # an empty block.
+    file.seek(end)
+    if file.read(BLOCK) != bytes(BLOCK):
         raise DataError(f"{shown}: cut or damaged after {end} bytes; get it again")
 
 
-class _Window(io.RawIOBase):
+class _FileSlice(io.RawIOBase):
     """A part of a file as a file of its own."""
 
     def __init__(self, descriptor: int, whole: TarMember) -> None:
@@ -72,8 +84,8 @@ class _Window(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        left = max(0, self.whole.size - self._position)
-        wanted = left if size < 0 else min(size, left)
+        remaining = max(0, self.whole.size - self._position)
+        wanted = remaining if size < 0 else min(size, remaining)
         content = os.pread(self._descriptor, wanted, self.whole.offset + self._position)
         self._position += len(content)
         return content

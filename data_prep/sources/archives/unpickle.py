@@ -1,4 +1,4 @@
-"""Read old pickles of plain data and NumPy arrays; every other global is refused before it is looked up."""
+"""Read pickles of plain data and NumPy arrays; every other global is refused before it is imported."""
 
 import io
 import pickle
@@ -8,11 +8,11 @@ import numpy as np
 
 from data_prep.system.errors import DataError
 
-_reconstruct: Any = np.zeros(0).__reduce__()[0]  # where NumPy keeps it depends on its version
+_reconstruct: Any = np.zeros(0).__reduce__()[0]  # its module depends on NumPy's version
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into a protocol 2 pickle; any other codec has no place there."""
+    """Restore bytes, which Python 3 writes into a protocol 2 pickle as latin-1 text; refuse any other codec."""
     if encoding != "latin1":
         raise DataError(f"refused codec {encoding!r}")
     return text.encode("latin1")
@@ -32,11 +32,11 @@ class _ArrayUnpickler(pickle.Unpickler):
         try:
             return ALLOWED[module, name]
         except KeyError:
-            raise DataError(f"refused global {module}.{name}: only NumPy arrays may be in it") from None
+            raise DataError(f"refused global {module}.{name}: only NumPy arrays are allowed") from None
 
 
 def unpickle_arrays(content: bytes, name: str) -> dict[str, Any]:
-    """Unpickle a dictionary of arrays, lists and strings (Python 2's as latin-1). Raises DataError naming the file."""
+    """Unpickle a dictionary of arrays, lists and strings (Python 2's as latin-1). Raises DataError."""
     try:
         result = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except DataError as error:

@@ -1,4 +1,4 @@
 """ImageNet from its official archives or from `train/` and `val/` folders, with the labels of its validation images.
 
-This folder imports `sources.image_files` and `sources.archives`.
+It imports `sources.base`, `sources.image_files`, `sources.archives`, `storage` and `system`; only `sources` imports it.
 """

@@ -1,7 +1,7 @@
-"""ImageNet (ILSVRC 2012) or some of its classes: folders of JPEGs, or the official archives as they are.
+"""ImageNet (ILSVRC 2012) or some of its classes: folders of JPEGs, or the official archives without unpacking.
 
-Its validation images are the test set here, as they are in the literature. Ours come out of the training images: one of
-a hundred, 12,812 in all, which tells apart models that differ by a percent and costs the training next to nothing.
+Its validation images are the test set here, as in the literature. Our validation images are 1% of the training images:
+12,812 in all distinguish models that differ by a percent, and training hardly misses them.
 """
 
 import os
@@ -24,29 +24,33 @@ from data_prep.system.errors import DataError
 
 TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 KAGGLE = Path("ILSVRC/Data/CLS-LOC")
-MAX_CLASS_BYTES = 1 << 36  # of a class's tar; the largest official one has 0.2 GB
+MAX_CLASS_BYTES = 1 << 36
+"""The most bytes of the tar of a class; the largest official one has 0.2 GB."""
 
 
 class Image(NamedTuple):
-    """A listed image: its name below its root, its bytes, and where these begin in an archive."""
+    """A listed image."""
 
     name: bytes
+    """Below its root."""
     size: int
+    """Bytes."""
     offset: int
+    """Bytes from the start of the archive; LOOSE for a file of its own."""
 
 
 def load(options: LoadOptions) -> RawSet:
-    """List the images; of archives only the headers are read. Raises UsageError or DataError."""
+    """List the images; only the headers of archives are read. Raises UsageError or DataError."""
     source = require_folder("--source", options.path)
     images = source / KAGGLE if (source / KAGGLE).is_dir() else source
-    classes, train = _train(images, options)
+    classes, train = _list_train(images, options)
     if len(classes) < 2:
         raise DataError(f"{images}: only one class, {', '.join(classes)}; a classifier needs two or more")
-    return raw_set(ImageTree(classes, train, test=_test(source, images, classes, options)), options)
+    return raw_set(ImageTree(classes, train, test=_list_test(source, images, classes, options)), options)
 
 
-def _train(images: Path, options: LoadOptions) -> tuple[tuple[str, ...], FilePart]:
-    """The WordNet ids, sorted, and the training images, sorted by name."""
+def _list_train(images: Path, options: LoadOptions) -> tuple[tuple[str, ...], FilePart]:
+    """Return the sorted WordNet ids, and the training images sorted by name."""
     folder, archive = images / "train", images / TRAIN
     if folder.is_dir():
         root = _folder_root(images, "train")
@@ -55,14 +59,14 @@ def _train(images: Path, options: LoadOptions) -> tuple[tuple[str, ...], FilePar
             raise DataError(f"{folder}: no class folder such as n01440764; `prepare folder` takes other names")
         return tuple(map(os.fsdecode, names)), list_classes(root, b"", names, options)
     if archive.is_file():
-        listed = dict(sorted(_nested(archive)))
+        listed = dict(sorted(_list_class_tars(archive)))
         labels = np.repeat(np.arange(len(listed), dtype=np.int64), list(map(len, listed.values())))
         return tuple(listed), FilePart(labels, References.join(list(listed.values())), normalizer(options))
     raise DataError(f"{images}: neither train/ nor {TRAIN}; --source takes the folder that holds one of them")
 
 
-def _test(source: Path, images: Path, classes: tuple[str, ...], options: LoadOptions) -> FilePart:
-    """The official validation images of these classes."""
+def _list_test(source: Path, images: Path, classes: tuple[str, ...], options: LoadOptions) -> FilePart:
+    """Return the official validation images of these classes."""
     folder, archive = images / "val", images / VAL
     if not folder.is_dir() and not archive.is_file():
         raise DataError(f"{images}: neither val/ nor {VAL}; its images are the test set: put one of them there")
@@ -72,8 +76,8 @@ def _test(source: Path, images: Path, classes: tuple[str, ...], options: LoadOpt
         _check_classes(folder, set(map(os.fsdecode, names)), classes)
         return list_classes(root, b"", list(map(os.fsencode, classes)), options)
     labels = find_labels((source, images), classes, checksum=options.checksum)
-    listed = list(_flat(root) if folder.is_dir() else _members(archive))
-    return _labeled(_references(root, listed), labels, classes, options)
+    listed = list(_list_folder(root) if folder.is_dir() else _list_archive(archive))
+    return _select_classes(_references(root, listed), labels, classes, options)
 
 
 def _folder_root(images: Path, name: str) -> Root:
@@ -87,13 +91,13 @@ def _archive_root(archive: Path) -> Root:
 
 
 def _check_classes(where: object, found: set[str], classes: tuple[str, ...]) -> None:
-    """Every training class must be found there; more may be."""
+    """Raise DataError unless all training classes are found; others may be as well."""
     if missing := [name for name in classes if name not in found]:
         raise DataError(f"{where}: no image of {missing[0]}, which is a class of train; both need the same classes")
 
 
-def _nested(archive: Path) -> Iterator[tuple[str, References]]:
-    """Yield WordNet id and images of each tar in a tar."""
+def _list_class_tars(archive: Path) -> Iterator[tuple[str, References]]:
+    """Yield the WordNet id and the images of each tar in a tar."""
     seen: set[str] = set()
     for inner in tar_members(archive, MAX_CLASS_BYTES):
         path = PurePosixPath(inner.name)
@@ -101,26 +105,26 @@ def _nested(archive: Path) -> Iterator[tuple[str, References]]:
             what = "there twice" if path.stem in seen else "no class such as n01440764.tar"
             raise DataError(f"{archive}: member {inner.name!a} is {what}; get the official file")
         seen.add(path.stem)
-        references = _references(_archive_root(archive), list(_members(archive, f"{path.stem}/", inner)))
+        references = _references(_archive_root(archive), list(_list_archive(archive, f"{path.stem}/", inner)))
         if not len(references):
             raise DataError(f"{archive}: member {inner.name!a} holds no image; get the official file")
         yield path.stem, references
 
 
-def _members(archive: Path, prefix: str = "", inside: TarMember | None = None) -> Iterator[Image]:
-    """List the images of a tar; whatever folders they lie in there, ``prefix`` comes to stand before their names."""
+def _list_archive(archive: Path, prefix: str = "", inside: TarMember | None = None) -> Iterator[Image]:
+    """Yield the images of a tar; their names are ``prefix`` and the file name, without the folders in the tar."""
     for member in tar_members(archive, MAX_FILE_BYTES, inside):
         name = os.fsencode(prefix + member.name.rpartition("/")[2])
         if is_image(name):
             yield Image(name, member.size, member.offset)
 
 
-def _flat(root: Root) -> Iterator[Image]:
+def _list_folder(root: Root) -> Iterator[Image]:
     return (Image(name, size, LOOSE) for name, size in images_below(root))
 
 
 def _references(root: Root, listed: list[Image]) -> References:
-    """The images sorted by name."""
+    """Return the images sorted by name. Raises DataError if a name occurs twice."""
     listed = sorted(listed)
     for image, following in pairwise(listed):
         if image.name == following.name:
@@ -129,10 +133,10 @@ def _references(root: Root, listed: list[Image]) -> References:
     return References.of(root, names, sizes, [image.offset for image in listed])
 
 
-def _labeled(
+def _select_classes(
     references: References, labels: dict[str, str], classes: tuple[str, ...], options: LoadOptions
 ) -> FilePart:
-    """The images of these classes, by labels that go by names without suffix."""
+    """Return the images of these classes; ``labels`` are WordNet ids by image name without suffix."""
     numbers = {name: number for number, name in enumerate(classes)}
     where = references.roots[0]
     found: list[int] = []

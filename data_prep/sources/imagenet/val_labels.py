@@ -1,4 +1,4 @@
-"""The classes of ImageNet's validation images, which lie in one folder: from any of the lists that are about."""
+"""The classes of ImageNet's validation images, which are in one folder, from any of the published lists."""
 
 import io
 import re
@@ -13,32 +13,32 @@ SYNSET = re.compile(r"n\d{8}", re.ASCII)
 TRUTH, META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
 DEVKIT, DEVKIT_MD5 = "ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf"  # as torchvision states it
 CLASSES = 1000
-AGAIN = "get the file again"
+REMEDY = "get the file again"
 
 Reader = Callable[[Path, tuple[str, ...], bool], dict[str, str]]
+"""Reads a list: its path, the sorted classes, whether to check its md5; WordNet ids by image name without suffix."""
 
 
 def is_synset(name: str) -> bool:
-    """Whether it is a WordNet id of a noun, such as n01440764."""
+    """Return whether a name is the WordNet id of a noun, such as n01440764."""
     return SYNSET.fullmatch(name) is not None
 
 
 def find_labels(folders: Iterable[Path], classes: tuple[str, ...], *, checksum: bool) -> dict[str, str]:
-    """The WordNet id of every validation image by its name without suffix, from the first list found in ``folders``.
+    """Return the WordNet id of every validation image by its name without suffix, from the first list in the folders.
 
-    Raises DataError if there is none or it is damaged.
+    Raises DataError if there is no list, or if it is damaged.
     """
     for folder in (places := tuple(dict.fromkeys(folders))):
         for name, read in READERS.items():
             if (folder / name).is_file():
                 return read(folder / name, classes, checksum)
-    raise DataError(
-        f"{places[0]}: the images of val lie in no class folders and need labels; put there one of {', '.join(READERS)}"
-    )
+    what = "the images of val are not in class folders and need labels"
+    raise DataError(f"{places[0]}: {what}; put one of these there: {', '.join(READERS)}")
 
 
 def _read_solution(path: Path, _classes: tuple[str, ...], _checksum: bool) -> dict[str, str]:
-    """Kaggle's: ``ImageId,PredictionString``, whose first word is the class."""
+    """Read Kaggle's list: ``ImageId,PredictionString``, whose first word is the class."""
     labels: dict[str, str] = {}
     for number, line in enumerate(_lines(path)[1:], 2):
         name, _, boxes = line.partition(",")
@@ -48,7 +48,7 @@ def _read_solution(path: Path, _classes: tuple[str, ...], _checksum: bool) -> di
 
 
 def _read_list(path: Path, classes: tuple[str, ...], _checksum: bool) -> dict[str, str]:
-    """``NAME.JPEG n01440764``, or Caffe's ``NAME.JPEG 0`` with places in the sorted list of all classes."""
+    """Read ``NAME.JPEG n01440764``, or Caffe's ``NAME.JPEG 0`` with indices into the sorted list of all classes."""
     labels: dict[str, str] = {}
     for number, line in enumerate(_lines(path), 1):
         where = f"{path} line {number}"
@@ -63,7 +63,7 @@ def _read_list(path: Path, classes: tuple[str, ...], _checksum: bool) -> dict[st
 
 
 def _read_truth(path: Path, _classes: tuple[str, ...], _checksum: bool) -> dict[str, str]:
-    """The devkit's list of numbers, with its table of classes beside it."""
+    """Read the devkit's list of numbers, with its table of classes beside it."""
     table = path.with_name(META)
     try:
         return _join(path, path.read_bytes(), table.read_bytes())
@@ -80,7 +80,7 @@ def _read_devkit(path: Path, _classes: tuple[str, ...], checksum: bool) -> dict[
 
 
 def _join(path: Path, truth: bytes, table: bytes) -> dict[str, str]:
-    """Line i of the truth is the number of the class of image i, from 1 on."""
+    """Join the list, whose line i is the number of the class of image i, with the table; both count from 1."""
     synsets = _synsets(path, table)
     labels: dict[str, str] = {}
     for number, word in enumerate(truth.split(), 1):
@@ -96,14 +96,14 @@ def _synsets(path: Path, table: bytes) -> dict[int, str]:
         rows = loadmat(io.BytesIO(table), variable_names=["synsets"], squeeze_me=True)["synsets"]
         return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows}
     except Exception as error:  # a damaged file can raise anything
-        raise DataError(f"{path}: {META} is not the devkit's ({type(error).__name__}: {error}); {AGAIN}") from None
+        raise DataError(f"{path}: {META} is not the devkit's ({type(error).__name__}: {error}); {REMEDY}") from None
 
 
 def _add(labels: dict[str, str], name: str, synset: str, where: str) -> None:
     if not is_synset(synset):
-        raise DataError(f"{where}: no class such as n01440764 for {name!r}; {AGAIN}")
+        raise DataError(f"{where}: no class such as n01440764 for {name!r}; {REMEDY}")
     if name in labels:
-        raise DataError(f"{where}: {name!r} is there twice; {AGAIN}")
+        raise DataError(f"{where}: {name!r} is there twice; {REMEDY}")
     labels[name] = synset
 
 
@@ -111,7 +111,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable text ({error}); {AGAIN}") from None
+        raise DataError(f"{path}: not a readable text ({error}); {REMEDY}") from None
 
 
 READERS: dict[str, Reader] = {

@@ -245,7 +245,7 @@ def test_class_without_images(tree):
 
 
 def test_flat_val_needs_labels(flat):
-    assert "need labels; put there one of LOC_val_solution.csv, val.txt" in fault(flat)
+    assert "need labels; put one of these there: LOC_val_solution.csv, val.txt" in fault(flat)
     write_labels(flat, "val.txt")
     (flat / "val" / "ILSVRC2012_val_00000077.JPEG").write_bytes(trees.picture())
     assert "ILSVRC2012_val_00000077.JPEG: no label for it" in fault(flat)

@@ -14,11 +14,10 @@ from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.cli import Command
 from pipeline.config.command_line import command_line, read_config
 from pipeline.config.finetune import finetuned, settle_start
-from pipeline.config.recipes import save_recipe
 from pipeline.config.schema import Config
 from pipeline.distributed.launcher import choose_processes, launch, launched
 from pipeline.distributed.node_env import find_nodes
-from pipeline.run_folder import CONFIG
+from pipeline.run_folder import RunFolder
 from pipeline.training.preflight import (
     DataSet,
     check_machine,
@@ -88,19 +87,19 @@ def main(
     """
     flags |= {"data": {"labels": labels}, "loader": {"name": loader, "verify": verify}}
     if mode == "test" and not finetune:
-        recipe = recipe or own_recipe(out)
+        recipe = recipe or (own_recipe(RunFolder(out)) if out else None)
     config = read_config(recipe, flags, settings, finetune)
     given = command_line(flags, settings).get("data", {})
     data = DataSet(None if data_dir is None else find_folder(data_dir), given, source, checksum == "on")
     out = out or (finetuned(finetune) if finetune else default_run(config))
-    return MODES[mode](settle_start(config, out), data, out, nproc)
+    return MODES[mode](settle_start(config, out), data, RunFolder(out), nproc)
 
 
-def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
+def train(config: Config, data: DataSet, out: RunFolder, nproc: int | None) -> int:
     """Start the run in ``out``, or go on with it; of several nodes, only the first one writes there."""
     folder, nodes = data.folder(config), find_nodes()
     processes = choose_processes(nproc, nodes)
-    config = settle_budget(config, out)
+    config = settle_budget(config, out.path)
     with ExitStack() as stack:
         home = out
         if is_main():
@@ -109,36 +108,36 @@ def train(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
             if nodes.count > 1 and tell_result(config, folder, out):
                 return 0
             if nodes.rank:
-                home = Path(stack.enter_context(TemporaryDirectory()))
+                home = RunFolder(Path(stack.enter_context(TemporaryDirectory())))
             else:
                 _claim(config, folder, out, stack)
-            save_recipe(config.tree(), home)
+            home.save_config(config.tree())
         if "RANK" not in os.environ and nodes.count * processes > 1:
-            own = ["--recipe", str(home / CONFIG), "--data-dir", str(folder), "--out", str(out)]
+            own = ["--recipe", str(home.config_file), "--data-dir", str(folder), "--out", str(out)]
             return launch("pipeline.train", own, processes, nodes)
         return run_rank(config, folder, out)
 
 
-def _claim(config: Config, data: Path, out: Path, stack: ExitStack) -> None:
+def _claim(config: Config, data: Path, out: RunFolder, stack: ExitStack) -> None:
     """Make the run folder this command's own, until the stack unwinds. Raises UserError."""
     check_start(config, data, out)
-    make_folder(out)
+    make_folder(out.path)
     if not launched():
-        stack.enter_context(locked(out / ".lock", wait=False))
+        stack.enter_context(locked(out.lock_file, wait=False))
     check_run(config, out)
 
 
-def test_only(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:
+def test_only(config: Config, data: DataSet, out: RunFolder, nproc: int | None) -> int:
     """Score the newest checkpoint in ``out``; the folder stays as it is."""
     check_test(out, nproc)
-    config = settle_budget(config, out)
+    config = settle_budget(config, out.path)
     if is_main():
         config = settle_data(config, data, may_prepare=False)
         check_run(config, out)
     return run_rank(config, data.folder(config), out, score_checkpoint)
 
 
-def print_model(config: Config, data: DataSet, out: Path, nproc: int | None) -> int:  # noqa: ARG001
+def print_model(config: Config, data: DataSet, out: RunFolder, nproc: int | None) -> int:  # noqa: ARG001
     """Show what would be trained."""
     if is_main():
         config = settle_data(config, data)
@@ -146,7 +145,7 @@ def print_model(config: Config, data: DataSet, out: Path, nproc: int | None) -> 
     return 0
 
 
-MODES: Mapping[str | None, Callable[[Config, DataSet, Path, int | None], int]] = {
+MODES: Mapping[str | None, Callable[[Config, DataSet, RunFolder, int | None], int]] = {
     None: train,
     "test": test_only,
     "print": print_model,

@@ -14,14 +14,12 @@ import click
 from benchmarks.record import save_record
 from data_prep.system.atomic_files import open_durably
 from data_prep.system.cli import Command
-from data_prep.system.errors import DataError
-from pipeline.config.recipes import load_recipe
+from data_prep.system.errors import DataError, UserError
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.methods import METHODS
+from pipeline.run_folder import RunFolder
 
-LAST = "last, averaged"
-"""The weights whose accuracy counts."""
 WANTED = 94.46
 """The target: test accuracy in percent of the last averaged weights."""
 
@@ -49,9 +47,9 @@ def curve(run: Path, offset: float) -> list[dict[str, Any]]:
     Accuracies are in percent; the minutes start at ``offset``. Raises DataError if the run is not finished.
     """
     try:
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        summary = json.loads((run / "summary.json").read_text())
-    except (OSError, ValueError) as error:
+        lines = [json.loads(line) for line in RunFolder(run).metrics_file.read_text().splitlines()]
+        summary = RunFolder(run).summary()
+    except (OSError, ValueError, UserError) as error:
         raise DataError(f"{run} is not a finished run: {error}") from None
     times = dict(minutes_of(lines, _images_per_step(run)))
     latest = {(line["step"], line["group"]): line for line in lines}  # a resumed run may repeat steps
@@ -60,8 +58,8 @@ def curve(run: Path, offset: float) -> list[dict[str, Any]]:
         for (step, group), line in sorted(latest.items())
         if group == "val/ema"
     ]
-    end = {"run": run.name, "step": summary["steps"], "minutes": round(offset + max(times.values()), 3)}
-    return [*rows, end | {"test": summary["results"][LAST]["test"]["accuracy"]}]
+    end = {"run": run.name, "step": summary.steps, "minutes": round(offset + max(times.values()), 3)}
+    return [*rows, end | {"test": summary.test_accuracy}]
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -84,7 +82,7 @@ def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def _images_per_step(run: Path) -> int:
     """Return the images per step that ``images_per_s`` of a run counts."""
-    config: Config = resolve(load_recipe(str(run / "config.yaml")), {})
+    config: Config = resolve(RunFolder(run).config(), {})
     return config.batch_size * (1 + config.mu * bool(METHODS.load(config.method).views))
 
 

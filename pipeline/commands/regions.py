@@ -1,6 +1,5 @@
 """The command ``smpl regions``: what the runs of a table made of the plane."""
 
-import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,7 +14,7 @@ from pipeline.data.resident.split import load_split
 from pipeline.distributed.world import World
 from pipeline.figures.decision_regions import draw
 from pipeline.models.export import load_model, read_export
-from pipeline.run_folder import MODEL, SUMMARY
+from pipeline.run_folder import MODEL, RunFolder
 
 POINT = (1, 2, 1)
 """[H, W, C] of a prepared set of points in the plane."""
@@ -62,14 +61,11 @@ def check_seen(name: str, run: Path, data_dir: Path, manifest: Manifest) -> None
 
     Raises:
         UsageError: as said, or the run has not ended.
-        DataError: the exported model is damaged.
+        DataError: the exported model or the summary is damaged.
     """
     if read_export(run / MODEL).metadata.shape != POINT:
         raise UsageError(f"{run} was not trained on points of the plane; name a table of smpl compare --recipe moons")
-    try:
-        data = str(json.loads((run / SUMMARY).read_text())["data"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{run} has not finished: no readable {SUMMARY}; let smpl compare run to its end") from None
+    data = RunFolder(run).summary().data
     if data != manifest.fingerprint:
         known, here = f"data {data[:12]}", f"{data_dir} is {manifest.fingerprint[:12]}"
         raise UsageError(f"row {name!r} was trained on {known}, {here}; name its own with --data-dir")

@@ -1,6 +1,5 @@
 """Training runs of a table, several at a time, in processes that have torch imported already."""
 
-import json
 import multiprocessing
 import os
 import signal
@@ -20,9 +19,7 @@ from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.errors import DataError, UsageError
 from data_prep.system.workers import available_cpus
 from pipeline.comparison.rows import Variant
-
-JUDGED = "last, averaged"
-"""The weights that a table reports: chosen by nobody, so that nothing is selected on a test or validation split."""
+from pipeline.run_folder import MissingFileError, RunFolder
 
 WARM = ["pipeline.train", "torch._dynamo", "tensorboardX", "sklearn.datasets", "scipy.stats"]
 """What takes longer to import than a small run takes to train."""
@@ -40,9 +37,8 @@ class Cell:
     def accuracy(self) -> float | None:
         """Test accuracy in percent, or None if the run has not ended."""
         try:
-            summary = json.loads((self.folder / "summary.json").read_text())
-            return float(summary["results"][JUDGED]["test"]["accuracy"])
-        except (OSError, ValueError, KeyError):
+            return RunFolder(self.folder).summary().test_accuracy
+        except MissingFileError:
             return None
 
     def arguments(self) -> list[str]:

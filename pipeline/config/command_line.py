@@ -5,9 +5,10 @@ from typing import Any
 
 from data_prep.system.errors import UsageError
 from pipeline.config.finetune import finetune_config
-from pipeline.config.recipes import find_recipe, load_recipe, parse_value
+from pipeline.config.recipes import find_recipe, load_recipe
 from pipeline.config.resolve import flatten, merge, resolve
 from pipeline.config.schema import Config
+from pipeline.yaml_text import parse_value
 
 
 def read_config(

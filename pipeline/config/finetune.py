@@ -1,17 +1,15 @@
 """Fine-tuning: a finished run's averaged weights, trained further on the labeled images alone."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.system.errors import UsageError
-from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import Tree, resolve
 from pipeline.config.schema import Config
 from pipeline.methods import METHODS
-from pipeline.run_folder import CONFIG, SUMMARY
+from pipeline.run_folder import MissingFileError, RunFolder
 
 
 def finetune_config(run: Path, recipe: str | None, flags: Tree) -> Config:
@@ -33,9 +31,12 @@ def finetune_recipe(run: Path, asked: Tree | None = None) -> dict[str, Any]:
         UsageError: ``run`` holds no configuration, or has several evaluated networks and ``finetune.network`` none of
             them.
     """
-    if not (run / CONFIG).exists():
-        raise UsageError(f"--finetune {run}: no run folder: there is no {CONFIG} in it")
-    config = resolve(load_recipe(str(run / CONFIG)), asked or {}, f"{run / CONFIG}")
+    folder = RunFolder(run)
+    try:
+        tree = folder.config()
+    except MissingFileError as error:
+        raise UsageError(f"--finetune: {error}") from None
+    config = resolve(tree, asked or {}, str(folder.config_file))
     network = _choose(METHODS.load(config.method).evaluated, config.finetune.network, run)
     own = config.without_weights()  # they are the run's: those with which it once began are not asked for again
     optimizer = {"schedule": "constant", "warmup": 0, "lr": config.finetune.lr}
@@ -80,15 +81,15 @@ def settle_start(config: Config, out: Path) -> Config:
 def _fingerprint(run: Path) -> str | None:
     """Return a hash over what shaped a finished run's weights and the data they learned from."""
     try:
-        summary = json.loads((run / SUMMARY).read_text())
-        return hashlib.sha256(f"{summary['config']} {summary['data']}".encode()).hexdigest()[:16]
-    except (OSError, ValueError, KeyError, TypeError):
+        summary = RunFolder(run).summary()
+    except MissingFileError:
         return None
+    return hashlib.sha256(f"{summary.config} {summary.data}".encode()).hexdigest()[:16]
 
 
 def _noted(out: Path, start: str) -> str | None:
     try:
-        tree = load_recipe(str(out / CONFIG))
-    except UsageError:
+        tree = RunFolder(out).config()
+    except MissingFileError:
         return None
     return tree.get("origin") if tree.get("start") == start else None

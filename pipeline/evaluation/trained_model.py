@@ -1,6 +1,5 @@
 """A trained model that is evaluated: what is known of it, and how a prepared set must be read to fit it."""
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from data_prep.dataset.checksums import hash_file
 from data_prep.dataset.manifest import MANIFEST, Manifest
 from data_prep.prepare.run import default_out
 from data_prep.system.errors import UsageError
-from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.streaming.dali import has_dali
 from pipeline.models.ensemble import together
 from pipeline.models.export import Export, read_export
-from pipeline.run_folder import CONFIG, MODEL, SUMMARY
+from pipeline.run_folder import CONFIG, MODEL, MissingFileError, RunFolder
 from pipeline.task import Task, view_side
 
 
@@ -86,18 +84,18 @@ def find_model(path: Path) -> TrainedModel:
 
     Raises:
         UsageError: there is no such run, it has not finished, or its configuration cannot be read.
-        DataError: the exported model is damaged.
+        DataError: the exported model or the run's summary is damaged.
     """
     if not path.exists():
         raise UsageError(f"{path}: there is no such run folder or model file")
     file = path / MODEL if path.is_dir() else path
-    run = file.parent
+    run = RunFolder(file.parent)
     if not file.exists():
-        if not (run / CONFIG).exists():
+        if not run.config_file.exists():
             raise UsageError(f"{run} is no run folder: it holds neither {MODEL} nor {CONFIG}")
         alternative = f"score its checkpoint: smpl-train --test-only --out {run}"
         raise UsageError(f"{run} has not finished: it holds no {MODEL}; let the run end, or {alternative}")
-    config = resolve(load_recipe(str(run / CONFIG)), {}, str(run / CONFIG)) if (run / CONFIG).exists() else None
+    config = resolve(run.config(), {}, str(run.config_file)) if run.config_file.exists() else None
     return TrainedModel(file, hash_file(file)[1], read_export(file), config, _trained_on(run))
 
 
@@ -108,7 +106,7 @@ def _difference(here: Sequence[str], expected: Sequence[str]) -> str:
     return f"its class {index} is {here[index]!r}, the model's {expected[index]!r}"
 
 
-def _trained_on(run: Path) -> str | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((run / SUMMARY).read_text())["data"])
+def _trained_on(run: RunFolder) -> str | None:
+    with suppress(MissingFileError):
+        return run.summary().data
     return None

@@ -11,6 +11,7 @@ from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from pipeline.distributed.world import World
+from pipeline.run_folder import RunFolder
 
 
 class Meter:
@@ -46,12 +47,13 @@ class RunLog:
         self.quiet = quiet
         if quiet:
             return
-        path = folder / "metrics.jsonl"
+        run = RunFolder(folder)
+        path = run.metrics_file
         torn = path.exists() and not path.read_bytes().endswith(b"\n")
         self.lines = path.open("a", buffering=1)
         if torn and path.stat().st_size:
             self.lines.write("\n")
-        self.events = SummaryWriter(str(folder / "events"), purge_step=step + 1 if step else None)
+        self.events = SummaryWriter(str(run.events_folder), purge_step=step + 1 if step else None)
 
     def write(self, step: int, group: str, values: Mapping[str, Any]) -> None:
         if self.quiet:

@@ -9,30 +9,28 @@ from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.dataset.mirror import is_remote, mirror
 from data_prep.prepare.run import Request, default_out, prepare
 from data_prep.system.errors import UsageError
-from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import MAY_CHANGE, Config, DataOptions, batch_error
 from pipeline.data.augment import build_views
 from pipeline.distributed.world import this_device
 from pipeline.methods import METHODS
 from pipeline.precision import choose_precision
-from pipeline.run_folder import CONFIG
+from pipeline.run_folder import MissingFileError, RunFolder
 from pipeline.task import Task
-from pipeline.training.checkpoint import CheckpointFolder
 from pipeline.training.compilation import choose_compiler
 from pipeline.training.factory import build_module
 from pipeline.training.time_budget import read_budget
 from pipeline.training.warm_start import read_start
 
 
-def check_machine(config: Config, out: Path, processes: int) -> None:
+def check_machine(config: Config, run: RunFolder, processes: int) -> None:
     """Refuse what cannot be run here, or would train nothing. Raises UsageError."""
     choose_precision(config.precision, this_device())
     choose_compiler(config.compile, this_device(), processes)
     if problem := batch_error(config, processes):
         raise UsageError(problem)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; name a folder")
+    if run.path.exists() and not run.path.is_dir():
+        raise UsageError(f"--out {run} is a file; name a folder")
     method = METHODS.load(config.method)
     start_steps = method.start_steps(config.method_options())
     for name in method.evaluated:
@@ -40,7 +38,7 @@ def check_machine(config: Config, out: Path, processes: int) -> None:
             raise UsageError(f"steps: {config.steps} are over before the {name} begins, at step {start_steps[name]}")
 
 
-def check_run(config: Config, out: Path) -> None:
+def check_run(config: Config, run: RunFolder) -> None:
     """Refuse a run folder that holds another run.
 
     Until steps are fitted to it, a budget may change: it may have been too small.
@@ -49,27 +47,27 @@ def check_run(config: Config, out: Path) -> None:
         UsageError: there is one; it names the keys that differ.
         DataError: the record of its budget is damaged.
     """
-    path, budget = out / CONFIG, read_budget(out)
-    if not path.exists():
-        return
+    budget = read_budget(run.path)
     may_change = MAY_CHANGE if budget else MAY_CHANGE | {"budget_minutes"}
     try:
-        tree = load_recipe(str(path))
+        tree = run.config()
         there = resolve(tree, {}) if budget else None
+    except MissingFileError:
+        return
     except UsageError as error:
         raise UsageError(f"{error}; this is no run folder, or a damaged one: give another --out") from None
     if budget and there:  # it may have been noted an instant before the configuration
-        tree = budget.settle(there, out).tree()
+        tree = budget.settle(there, run.path).tree()
     before, now = flatten(tree), flatten(config.tree())
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     differing = [f"{key} {before.get(key)} there, {now.get(key)} here" for key in keys if key not in may_change]
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         shown = "; ".join(differing[:5]) + more
-        raise UsageError(f"{out} holds a run with another configuration: {shown}; give another --out")
+        raise UsageError(f"{run} holds a run with another configuration: {shown}; give another --out")
 
 
-def check_start(config: Config, data: Path, out: Path) -> None:
+def check_start(config: Config, data: Path, run: RunFolder) -> None:
     """Refuse weights to start from that cannot be had, do not fit, or may have learned from other data's test split.
 
     A run that is resumed needs them no more.
@@ -78,7 +76,7 @@ def check_start(config: Config, data: Path, out: Path) -> None:
         UsageError: as said.
         DataError: the exported model is damaged.
     """
-    if config.start is None or CheckpointFolder(out / "checkpoints").steps():
+    if config.start is None or run.checkpoints.steps():
         return
     start, manifest = read_start(Path(config.start), config.finetune.network), load_manifest(data)
     if start.data != manifest.fingerprint:
@@ -88,19 +86,21 @@ def check_start(config: Config, data: Path, out: Path) -> None:
         start.load_into(build_module(config.without_weights(), name, Task.of(manifest, config.augment.size)), name)
 
 
-def own_recipe(out: Path | None) -> str | None:
-    """Return the recipe that a run folder is of its own; None if none was named. Raises UsageError."""
-    if out is not None and not (out / CONFIG).exists():
-        raise UsageError(f"--test-only: {out} holds no run: there is no {CONFIG} in it; name a run folder with --out")
-    return None if out is None else str(out / CONFIG)
+def own_recipe(run: RunFolder) -> str:
+    """Return the recipe that a run folder is of its own. Raises UsageError if it holds no run."""
+    try:
+        run.config()
+    except MissingFileError as error:
+        raise UsageError(f"--test-only: {error}; name a run folder with --out") from None
+    return str(run.config_file)
 
 
-def check_test(out: Path, nproc: int | None) -> None:
+def check_test(run: RunFolder, nproc: int | None) -> None:
     """Refuse to test where there is nothing to test, or on several processes. Raises UsageError."""
     if nproc not in {None, 1}:
         raise UsageError(f"--test-only is done by one process; leave --nproc {nproc} out")
-    if not CheckpointFolder(out / "checkpoints").steps():
-        raise UsageError(f"--test-only: {out} holds no checkpoint; name the folder of a run with --out")
+    if not run.checkpoints.steps():
+        raise UsageError(f"--test-only: {run} holds no checkpoint; name the folder of a run with --out")
 
 
 def find_folder(data_dir: str) -> Path:

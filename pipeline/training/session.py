@@ -12,7 +12,6 @@ import click
 from data_prep.dataset.manifest import load_manifest
 from data_prep.system.cli import STOPPED
 from data_prep.system.errors import UsageError, UserError
-from pipeline.config.recipes import save_recipe
 from pipeline.config.resolve import flatten
 from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
@@ -20,28 +19,29 @@ from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.launcher import INTERRUPTED, LOST, launched, note_outcome
 from pipeline.distributed.world import World, abandon_world, join_world, leave_world, lost_contact
 from pipeline.methods import METHODS
+from pipeline.run_folder import RunFolder
 from pipeline.training.compilation import compile_failure
 from pipeline.training.factory import open_data
 from pipeline.training.nonfinite_guard import NonFiniteError
 from pipeline.training.results import _finished, _print_results, finish, score, summarize
 from pipeline.training.results_table import results_table
-from pipeline.training.time_budget import BUDGET, Budget
+from pipeline.training.time_budget import Budget
 from pipeline.training.timing_probe import rehearse, remove_rehearsal
 from pipeline.training.trainer import StoppedError, Trainer
 from pipeline.training.warm_start import start_networks
 
-Job = Callable[[Config, Path, Path, World], None]
+Job = Callable[[Config, Path, RunFolder, World], None]
 """What a rank does: with a configuration, prepared data and a run folder, in a world."""
 
 
-def run_rank(config: Config, data: Path, out: Path, job: Job | None = None) -> int:
+def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None) -> int:
     """Do a job, by default :func:`train`, with the run folder ``out``; return this rank's exit code.
 
     Raises:
         UserError: the prepared data set or every checkpoint is damaged, or the folder cannot be written to.
     """
     try:
-        return _run(job or partial(train, began=time.perf_counter()), config, data, out, join_world())
+        return _run(job or partial(train, began=time.perf_counter()), config, data, run, join_world())
     except RuntimeError as error:
         if problem := compile_failure(error):
             return _end(f"error: {problem}", UsageError.exit_code)
@@ -54,11 +54,11 @@ def run_rank(config: Config, data: Path, out: Path, job: Job | None = None) -> i
         leave_world()
 
 
-def _run(job: Job, config: Config, data: Path, out: Path, world: World) -> int:
+def _run(job: Job, config: Config, data: Path, run: RunFolder, world: World) -> int:
     """Do a job in a world; return this rank's exit code."""
     try:
         check_agreement(config, data, world)
-        job(config, data, out, world)
+        job(config, data, run, world)
     except UserError as error:
         if world.main:
             raise
@@ -70,7 +70,7 @@ def _run(job: Job, config: Config, data: Path, out: Path, world: World) -> int:
     except StoppedError:
         return _end("stopped and saved; the same command resumes", STOPPED)
     except NonFiniteError as error:
-        return _end(f"error: {error}; {out} keeps the last good checkpoint; lower optimizer.lr or clip", 1)
+        return _end(f"error: {error}; {run} keeps the last good checkpoint; lower optimizer.lr or clip", 1)
     return 0
 
 
@@ -97,7 +97,7 @@ def _shared(error: UserError) -> UserError:
     return error
 
 
-def train(config: Config, data: Path, out: Path, world: World, *, began: float) -> None:
+def train(config: Config, data: Path, run: RunFolder, world: World, *, began: float) -> None:
     """Train to the end, then score the test split, once, and write the results; a budget's time counts from ``began``.
 
     Raises:
@@ -105,8 +105,8 @@ def train(config: Config, data: Path, out: Path, world: World, *, began: float) 
     """
     prepared = open_data(config, data, world)
     manifest, splits = prepared.manifest, _load(config, prepared)
-    config = _fit(config, prepared, splits, world, out, began)
-    trainer = Trainer(config, splits, world, out)
+    config = _fit(config, prepared, splits, world, run, began)
+    trainer = Trainer(config, splits, world, run.path)
     damage = trainer.restore()
     if not trainer.step:
         start_networks(trainer)
@@ -114,57 +114,58 @@ def train(config: Config, data: Path, out: Path, world: World, *, began: float) 
         _announce(trainer, damage)
         click.echo(prepared.choice)
     started = time.perf_counter()
-    if trainer.step == config.steps and (done := _finished(config, manifest, out)):
+    if trainer.step == config.steps and (done := _finished(config, manifest, run)):
         if world.main:
-            _print_results(done, out)
+            _print_results(done, run)
         return
     with _unsaved_steps():
         trainer.train()
     seconds = time.perf_counter() - started
-    summary = summarize(trainer, prepared) | {"seconds_of_last_session": round(seconds, 1)}
-    summary["minutes_of_last_session"] = round((time.perf_counter() - began) / 60, 3)
+    summary = summarize(trainer, prepared, seconds=seconds, began=began)
     if world.main:
         finish(trainer, manifest, summary)
 
 
-def _fit(config: Config, prepared: PreparedSet, splits: TrainingData, world: World, out: Path, began: float) -> Config:
+def _fit(
+    config: Config, prepared: PreparedSet, splits: TrainingData, world: World, run: RunFolder, began: float
+) -> Config:
     """Return the configuration with the steps that fit its budget; without one, or if it has them already, as it is."""
     if world.main:
-        remove_rehearsal(out)  # of a process that was killed in it
-    if config.budget_minutes is None or world.gather((out / BUDGET).exists())[0]:
+        remove_rehearsal(run.path)  # of a process that was killed in it
+    if config.budget_minutes is None or world.gather(run.budget_file.exists())[0]:
         return config
     if world.main:
         click.echo(f"{config.budget_minutes:g} minutes: a rehearsal tells how many steps they are")
-    pace = rehearse(config, prepared, splits, world, out)
+    pace = rehearse(config, prepared, splits, world, run.path)
     pace, gone = world.gather((pace, time.perf_counter() - began))[0]
     budget = world.together(lambda: Budget.fit(config, pace, gone))
-    fitted = budget.settle(config, out)
+    fitted = budget.settle(config, run.path)
     if world.main:
         click.echo(budget)
-    world.together(lambda: _note(budget, fitted, out) if world.main else None)
+    world.together(lambda: _note(budget, fitted, run) if world.main else None)
     return fitted
 
 
-def _note(budget: Budget, config: Config, out: Path) -> None:
+def _note(budget: Budget, config: Config, run: RunFolder) -> None:
     """Write the budget, by which a run knows its steps from then on, and the configuration that follows from it."""
-    budget.save(out)
-    save_recipe(config.tree(), out)
+    budget.save(run.path)
+    run.save_config(config.tree())
 
 
-def score_checkpoint(config: Config, data: Path, out: Path, world: World) -> None:
+def score_checkpoint(config: Config, data: Path, run: RunFolder, world: World) -> None:
     """Score the newest checkpoint on the validation and the test split, and print the table; nothing is written.
 
     Raises:
         UsageError: there is no checkpoint.
     """
     prepared, plain = open_data(config, data, world), config.model_copy(update={"compile": "off"})
-    trainer = Trainer(plain, prepared.training_data(unlabeled=False), world, out)
+    trainer = Trainer(plain, prepared.training_data(unlabeled=False), world, run.path)
     damage = trainer.restore()
     if not trainer.step:
-        raise UsageError(f"{out} holds no checkpoint to test; name the folder of a run with --out")
+        raise UsageError(f"{run} holds no checkpoint to test; name the folder of a run with --out")
     if world.main:
         _warn(damage)
-        click.echo(f"{config.method} on {config.dataset}, {out}: at step {trainer.step} of {config.steps}")
+        click.echo(f"{config.method} on {config.dataset}, {run}: at step {trainer.step} of {config.steps}")
     results = score(trainer, prepared)
     if world.main:
         click.echo(results_table(results))
@@ -198,7 +199,7 @@ def _announce(trainer: Trainer, damage: list[str]) -> None:
     click.echo(
         f"{trainer.config.method} on {trainer.config.dataset}: {len(trainer.data.labeled)} labels, "
         f"{trainer.world.size} x {trainer.world.device.type}, {trainer.precision.name}, "
-        f"{'compiled, ' * (trainer.compiler.name != 'off')}{trainer.out}"
+        f"{'compiled, ' * (trainer.compiler.name != 'off')}{trainer.run}"
     )
     if trainer.compiler.missing:
         click.echo(f"not compiled: that needs {trainer.compiler.missing}")

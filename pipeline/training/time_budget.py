@@ -15,10 +15,9 @@ from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UsageError
 from pipeline.config.schema import Config
 from pipeline.options import Options
+from pipeline.run_folder import RunFolder
 from pipeline.step_units import rescale
-from pipeline.training.checkpoint import CheckpointFolder
 
-BUDGET = "budget.json"
 MARGIN = 0.97
 """The part of the time that is filled: a machine does not keep its pace to the percent."""
 LEAST = 10
@@ -84,7 +83,7 @@ class Budget(Options):
 
     def save(self, out: Path) -> None:
         """Write the record durably. Raises DataError."""
-        write_durably(out / BUDGET, self.model_dump_json(indent=2).encode())
+        write_durably(RunFolder(out).budget_file, self.model_dump_json(indent=2).encode())
 
     def __str__(self) -> str:
         pace = f"{self.steps} steps of {1000 * self.seconds.step:.3g} ms, {self.seconds_before:.0f} s after the start"
@@ -93,12 +92,13 @@ class Budget(Options):
 
 def read_budget(out: Path) -> Budget | None:
     """Return what the budget of the run in ``out`` came to, or None if there is no record. Raises DataError."""
+    path = RunFolder(out).budget_file
     try:
-        return Budget.model_validate_json((out / BUDGET).read_bytes())
+        return Budget.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError):
-        raise DataError(f"{out / BUDGET}: unreadable or damaged; give another --out") from None
+        raise DataError(f"{path}: unreadable or damaged; give another --out") from None
 
 
 def settle_budget(config: Config, out: Path) -> Config:
@@ -112,7 +112,7 @@ def settle_budget(config: Config, out: Path) -> Config:
         return config
     if budget := read_budget(out):
         return budget.settle(config, out)
-    if CheckpointFolder(out / "checkpoints").steps():
+    if RunFolder(out).checkpoints.steps():
         raise UsageError(f"budget_minutes: the run in {out} began without a budget; give another --out")
     return config
 

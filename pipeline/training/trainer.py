@@ -17,7 +17,7 @@ from pipeline.evaluation.scoring import evaluate
 from pipeline.methods.method import Method
 from pipeline.models.ensemble import Ensemble, together
 from pipeline.precision import Precision, choose_precision
-from pipeline.training.checkpoint import CheckpointFolder
+from pipeline.run_folder import RunFolder
 from pipeline.training.compilation import choose_compiler
 from pipeline.training.ema import Average
 from pipeline.training.factory import build_loader, build_method, build_networks
@@ -52,10 +52,10 @@ class Trainer:
     best: dict[str, Any]
 
     def __init__(self, config: Config, data: TrainingData, world: World, out: Path) -> None:
-        self.config, self.data, self.world, self.out = config, data, world, out
+        self.config, self.data, self.world, self.run = config, data, world, RunFolder(out)
         self.precision = choose_precision(config.precision, world.device)
         self.compiler = choose_compiler(config.compile, world.device, world.size)
-        self.checkpoints = CheckpointFolder(out / "checkpoints")
+        self.checkpoints = self.run.checkpoints
         begun = world.gather(bool(self.checkpoints.steps()))[0]
         bare = config.without_weights() if begun else config
         self.networks = build_networks(bare, data, world, self.precision, self.compiler)
@@ -75,7 +75,7 @@ class Trainer:
             StoppedError: a signal came; the state is saved.
             NonFiniteError: a gradient was not finite; the weights are those before it, and nothing was saved since.
         """
-        log = RunLog(self.out, self.step, quiet=not self.world.main)
+        log = RunLog(self.run.path, self.step, quiet=not self.world.main)
         progress = Progress(self.config.steps, self.step, quiet=not self.world.main)
         clock = Clock(self.world.device.type)
         try:
@@ -227,7 +227,7 @@ class Trainer:
             was, now = state["precision"], self.precision.name
             raise UsageError(f"{self.checkpoints.path}: trained in {was}, not {now}; add --precision {was}")
         if state["step"] > self.config.steps:
-            raise UsageError(f"steps: {self.out} is at step {state['step']} already, beyond {self.config.steps}")
+            raise UsageError(f"steps: {self.run} is at step {state['step']} already, beyond {self.config.steps}")
         for name, network in self.networks.items():
             network.load_state_dict(state["networks"][name])
         for name, average in self.averages.items():

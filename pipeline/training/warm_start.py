@@ -1,6 +1,5 @@
 """Where training starts from: the averaged weights of a run that has finished."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from torch import nn
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
 from pipeline.models.export import Export, misfit, read_export
-from pipeline.run_folder import MODEL, SUMMARY
+from pipeline.run_folder import MissingFileError, RunFolder
 from pipeline.training.trainer import Trainer
 
 
@@ -48,17 +47,16 @@ def read_start(run: Path, chosen: str | None) -> Start:
 
     Raises:
         UsageError: there is no such run, or it has not finished.
-        DataError: its exported model is damaged.
+        DataError: its summary or its exported model is damaged.
     """
     if not run.is_dir():
         raise UsageError(f"start: there is no run folder {run}")
+    folder = RunFolder(run)
     try:
-        data = str(json.loads((run / SUMMARY).read_text())["data"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise _unfinished(run, SUMMARY) from None
-    if not (run / MODEL).exists():
-        raise _unfinished(run, MODEL)
-    return Start(run, read_export(run / MODEL), data, chosen)
+        summary, model = folder.summary(), folder.exported_model()
+    except MissingFileError as error:
+        raise UsageError(f"start: {error}") from None
+    return Start(run, read_export(model), summary.data, chosen)
 
 
 def start_networks(trainer: Trainer) -> None:
@@ -71,7 +69,3 @@ def start_networks(trainer: Trainer) -> None:
         start.load_into(network.module, name)
     for name, average in trainer.averages.items():
         average.network.load_state_dict(trainer.networks[name].module.state_dict())
-
-
-def _unfinished(run: Path, lacking: str) -> UsageError:
-    return UsageError(f"start: {run} has not finished: no readable {lacking}; let it run to its end first")

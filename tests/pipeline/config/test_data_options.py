@@ -9,10 +9,11 @@ from click.testing import CliRunner
 
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
-from pipeline.config.recipes import load_recipe, parse_value, parse_yaml
+from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.train import main
 from pipeline.training.preflight import DataSet, default_folder, settle_data
+from pipeline.yaml_text import parse_mapping, parse_value
 from tests.data_prep.trees import names_of, write
 
 
@@ -29,7 +30,7 @@ def settle(**data: Any) -> Any:
 
 @pytest.mark.parametrize(("text", "value"), [("6", 6), ("5+1", "5+1"), ("05+1", "5+1"), ("null", None)])
 def test_labels_are_a_number_or_numbers_in_a_recipe(text: str, value: object) -> None:
-    tree = parse_yaml(f"data: {{labels: {text}}}", "recipe")
+    tree = parse_mapping(f"data: {{labels: {text}}}", "recipe")
     config = resolve(tree, {})
     assert config.data.labels == value
     assert resolve(config.tree(), {}) == config

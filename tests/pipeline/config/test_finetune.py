@@ -267,11 +267,11 @@ def test_two_processes_start_alike() -> None:
         (["--finetune", "conv", "--set", "uda.weight=0.0"], "uda: method supervised does not read it"),
         (["--finetune", "conv", "--set", "finetune.lrr=1"], "finetune.lrr: unknown key; did you mean 'lr'"),
         (["--finetune", "conv", "--set", "finetune.network=first"], "conv has no network 'first'; choose from model"),
-        (["--finetune", "nowhere"], "--finetune nowhere: no run folder"),
+        (["--finetune", "nowhere"], "--finetune: nowhere holds no run"),
         (["--finetune", "pair"], "pair evaluates several networks; choose from first, second"),
         (["--finetune", "pair", "--set", "finetune.network=third"], "pair has no network 'third'; choose from first"),
         (["--set", "start=nowhere"], "start: there is no run folder nowhere"),
-        (["--set", "start=data"], "start: data has not finished: no readable summary.json"),
+        (["--set", "start=data"], "start: data has not finished: there is no summary.json in it"),
         (["--set", "start=conv"], "the weights of conv do not fit the model: 1.features.0.weight has shape [4,"),
         (["--set", "start=plain", *NARROW], "do not fit the model: there is no 1.features.0.weight"),
         (["--set", "start=pair", *NARROW], "start: pair has the networks first, second: choose by finetune.network="),
@@ -291,7 +291,7 @@ def test_a_run_that_lost_its_model_and_a_fine_tuning_into_the_run_itself_are_ref
     Path("bare/model.safetensors").unlink()
     result = run("--finetune", "bare")
     assert result.exit_code == 2
-    assert "bare has not finished: no readable model.safetensors" in result.stderr
+    assert "bare has not finished: there is no model.safetensors in it" in result.stderr
     result = run("--finetune", "conv", "--out", "conv")
     assert result.exit_code == 2
     assert "holds a run with another configuration" in result.stderr

@@ -4,10 +4,11 @@ import pytest
 
 from data_prep.system.errors import UsageError
 from pipeline.config.command_line import read_config
-from pipeline.config.recipes import built_in, find_recipe, load_recipe, parse_value
+from pipeline.config.recipes import built_in, find_recipe, load_recipe
 from pipeline.config.resolve import flatten, merge, resolve
 from pipeline.config.schema import batch_error
 from pipeline.methods import METHODS
+from pipeline.yaml_text import parse_value
 
 
 def test_flags_beat_the_recipe_and_the_recipe_beats_the_defaults() -> None:

@@ -15,6 +15,7 @@ from torch.distributed.run import config_from_args
 from pipeline.distributed import launcher
 from pipeline.distributed.launcher import LOST, OUTCOME, first_cause
 from pipeline.distributed.world import lost_contact
+from pipeline.run_folder import RunFolder
 from pipeline.train import default_run
 from pipeline.training import session as rank
 from tests.limits import LIMIT_S, wait_for
@@ -79,7 +80,7 @@ def test_only_our_launcher_is_told_of_lost_contact_by_its_own_code(
     monkeypatch.setattr(rank, "join_world", join)
     monkeypatch.setattr(rank, "abandon_world", sys.exit)
     with pytest.raises(SystemExit) as caught:
-        rank.run_rank(make_config(), tmp_path, tmp_path)
+        rank.run_rank(make_config(), tmp_path, RunFolder(tmp_path))
     assert caught.value.code == code
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from data_prep.system.errors import DataError, UsageError, UserError
+from pipeline import checkpoint
+from pipeline.checkpoint import CheckpointFolder
 from pipeline.distributed.world import World
-from pipeline.training import checkpoint
-from pipeline.training.checkpoint import CheckpointFolder
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import CPU, assert_same, weights_of
 

@@ -21,9 +21,9 @@ from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import Config
 from pipeline.data.loader_choice import Choice
 from pipeline.data.prepared_set import PreparedSet
-from pipeline.run_folder import CONFIG
+from pipeline.run_folder import CONFIG, RunFolder
 from pipeline.train import main
-from pipeline.training.time_budget import BUDGET, LEAST, MARGIN, Budget, Pace, read_budget
+from pipeline.training.time_budget import LEAST, MARGIN, Budget, Pace, read_budget
 from pipeline.training.timing_probe import rehearse
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, assert_same, make_data, weights_of
@@ -188,11 +188,15 @@ def test_a_run_that_was_stopped_keeps_its_steps_and_is_the_run_of_so_many_steps(
 def test_a_budget_noted_an_instant_before_the_configuration_holds(
     monkeypatch: pytest.MonkeyPatch, canned: list[float]
 ) -> None:
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
+    save = RunFolder.save_config
+
+    def die(folder: RunFolder, tree: Mapping[str, Any]) -> None:
+        if folder.budget_file.exists():
+            raise KeyboardInterrupt
+        save(folder, tree)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.training.session.save_recipe", die)
+        patch.setattr(RunFolder, "save_config", die)
         assert run(*BUDGETED).exit_code == 4
     assert load_recipe("run/config.yaml")["steps"] == 600
     assert run(*BUDGETED).exit_code == 0
@@ -219,7 +223,7 @@ def test_what_contradicts_a_budget_is_refused_in_one_line() -> None:
         assert result.exit_code == code, result.output
         assert message in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
-    (Path("run") / BUDGET).write_text("{}")
+    RunFolder(Path("run")).budget_file.write_text("{}")
     result = run(*BUDGETED)
     assert result.exit_code == 3
     assert "budget.json: unreadable or damaged" in result.stderr

@@ -77,7 +77,7 @@ def test_sigterm_saves_and_ends_with_4(home: Path, stopped: int) -> None:
 def test_the_same_volumes_resume_and_the_default_run_ends(home: Path, stopped: int) -> None:
     done = run(home)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "resuming at step" in done.stdout
+    assert "resuming at step" in done.stderr
     summary = json.loads((home / "out" / "digits-smpl-seed0" / "summary.json").read_text())
     assert summary["results"]["last, averaged"]["test"]["accuracy"] > 80
     log = (home / "out" / "digits-smpl-seed0" / "metrics.jsonl").read_bytes()

@@ -1,8 +1,8 @@
 """The command ``smpl-train``: one line from a data set's name to a trained model."""
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,24 +13,20 @@ from data_prep.cli_types import LabelNumbers
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.cli import Command
 from pipeline.config.command_line import command_line, read_config
+from pipeline.config.data_set import DataSet, find_folder, resolve_data
 from pipeline.config.finetune import finetuned, settle_start
 from pipeline.config.schema import Config
-from pipeline.distributed.launcher import choose_processes, launch, launched
+from pipeline.distributed.launcher import choose_processes, launch
 from pipeline.distributed.node_env import find_nodes
-from pipeline.run_folder import RunFolder
-from pipeline.training.preflight import (
-    DataSet,
-    check_machine,
-    check_run,
-    check_start,
-    check_test,
-    find_folder,
-    own_recipe,
-    settle_data,
-)
-from pipeline.training.results import show_networks, tell_result
-from pipeline.training.session import run_rank, score_checkpoint
+from pipeline.distributed.world import this_device
+from pipeline.precision import choose_precision
+from pipeline.run_folder import CONFIG, RunFolder
+from pipeline.training.preflight import check_machine, check_run, check_start, check_test, recorded_recipe
+from pipeline.training.rank import run_rank
+from pipeline.training.results import print_if_finished, print_networks
+from pipeline.training.session import score_checkpoint
 from pipeline.training.time_budget import settle_budget
+from pipeline.yaml_text import write_mapping
 
 VERIFY = click.Choice(["always", "once", "never"])
 LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])
@@ -87,61 +83,71 @@ def main(
     """
     flags |= {"data": {"labels": labels}, "loader": {"name": loader, "verify": verify}}
     if mode == "test" and not finetune:
-        recipe = recipe or (own_recipe(RunFolder(out)) if out else None)
+        recipe = recipe or (recorded_recipe(RunFolder(out)) if out else None)
     config = read_config(recipe, flags, settings, finetune)
-    given = command_line(flags, settings).get("data", {})
-    data = DataSet(None if data_dir is None else find_folder(data_dir), given, source, checksum == "on")
+    options = command_line(flags, settings).get("data", {})
+    data = DataSet(None if data_dir is None else find_folder(data_dir), options, source, checksum == "on")
     out = out or (finetuned(finetune) if finetune else default_run(config))
     return MODES[mode](settle_start(config, out), data, RunFolder(out), nproc)
 
 
-def train(config: Config, data: DataSet, out: RunFolder, nproc: int | None) -> int:
-    """Start the run in ``out``, or go on with it; of several nodes, only the first one writes there."""
-    folder, nodes = data.folder(config), find_nodes()
+def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
+    """Begin the run in a folder, or resume it; of several nodes, only the first one writes there.
+
+    Everything is checked and resolved here, once. The ranks that are launched get the resolved configuration in a file;
+    those that torchrun started run this command themselves, and the first of them does the checks.
+    """
+    nodes = find_nodes()
     processes = choose_processes(nproc, nodes)
-    config = settle_budget(config, out.path)
+    config, folder = settle_budget(config, run.path), data.folder(config)
+    precision = choose_precision(config.precision, this_device())
     with ExitStack() as stack:
-        home = out
-        if is_main():
-            check_machine(config, out, nodes.count * processes)
-            config = settle_data(config, data, may_prepare=nodes.count == 1)
-            if nodes.count > 1 and tell_result(config, folder, out):
+        if is_first():
+            check_machine(config, run, nodes.count * processes)
+            config = resolve_data(config, data, may_prepare=nodes.count == 1)
+            if nodes.count > 1 and print_if_finished(config, folder, run):
                 return 0
-            if nodes.rank:
-                home = RunFolder(Path(stack.enter_context(TemporaryDirectory())))
-            else:
-                _claim(config, folder, out, stack)
-            home.save_config(config.tree())
-        if "RANK" not in os.environ and nodes.count * processes > 1:
-            own = ["--recipe", str(home.config_file), "--data-dir", str(folder), "--out", str(out)]
-            return launch("pipeline.train", own, processes, nodes)
-        return run_rank(config, folder, out)
+            if nodes.rank == 0:
+                stack.enter_context(occupied(config, folder, run))
+        config = config.model_copy(update={"precision": precision.name})
+        if "RANK" in os.environ or nodes.count * processes == 1:
+            return run_rank(config, folder, run)
+        resolved = Path(stack.enter_context(TemporaryDirectory())) / CONFIG
+        resolved.write_bytes(write_mapping(config.tree()))
+        return launch("pipeline.training.rank", [str(resolved), str(folder), str(run)], processes, nodes)
 
 
-def _claim(config: Config, data: Path, out: RunFolder, stack: ExitStack) -> None:
-    """Make the run folder this command's own, until the stack unwinds. Raises UserError."""
-    check_start(config, data, out)
-    make_folder(out.path)
-    if not launched():
-        stack.enter_context(locked(out.lock_file, wait=False))
-    check_run(config, out)
+@contextmanager
+def occupied(config: Config, data: Path, run: RunFolder) -> Iterator[None]:
+    """Keep other commands out of the run folder, and record the configuration in it.
+
+    Raises:
+        UsageError: another command is at work there, or the folder holds a run with another configuration.
+        DataError: the folder cannot be written to, or its files are damaged.
+    """
+    check_start(config, data, run)
+    make_folder(run.path)
+    with locked(run.lock_file, wait=False):
+        check_run(config, run)
+        run.save_config(config.tree())
+        yield
 
 
-def test_only(config: Config, data: DataSet, out: RunFolder, nproc: int | None) -> int:
-    """Score the newest checkpoint in ``out``; the folder stays as it is."""
-    check_test(out, nproc)
-    config = settle_budget(config, out.path)
-    if is_main():
-        config = settle_data(config, data, may_prepare=False)
-        check_run(config, out)
-    return run_rank(config, data.folder(config), out, score_checkpoint)
+def test_only(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
+    """Score the newest checkpoint of a run; its folder does not change."""
+    check_test(run, nproc)
+    config, folder = settle_budget(config, run.path), data.folder(config)
+    if is_first():
+        config = resolve_data(config, data, may_prepare=False)
+        check_run(config, run)
+    return run_rank(config, folder, run, score_checkpoint)
 
 
-def print_model(config: Config, data: DataSet, out: RunFolder, nproc: int | None) -> int:  # noqa: ARG001
-    """Show what would be trained."""
-    if is_main():
-        config = settle_data(config, data)
-        show_networks(config, data.folder(config))
+def print_model(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:  # noqa: ARG001
+    """Print the networks that would be trained."""
+    if is_first():
+        folder = data.folder(config)
+        print_networks(resolve_data(config, data), folder)
     return 0
 
 
@@ -154,7 +160,7 @@ MODES: Mapping[str | None, Callable[[Config, DataSet, RunFolder, int | None], in
 that was asked for."""
 
 
-def is_main() -> bool:
+def is_first() -> bool:
     """Return whether this process is the first of its run, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 

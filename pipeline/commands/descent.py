@@ -10,11 +10,11 @@ from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.config.command_line import read_config
+from pipeline.config.data_set import DataSet, default_folder, resolve_data
 from pipeline.config.schema import Config
 from pipeline.data.training_splits import TrainingData, load_training_data
 from pipeline.figures.descent import ALONE, Descent, TrueLoss, count, measure
 from pipeline.figures.loss_surface import draw_descent
-from pipeline.training.preflight import DataSet, default_folder, settle_data
 
 STARTS = (0, 5, 20, 50, 200)
 """Numbers of supervised steps after which the descents are counted, besides the one that is drawn."""
@@ -60,7 +60,7 @@ def configure(recipe: str, settings: Sequence[str], seed: int) -> Config:
     config = read_config(recipe, {}, (*settings, "method=smpl", f"seed={seed}", f"data.seed={seed}"))
     if config.dataset != "moons":
         raise UsageError(f"recipe {recipe} is for {config.dataset}; a descent is drawn on moons: leave --recipe out")
-    return settle_data(config, DataSet(None, {}))
+    return resolve_data(config, DataSet())
 
 
 def load_points(config: Config) -> TrainingData:

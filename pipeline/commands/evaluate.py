@@ -7,12 +7,12 @@ import click
 from data_prep.dataset.manifest import SPLITS
 from data_prep.system.cli import Command
 from pipeline.commands.json_output import JsonFile, prints_json, write_json
+from pipeline.config.data_set import find_folder
 from pipeline.distributed.world import World, repeat_sums, this_device
 from pipeline.evaluation.report import evaluate_model, open_manifest
 from pipeline.evaluation.trained_model import find_model
 from pipeline.precision import choose_precision
 from pipeline.training.factory import open_data
-from pipeline.training.preflight import find_folder
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 110})

@@ -1,10 +1,13 @@
-"""The progress bar: where a run stands and how it does."""
+"""The progress of training: a bar on a terminal, and elsewhere a log line at each log interval."""
 
+import logging
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = {
     "loss": "loss {:.3f}",
@@ -15,21 +18,37 @@ _SHOWN = {
     "data_wait": "wait {:.0%}",
     "val": "val {:.2f} %",
 }
+"""The metrics that are shown, in this order, and how."""
 
 
 class Progress:
-    """A bar on a terminal; on anything else a line now and then, so that a log file stays readable."""
+    """The display of one rank; a quiet one shows nothing.
+
+    Args:
+        total: steps of the whole run.
+        step: steps that are done already.
+        quiet: for every rank but the first.
+    """
 
     def __init__(self, total: int, step: int, *, quiet: bool = False) -> None:
-        interval = 0.2 if sys.stderr.isatty() else 10
-        self.bar: Any = tqdm(total=total, initial=step, unit="step", mininterval=interval, disable=quiet)
-        self.shown: dict[str, float] = {}
+        self.total, self.step, self.quiet = total, step, quiet
+        self.values: dict[str, float] = {}
+        on_terminal = not quiet and sys.stderr.isatty()
+        self.bar: Any = tqdm(total=total, initial=step, unit="step", mininterval=0.2) if on_terminal else None
 
     def advance(self, values: Mapping[str, float]) -> None:
-        """Count one step; ``values`` replace those shown before."""
-        self.bar.update()
-        self.shown |= {name: values[name] for name in _SHOWN if name in values}
-        self.bar.set_postfix_str(", ".join(_SHOWN[name].format(self.shown[name]) for name in self.shown), refresh=False)
+        """Count one step; ``values`` are what was measured in it, and replace those that are shown."""
+        self.step += 1
+        self.values |= {name: values[name] for name in _SHOWN if name in values}
+        if self.bar is not None:
+            self.bar.update()
+            self.bar.set_postfix_str(self._text(), refresh=False)
+        elif values and not self.quiet:
+            logger.info("step %d of %d: %s", self.step, self.total, self._text())
 
     def close(self) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
+
+    def _text(self) -> str:
+        return ", ".join(_SHOWN[name].format(self.values[name]) for name in _SHOWN if name in self.values)

@@ -1,4 +1,4 @@
-"""The end of a run: final scores, the exported model, and what is printed."""
+"""The end of a run: its final scores, ``summary.json``, the exported model, and the table that is printed."""
 
 import json
 import time
@@ -20,23 +20,29 @@ from pipeline.training.results_table import describe_network, results_table
 from pipeline.training.trainer import Trainer
 
 
-def show_networks(config: Config, data: Path) -> None:
-    """Print the networks that the method needs, as they are built for the prepared data."""
+def print_networks(config: Config, data: Path) -> None:
+    """Print the networks that the method needs, built for the prepared set in the folder ``data``."""
     task = Task.of(load_manifest(data), config.augment.size)
     for name in METHODS.load(config.method).networks_needed:
         click.echo(describe_network(name, build_module(config, name, task), task.shape))
 
 
-def tell_result(config: Config, data: Path, run: RunFolder) -> bool:
-    """Print the results of this very run if it ended before; return whether it did. Raises DataError."""
-    done = _finished(config, load_manifest(data), run)
-    if done:
-        _print_results(done, run)
-    return bool(done)
+def print_if_finished(config: Config, data: Path, run: RunFolder) -> bool:
+    """Print the results if the run has finished already; return whether it has. Raises DataError."""
+    summary = finished_summary(config, load_manifest(data), run)
+    if summary:
+        print_results(summary, run)
+    return bool(summary)
 
 
 def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[str, float]]]:
-    """Score last and best-on-validation weights, averaged and raw; here alone is the test split read."""
+    """Score the last weights and the best ones on validation, averaged and raw; all ranks together.
+
+    Nothing else reads the test split.
+
+    Returns:
+        By weights and split: ``accuracy`` in percent and ``loss``.
+    """
     splits = {"val": trainer.data.val, "test": prepared.open("test")}
     return {
         name: {
@@ -49,7 +55,14 @@ def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[s
 
 
 def summarize(trainer: Trainer, prepared: PreparedSet, *, seconds: float, began: float) -> Summary:
-    """Return what summary.json says: the scores, and what they are the scores of."""
+    """Score the run and return what ``summary.json`` holds; all ranks together.
+
+    Args:
+        trainer: at the last step.
+        prepared: the set with the test split.
+        seconds: training time of this process.
+        began: when this process started, by ``time.perf_counter``.
+    """
     config, world, manifest = trainer.config, trainer.world, prepared.manifest
     return Summary(
         dataset=config.dataset,
@@ -72,8 +85,8 @@ def summarize(trainer: Trainer, prepared: PreparedSet, *, seconds: float, began:
     )
 
 
-def finish(trainer: Trainer, manifest: Manifest, summary: Summary) -> None:
-    """Write summary.json and model.safetensors, and print the table."""
+def save_results(trainer: Trainer, manifest: Manifest, summary: Summary) -> None:
+    """Write ``model.safetensors``, then ``summary.json``, which marks the run as finished. Raises DataError."""
     channels, height, width = trainer.data.task.shape
     metadata = {
         "classes": json.dumps(manifest.classes),
@@ -87,7 +100,6 @@ def finish(trainer: Trainer, manifest: Manifest, summary: Summary) -> None:
     }
     export_model(trainer.run.model_file, trainer.models()["ema"], metadata)
     trainer.run.save_summary(summary)
-    _print_results(summary, trainer.run)
 
 
 def _model_of(trainer: Trainer) -> dict[str, Any]:
@@ -95,8 +107,11 @@ def _model_of(trainer: Trainer) -> dict[str, Any]:
     return {"name": trainer.config.model["name"]} | options.model_dump(mode="json")
 
 
-def _finished(config: Config, manifest: Manifest, run: RunFolder) -> Summary | None:
-    """Return the summary of this very run if it ended before: the test split is not read a second time."""
+def finished_summary(config: Config, manifest: Manifest, run: RunFolder) -> Summary | None:
+    """Return the summary of a run that has finished with this configuration on this set, else None.
+
+    With it the test split need not be read a second time. Raises DataError for a damaged file.
+    """
     try:
         summary = run.summary()
     except MissingFileError:
@@ -105,6 +120,7 @@ def _finished(config: Config, manifest: Manifest, run: RunFolder) -> Summary | N
     return summary if (summary.config, summary.data, summary.steps) == wanted else None
 
 
-def _print_results(summary: Summary, run: RunFolder) -> None:
+def print_results(summary: Summary, run: RunFolder) -> None:
+    """Print the table of accuracies and the test accuracy of the run."""
     click.echo(results_table(summary.results))
     click.echo(f"test accuracy {summary.test_accuracy:.2f} %  ({run})")

@@ -1,159 +1,77 @@
-"""A run on this rank, from its data to its results."""
+"""What a rank does in its world: train to the end and score, or score a checkpoint.
 
-import os
+The loop over the steps is in ``trainer.py``, which also says what happens on SIGTERM; the process around it, with its
+errors and exit codes, is in ``rank.py``.
+"""
+
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import click
 
-from data_prep.dataset.manifest import load_manifest
 from data_prep.system.cli import STOPPED
-from data_prep.system.errors import UsageError, UserError
-from pipeline.config.resolve import flatten
+from data_prep.system.errors import UsageError
+from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed.launcher import INTERRUPTED, LOST, launched, note_outcome
-from pipeline.distributed.world import World, abandon_world, join_world, leave_world, lost_contact
+from pipeline.distributed.launcher import INTERRUPTED, note_outcome
+from pipeline.distributed.world import World
 from pipeline.methods import METHODS
 from pipeline.run_folder import RunFolder
-from pipeline.training.compilation import compile_failure
 from pipeline.training.factory import open_data
-from pipeline.training.nonfinite_guard import NonFiniteError
-from pipeline.training.results import _finished, _print_results, finish, score, summarize
+from pipeline.training.results import finished_summary, print_results, save_results, score, summarize
 from pipeline.training.results_table import results_table
 from pipeline.training.time_budget import Budget
 from pipeline.training.timing_probe import rehearse, remove_rehearsal
 from pipeline.training.trainer import StoppedError, Trainer
 from pipeline.training.warm_start import start_networks
 
-Job = Callable[[Config, Path, RunFolder, World], None]
-"""What a rank does: with a configuration, prepared data and a run folder, in a world."""
-
-
-def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None) -> int:
-    """Do a job, by default :func:`train`, with the run folder ``out``; return this rank's exit code.
-
-    Raises:
-        UserError: the prepared data set or every checkpoint is damaged, or the folder cannot be written to.
-    """
-    try:
-        return _run(job or partial(train, began=time.perf_counter()), config, data, run, join_world())
-    except RuntimeError as error:
-        if problem := compile_failure(error):
-            return _end(f"error: {problem}", UsageError.exit_code)
-        if not lost_contact(error):
-            raise
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        click.echo(f"rank {os.environ.get('RANK')}: another process is gone: {reason}", err=True)
-        abandon_world(LOST if launched() else 1)
-    finally:
-        leave_world()
-
-
-def _run(job: Job, config: Config, data: Path, run: RunFolder, world: World) -> int:
-    """Do a job in a world; return this rank's exit code."""
-    try:
-        check_agreement(config, data, world)
-        job(config, data, run, world)
-    except UserError as error:
-        if world.main:
-            raise
-        if not error.shared:
-            click.echo(f"error: rank {world.rank}: {error}", err=True)
-        elif _speaks():
-            click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    except StoppedError:
-        return _end("stopped and saved; the same command resumes", STOPPED)
-    except NonFiniteError as error:
-        return _end(f"error: {error}; {run} keeps the last good checkpoint; lower optimizer.lr or clip", 1)
-    return 0
-
-
-def check_agreement(config: Config, data: Path, world: World) -> None:
-    """Refuse ranks of several nodes that were told different things.
-
-    Raises:
-        UsageError: a key of the configuration, or the prepared data, differ.
-        DataError: the manifest is missing or damaged.
-    """
-    manifest = world.together(lambda: load_manifest(data))
-    told = world.gather({**flatten(config.tree()), "data": manifest.fingerprint[:12]})
-    for rank, other in enumerate(told):
-        for key in told[0].keys() | other.keys():
-            first, here = told[0].get(key), other.get(key)
-            if first != here:
-                problem = f"{key} is {first} on rank 0, {here} on rank {rank}"
-                raise _shared(UsageError(f"{problem}; start every node with the same command and the same data"))
-
-
-def _shared(error: UserError) -> UserError:
-    """Return an error that every rank raises at the same time."""
-    error.shared = True
-    return error
+logger = logging.getLogger(__name__)
 
 
 def train(config: Config, data: Path, run: RunFolder, world: World, *, began: float) -> None:
-    """Train to the end, then score the test split, once, and write the results; a budget's time counts from ``began``.
+    """Train to the end, then score the test split, once, and write the results; all ranks together.
+
+    Args:
+        config: the resolved configuration of the run.
+        data: folder of the prepared set.
+        run: the run's folder.
+        world: the ranks.
+        began: when this rank started, by ``time.perf_counter``; a time budget counts from then.
 
     Raises:
-        UsageError: the budget is too small.
+        UsageError: the budget is too small, or the configuration does not fit the data or the checkpoint.
+        DataError: the prepared set or every checkpoint is damaged.
+        StoppedError: a signal came; the state is saved.
     """
     prepared = open_data(config, data, world)
-    manifest, splits = prepared.manifest, _load(config, prepared)
-    config = _fit(config, prepared, splits, world, run, began)
+    splits = _open_splits(config, prepared)
+    config = _fit_budget(config, prepared, splits, world, run, began)
     trainer = Trainer(config, splits, world, run.path)
     damage = trainer.restore()
     if not trainer.step:
         start_networks(trainer)
     if world.main:
-        _announce(trainer, damage)
-        click.echo(prepared.choice)
+        _log_start(trainer, prepared, damage)
     started = time.perf_counter()
-    if trainer.step == config.steps and (done := _finished(config, manifest, run)):
+    if trainer.step == config.steps and (summary := finished_summary(config, prepared.manifest, run)):
         if world.main:
-            _print_results(done, run)
+            print_results(summary, run)
         return
     with _unsaved_steps():
         trainer.train()
-    seconds = time.perf_counter() - started
-    summary = summarize(trainer, prepared, seconds=seconds, began=began)
+    summary = summarize(trainer, prepared, seconds=time.perf_counter() - started, began=began)
     if world.main:
-        finish(trainer, manifest, summary)
-
-
-def _fit(
-    config: Config, prepared: PreparedSet, splits: TrainingData, world: World, run: RunFolder, began: float
-) -> Config:
-    """Return the configuration with the steps that fit its budget; without one, or if it has them already, as it is."""
-    if world.main:
-        remove_rehearsal(run.path)  # of a process that was killed in it
-    if config.budget_minutes is None or world.gather(run.budget_file.exists())[0]:
-        return config
-    if world.main:
-        click.echo(f"{config.budget_minutes:g} minutes: a rehearsal tells how many steps they are")
-    pace = rehearse(config, prepared, splits, world, run.path)
-    pace, gone = world.gather((pace, time.perf_counter() - began))[0]
-    budget = world.together(lambda: Budget.fit(config, pace, gone))
-    fitted = budget.settle(config, run.path)
-    if world.main:
-        click.echo(budget)
-    world.together(lambda: _note(budget, fitted, run) if world.main else None)
-    return fitted
-
-
-def _note(budget: Budget, config: Config, run: RunFolder) -> None:
-    """Write the budget, by which a run knows its steps from then on, and the configuration that follows from it."""
-    budget.save(run.path)
-    run.save_config(config.tree())
+        save_results(trainer, prepared.manifest, summary)
+        print_results(summary, run)
 
 
 def score_checkpoint(config: Config, data: Path, run: RunFolder, world: World) -> None:
-    """Score the newest checkpoint on the validation and the test split, and print the table; nothing is written.
+    """Score the newest checkpoint on the validation and the test split and print the table; write nothing.
 
     Raises:
         UsageError: there is no checkpoint.
@@ -164,23 +82,49 @@ def score_checkpoint(config: Config, data: Path, run: RunFolder, world: World) -
     if not trainer.step:
         raise UsageError(f"{run} holds no checkpoint to test; name the folder of a run with --out")
     if world.main:
-        _warn(damage)
+        _log_damage(damage)
         click.echo(f"{config.method} on {config.dataset}, {run}: at step {trainer.step} of {config.steps}")
     results = score(trainer, prepared)
     if world.main:
         click.echo(results_table(results))
 
 
-def _load(config: Config, prepared: PreparedSet) -> TrainingData:
+def _open_splits(config: Config, prepared: PreparedSet) -> TrainingData:
     kind = METHODS.load(config.method)
     if kind.needs_truth and prepared.manifest.unknown:
         raise UsageError(f"method {config.method} needs every image's class; in {prepared.folder} some are unknown")
     return prepared.training_data(unlabeled=bool(kind.views))
 
 
+def _fit_budget(
+    config: Config, prepared: PreparedSet, splits: TrainingData, world: World, run: RunFolder, began: float
+) -> Config:
+    """Return the configuration with the steps that fit its time budget, measured once in the life of a run."""
+    if world.main:
+        remove_rehearsal(run.path)  # of a process that was killed while it measured
+    if config.budget_minutes is None or world.gather(run.budget_file.exists())[0]:
+        return config
+    if world.main:
+        logger.info("%g minutes: timing some steps to find how many fit", config.budget_minutes)
+    pace = rehearse(config, prepared, splits, world, run.path)
+    pace, elapsed = world.gather((pace, time.perf_counter() - began))[0]
+    budget = world.together(lambda: Budget.fit(config, pace, elapsed))
+    if world.main:
+        logger.info("%s", budget)
+    world.together(lambda: _record_budget(budget, run) if world.main else None)
+    return budget.settle(config, run.path)
+
+
+def _record_budget(budget: Budget, run: RunFolder) -> None:
+    """Write the budget, from which a resumed run takes its steps, and the fitted steps into the configuration."""
+    recorded = resolve(run.config(), {})
+    budget.save(run.path)
+    run.save_config(budget.settle(recorded, run.path).tree())
+
+
 @contextmanager
 def _unsaved_steps() -> Iterator[None]:
-    """While inside, ending this process would lose steps."""
+    """Tell the launcher that a process which is killed in this block loses steps."""
     note_outcome(INTERRUPTED)
     try:
         yield
@@ -190,32 +134,22 @@ def _unsaved_steps() -> Iterator[None]:
     note_outcome(STOPPED)
 
 
-def _announce(trainer: Trainer, damage: list[str]) -> None:
-    _warn(damage)
+def _log_start(trainer: Trainer, prepared: PreparedSet, damage: list[str]) -> None:
+    _log_damage(damage)
+    config, compiler = trainer.config, trainer.compiler
     if trainer.step:
-        click.echo(f"resuming at step {trainer.step} of {trainer.config.steps}")
-    elif trainer.config.start:
-        click.echo(f"starting from the averaged weights of {trainer.config.start}")
-    click.echo(
-        f"{trainer.config.method} on {trainer.config.dataset}: {len(trainer.data.labeled)} labels, "
-        f"{trainer.world.size} x {trainer.world.device.type}, {trainer.precision.name}, "
-        f"{'compiled, ' * (trainer.compiler.name != 'off')}{trainer.run}"
-    )
-    if trainer.compiler.missing:
-        click.echo(f"not compiled: that needs {trainer.compiler.missing}")
+        logger.info("resuming at step %d of %d", trainer.step, config.steps)
+    elif config.start:
+        logger.info("starting from the averaged weights of %s", config.start)
+    labels, world = len(trainer.data.labeled), trainer.world
+    precision = f"{trainer.precision.name}{', compiled' * (compiler.name != 'off')}"
+    parts = (config.method, config.dataset, labels, world.size, world.device.type, precision, trainer.run)
+    logger.info("%s on %s: %d labels, %d x %s, %s, %s", *parts)
+    if compiler.missing:
+        logger.info("not compiled: that needs %s", compiler.missing)
+    logger.info("%s", prepared.choice)
 
 
-def _warn(damage: list[str]) -> None:
+def _log_damage(damage: list[str]) -> None:
     for line in damage:
-        click.echo(f"warning: {line}; using the one before")
-
-
-def _end(line: str, code: int) -> int:
-    if _speaks():
-        click.echo(line, err=True)
-    return code
-
-
-def _speaks() -> bool:
-    """Return whether this rank tells its node's log what all ranks know."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+        logger.warning("%s; using the checkpoint before it", line)

@@ -43,7 +43,7 @@ def test_the_command_trains_on_the_gpu_and_its_model_scores_the_same_on_a_cpu(
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["device"] == "cuda"
     again = CliRunner().invoke(main, [*words, "--compile", compiled])
-    assert "resuming at step 6 of 6" in again.stdout
+    assert "resuming at step 6 of 6" in again.stderr
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     tested = CliRunner().invoke(main, ["--test-only", "--out", str(tmp_path / "run"), "--compile", "off"])
     assert tested.exit_code == 0, tested.output

@@ -13,8 +13,9 @@ from data_prep.prepare import run
 from data_prep.prepare.options import Request, settle
 from pipeline import train
 from pipeline.cli import main as smpl
+from pipeline.config.data_set import DataSet
 from pipeline.config.schema import Config
-from pipeline.training.preflight import DataSet
+from pipeline.run_folder import RunFolder
 from tests.k8s.objects import Object, Workload
 from tests.k8s.resources import quantity
 from tests.k8s.wiring import REFERENCE
@@ -34,10 +35,10 @@ class Training:
     out: Path
 
     @classmethod
-    def of(cls, config: Config, data: DataSet, out: Path, nproc: int | None) -> "Training":
+    def of(cls, config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> "Training":
         """What smpl-train would begin with; no call says how many processes there are."""
         assert nproc is None
-        return cls(config, data.folder(config), out)
+        return cls(config, data.folder(config), run.path)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_the_exported_model_is_the_averaged_one_and_says_how_to_build_it() -> No
 def test_the_same_call_again_trains_no_further_and_tells_the_result() -> None:
     first, second = run(*SHORT), run(*SHORT)
     assert second.exit_code == 0
-    assert "resuming at step 4 of 4" in second.stdout
+    assert "resuming at step 4 of 4" in second.stderr
     assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1]
 
 
@@ -80,7 +80,7 @@ def test_more_steps_go_on_from_where_the_run_was() -> None:
     run(*SHORT)
     result = run(*SHORT, "--steps", "6")
     assert result.exit_code == 0
-    assert "resuming at step 4 of 6" in result.stdout
+    assert "resuming at step 4 of 6" in result.stderr
     lines = [json.loads(line) for line in Path("runs/digits-smpl-seed0/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["group"] == "train"] == [2, 4, 6]
 
@@ -294,7 +294,7 @@ def test_testing_alone_takes_the_checkpoint_before_a_damaged_one() -> None:
     newest.write_bytes(newest.read_bytes()[:-1])
     result = run("--test-only", "--out", "run")
     assert result.exit_code == 0, result.output
-    assert "damaged" in result.stdout
+    assert "damaged" in result.stderr
     assert "at step 2 of 4" in result.stdout
 
 

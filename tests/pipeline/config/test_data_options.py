@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import UsageError
+from pipeline.config.data_set import DataSet, default_folder, resolve_data
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.train import main
-from pipeline.training.preflight import DataSet, default_folder, settle_data
 from pipeline.yaml_text import parse_mapping, parse_value
 from tests.data_prep.trees import names_of, write
 
@@ -25,7 +25,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settle(**data: Any) -> Any:
     config = resolve(load_recipe("moons") | {"data": data}, {})
-    return settle_data(config, DataSet(None, {})).data
+    return resolve_data(config, DataSet()).data
 
 
 @pytest.mark.parametrize(("text", "value"), [("6", 6), ("5+1", "5+1"), ("05+1", "5+1"), ("null", None)])
@@ -46,7 +46,7 @@ def test_views_of_pictures_are_refused_for_points(key: str, value: object) -> No
     recipe = load_recipe("moons")
     config = resolve(recipe | {"augment": recipe["augment"] | {key: value}}, {})
     with pytest.raises(UsageError, match=f"augment.(ops|{key}): {value} is for pictures, moons has points"):
-        settle_data(config, DataSet(None, {}))
+        resolve_data(config, DataSet())
 
 
 @pytest.mark.parametrize("value", ["5+", "many", "5.0", 5.0, True, [5, 1]])
@@ -70,7 +70,7 @@ def test_a_named_folder_with_other_labels_is_refused() -> None:
     prepare(Request("moons", out=Path("mine"), labels=6), progress=False)
     config = resolve({"dataset": "moons"}, {})
     with pytest.raises(UsageError, match=r"data\.labels: 5\+1 is asked for, mine has 6"):
-        settle_data(config, DataSet(Path("mine"), {"labels": "5+1"}))
+        resolve_data(config, DataSet(Path("mine"), {"labels": "5+1"}))
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_a_source_that_is_named_is_the_one_that_is_trained_on() -> None:
     config = resolve(load_recipe("folder-smpl"), {})
     for name, start in {"first": 0, "second": 50}.items():
         write(Path(name), names_of("cat", "dog", count=20 + start), start)
-    settle_data(config, DataSet(None, {}, Path("first")))
-    settle_data(config, DataSet(None, {}, Path("first")))
-    settle_data(config, DataSet(None, {}))
+    resolve_data(config, DataSet(source=Path("first")))
+    resolve_data(config, DataSet(source=Path("first")))
+    resolve_data(config, DataSet())
     for source in ("second", "nothing"):
         with pytest.raises(UsageError, match=r"source listing|does not exist"):
-            settle_data(config, DataSet(None, {}, Path(source)))
+            resolve_data(config, DataSet(source=Path(source)))
     with pytest.raises(UsageError, match="leave one out"):
-        settle_data(config, DataSet(default_folder(config), {}, Path("first")))
+        resolve_data(config, DataSet(default_folder(config), source=Path("first")))
 
 
 @pytest.mark.slow

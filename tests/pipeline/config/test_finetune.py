@@ -143,7 +143,7 @@ def test_at_rate_zero_weights_and_accuracy_stay_and_no_unlabeled_image_is_read()
         shard.unlink()
     result = run("--finetune", "plain", "--set", "finetune.lr=0", "--steps", "3", "--data-dir", "labeled-only")
     assert result.exit_code == 0, result.output
-    assert "starting from the averaged weights of plain" in result.stdout
+    assert "starting from the averaged weights of plain" in result.stderr
     assert_equal(model_of("plain-finetuned"), model_of("plain"))
     before, after = (json.loads(Path(out, "summary.json").read_text()) for out in ("plain", "plain-finetuned"))
     assert after["results"]["last, averaged"] == before["results"]["last, averaged"]
@@ -183,7 +183,7 @@ def test_the_same_command_goes_on_and_needs_the_run_no_more() -> None:
         for steps in lengths:
             result = run(*command, "--out", out, "--steps", str(steps))
             assert result.exit_code == 0, result.output
-    assert "resuming at step 2 of 4" in result.stdout
+    assert "resuming at step 2 of 4" in result.stderr
     assert_equal(model_of("at-once"), model_of("in-parts"))
     shutil.rmtree("source")
     assert run("--recipe", "in-parts/config.yaml", "--out", "in-parts", "--steps", "5").exit_code == 0
@@ -199,7 +199,7 @@ def test_the_run_to_start_from_is_known_however_its_path_is_spelled_and_after_it
     Path("spelled").rename("renamed")
     result = run("--finetune", "renamed", *command, "--steps", "5")
     assert result.exit_code == 0, result.output
-    assert "resuming at step 4 of 5" in result.stdout
+    assert "resuming at step 4 of 5" in result.stderr
     assert run("--out", "spelled-out", "--test-only").exit_code == 0
 
 

@@ -17,7 +17,7 @@ from pipeline.distributed.launcher import LOST, OUTCOME, first_cause
 from pipeline.distributed.world import lost_contact
 from pipeline.run_folder import RunFolder
 from pipeline.train import default_run
-from pipeline.training import session as rank
+from pipeline.training import rank
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import make_config
 from tests.pipeline.processes import assert_same_model, rank_process, run, started, steps_logged
@@ -116,7 +116,7 @@ def test_a_stopped_run_saves_exits_with_4_and_goes_on(
     assert not (home / out / "summary.json").exists()
     done = finish(home, out)
     assert done.returncode == 0, done.stderr
-    assert "resuming at step" in done.stdout
+    assert "resuming at step" in done.stderr
     assert_same_model(home, out, undisturbed)
 
 

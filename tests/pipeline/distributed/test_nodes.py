@@ -31,7 +31,7 @@ from pipeline.distributed.node_env import ALONE, Nodes, find_nodes
 from pipeline.distributed.rendezvous import Meeting
 from pipeline.distributed.world import World
 from pipeline.train import main
-from pipeline.training.session import check_agreement
+from pipeline.training.rank import check_agreement
 from tests import ROOT
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import CPU, make_config

@@ -1,0 +1,103 @@
+"""The prepared set of a run: found, prepared first where it is not yet, and compared with the configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
+from data_prep.dataset.mirror import is_remote, mirror
+from data_prep.prepare.run import Request, default_out, prepare
+from data_prep.system.errors import UsageError
+from pipeline.config.schema import Config, DataOptions
+from pipeline.data.augment import build_views
+from pipeline.task import Task
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What the command line says about the prepared set."""
+
+    named: Path | None = None
+    """The folder of ``--data-dir``; None for the default folder of the configured set."""
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    """The data options of the command line itself, without those of the recipe."""
+    source: Path | None = None
+    """The official files to prepare the set from; None to download them."""
+    checksum: bool = True
+    """Whether those files must have the published checksums."""
+
+    def folder(self, config: Config) -> Path:
+        return self.named or default_folder(config)
+
+
+def find_folder(data_dir: str) -> Path:
+    """Return the folder that ``--data-dir`` names, or the local mirror of a set behind a URL.
+
+    Raises:
+        DataError: there is no prepared set behind the URL, or it cannot be fetched.
+        UsageError: the driver for this kind of URL is not installed.
+    """
+    return mirror(data_dir) if is_remote(data_dir) else Path(data_dir)
+
+
+def default_folder(config: Config) -> Path:
+    """Return the folder where ``smpl-data prepare`` puts the configured set by default."""
+    return default_out(config.dataset, config.data.labels, config.data.seed, config.data.extra)
+
+
+def resolve_data(config: Config, data: DataSet, *, may_prepare: bool = True) -> Config:
+    """Return the configuration with the data options of the prepared set, which is prepared first if it is missing.
+
+    In a folder that the user named, only the options of the command line are compared with those of the set; the
+    recipe's are not, since they are those of the default set.
+
+    Raises:
+        UsageError: the prepared set has other options, or the views do not fit its images.
+        DataError: the set cannot be prepared or opened.
+    """
+    folder = data.folder(config)
+    expected = config.data.model_dump(exclude_none=True, exclude_unset=True) if data.named is None else data.flags
+    manifest = _open(config, data, may_prepare)
+    _check_options(config, folder, manifest, expected)
+    _check_views(config, manifest)
+    found = {key: manifest.options[key] for key in DataOptions.model_fields if key in manifest.options}
+    return config.model_copy(update={"data": DataOptions.model_validate(found)})
+
+
+def _open(config: Config, data: DataSet, may_prepare: bool) -> Manifest:
+    folder = data.folder(config)
+    if data.named and data.source:
+        raise UsageError(
+            f"--source {data.source} and --data-dir {folder}: the first is to be prepared, the second is prepared "
+            "already; leave one of them out"
+        )
+    if (folder / MANIFEST).exists() and not data.source:
+        return load_manifest(folder)
+    if data.named or not may_prepare:
+        command = f"smpl-data prepare {config.dataset} --out {folder}"
+        raise UsageError(f"--data-dir {folder} holds no prepared data set; make one: {command}")
+    options = config.data.model_dump()
+    return prepare(Request(config.dataset, out=folder, source=data.source, checksum=data.checksum, **options))
+
+
+def _check_options(config: Config, folder: Path, manifest: Manifest, expected: Mapping[str, Any]) -> None:
+    if manifest.dataset != config.dataset:
+        raise UsageError(f"{folder} holds {manifest.dataset}, not {config.dataset}; add --dataset {manifest.dataset}")
+    for key, value in expected.items():
+        if (found := manifest.options.get(key)) != value:
+            raise UsageError(f"data.{key}: {value} is asked for, {folder} has {found}; name another with --data-dir")
+
+
+def _check_views(config: Config, manifest: Manifest) -> None:
+    augment = config.augment
+    if manifest.image_format == "npy":
+        learned = augment.policy if augment.policy != "randaugment" else None
+        for key in ("flip", "pad", "cutout", "size", "ops"):
+            if value := getattr(augment, key) or (key == "ops" and learned):
+                problem = f"{value} is for pictures, {manifest.dataset} has points"
+                raise UsageError(f"augment.{key}: {problem}; turn it off, as recipe moons does")
+    try:
+        build_views(augment, *Task.of(manifest, augment.size).shape[1:])
+    except ValueError as error:
+        raise UsageError(f"augment.{error}") from None

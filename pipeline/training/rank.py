@@ -1,0 +1,116 @@
+"""One rank of a run: it joins the world, does its job, and turns what goes wrong into one line and an exit code.
+
+The launcher starts ``python -m pipeline.training.rank CONFIG DATA RUN`` on every rank. CONFIG is the resolved
+configuration that the command wrote, so a rank checks nothing again; it only joins the world and trains.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import click
+
+from data_prep.dataset.manifest import load_manifest
+from data_prep.system.cli import STOPPED, Command
+from data_prep.system.errors import UsageError, UserError
+from pipeline.config.resolve import flatten, resolve
+from pipeline.config.schema import Config
+from pipeline.distributed.launcher import LOST, launched
+from pipeline.distributed.world import World, abandon_world, join_world, leave_world, lost_contact
+from pipeline.run_folder import RunFolder
+from pipeline.training.compilation import compile_failure
+from pipeline.training.nonfinite_guard import NonFiniteError
+from pipeline.training.session import train
+from pipeline.training.time_budget import settle_budget
+from pipeline.training.trainer import StoppedError
+from pipeline.yaml_text import read_mapping
+
+logger = logging.getLogger(__name__)
+
+Job = Callable[[Config, Path, RunFolder, World], None]
+"""What a rank does: with a configuration, the folder of the prepared set and a run folder, in a world."""
+
+
+@click.command(cls=Command)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
+def main(config: Path, data: Path, run: Path) -> int:
+    """Train with the configuration in the file CONFIG on the prepared set DATA in the run folder RUN."""
+    resolved = resolve(read_mapping(config, str(config)), {})
+    return run_rank(settle_budget(resolved, run), data, RunFolder(run))
+
+
+def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None) -> int:
+    """Do a job in a run folder, by default training; return the exit code of this rank.
+
+    Raises:
+        UserError: the prepared set or every checkpoint is damaged, or the folder cannot be written to; only on a rank
+            that is to report it.
+    """
+    try:
+        return _run(job or partial(train, began=time.perf_counter()), config, data, run, join_world())
+    except RuntimeError as error:
+        if problem := compile_failure(error):
+            return _end(UsageError(problem))
+        if not lost_contact(error):
+            raise
+        logger.warning("another process has ended: %s", str(error).partition("\n")[0].partition(". ")[0])
+        abandon_world(LOST if launched() else 1)
+    finally:
+        leave_world()
+
+
+def _run(job: Job, config: Config, data: Path, run: RunFolder, world: World) -> int:
+    try:
+        check_agreement(config, data, world)
+        job(config, data, run, world)
+    except UserError as error:
+        if error.shared:
+            return _end(error)
+        raise error if world.main else type(error)(f"rank {world.rank}: {error}") from None
+    except StoppedError:
+        if _reports():
+            logger.info("stopped and saved; the same command resumes")
+        return STOPPED
+    except NonFiniteError as error:
+        return _end(UserError(f"{error}; {run} keeps the last good checkpoint; lower optimizer.lr or clip"))
+    return 0
+
+
+def check_agreement(config: Config, data: Path, world: World) -> None:
+    """Refuse ranks of several nodes that were started with different configurations or data.
+
+    Raises:
+        UsageError: a key of the configuration, or the prepared data, differ.
+        DataError: the manifest is missing or damaged.
+    """
+    manifest = world.together(lambda: load_manifest(data))
+    settings = world.gather({**flatten(config.tree()), "data": manifest.fingerprint[:12]})
+    for rank, other in enumerate(settings):
+        for key in settings[0].keys() | other.keys():
+            first, here = settings[0].get(key), other.get(key)
+            if first != here:
+                problem = f"{key} is {first} on rank 0, {here} on rank {rank}"
+                error = UsageError(f"{problem}; start every node with the same command and the same data")
+                error.shared = True
+                raise error
+
+
+def _end(error: UserError) -> int:
+    """Return the exit code for an error that every rank knows; raise it on the ranks that report it."""
+    if _reports():
+        raise error
+    return error.exit_code
+
+
+def _reports() -> bool:
+    """Return whether this rank is the first of its node, which reports what all ranks know."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The command group ``smpl``: everything that the other commands do, and what builds on them."""
+"""The command group ``smpl``: training, data preparation, and the commands that use their results."""
 
 import importlib
 
@@ -11,18 +11,18 @@ COMMANDS = {
     "data": ("data_prep.cli:main", "Prepare, check and look at data sets."),
     "evaluate": (
         "pipeline.commands.evaluate:main",
-        "Score a trained model: accuracy, the worst classes, what is confused.",
+        "Score a trained model: accuracy, the worst classes and the most confused pairs.",
     ),
     "doctor": ("pipeline.commands.doctor:main", "Find what would make a run fail on this machine."),
     "compare": ("pipeline.commands.compare:main", "Train methods x seeds and tabulate their accuracy."),
-    "regions": ("pipeline.commands.regions:main", "Draw what the runs of a table made of the plane."),
-    "descent": ("pipeline.commands.descent:main", "Draw a step of SMPL and a supervised one on the true loss."),
-    "bench": ("benchmarks.cli:main", "Measure speed and memory against what the mathematics needs."),
+    "regions": ("pipeline.commands.regions:main", "Draw the decision regions of the runs of a comparison."),
+    "descent": ("pipeline.commands.descent:main", "Draw a step of SMPL beside a supervised step on the true loss."),
+    "bench": ("benchmarks.cli:main", "Measure speed and memory beside bare passes and other libraries."),
 }
 
 
 class LazyGroup(CommandGroup):
-    """Loads a command when it is called, so that preparing data never waits for torch."""
+    """Imports a command only when it is called, so that data preparation does not wait for torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -41,7 +41,7 @@ class LazyGroup(CommandGroup):
 
 @click.command(cls=LazyGroup)
 def main() -> None:
-    """Learning with few labels: SMPL, MPL and their baselines."""
+    """Train image classifiers from few labels: SMPL, MPL and their baselines."""
 
 
 if __name__ == "__main__":

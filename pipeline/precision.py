@@ -1,4 +1,4 @@
-"""Number formats: which one a device runs well, and what each needs."""
+"""Number formats of the forward pass: which one a device computes in, and what each needs."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,25 +11,32 @@ from data_prep.system.errors import UsageError
 
 @dataclass(frozen=True)
 class Precision:
-    """Forward passes run under autocast to ``dtype``; weights, BN and losses stay as they are (fp32)."""
+    """The number format of forward passes; weights, batch normalization and losses stay in fp32."""
 
     name: str
+    """``fp32``, ``bf16`` or ``fp16``."""
     device: torch.device
     dtype: torch.dtype | None = None
+    """What autocast casts to; None runs passes without it."""
 
     @property
     def scaled(self) -> bool:
-        """Whether gradients need loss scaling: only the five exponent bits of fp16 do."""
+        """Whether gradients need loss scaling: only fp16 does, with its five exponent bits."""
         return self.dtype is torch.float16
 
     def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of a forward pass."""
         if self.dtype is None:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Resolve ``auto`` to bf16 where the hardware computes in it, else fp32; refuse fp16 on a CPU."""
+    """Return the precision called ``name``, with ``auto`` as bf16 where the hardware computes in it, else as fp32.
+
+    Raises:
+        UsageError: fp16 on a CPU.
+    """
     if name == "auto":
         name = "bf16" if _has_bf16(device) else "fp32"
     if name == "fp16" and device.type == "cpu":

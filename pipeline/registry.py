@@ -1,4 +1,4 @@
-"""Names to classes: built-in ones by path, other people's through an entry-point group."""
+"""Registries of methods, models and loaders: built-in classes by path, those of other packages by entry points."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -10,22 +10,23 @@ from data_prep.system.errors import UsageError
 
 
 class Registry:
-    """A table of names, loaded on first use so that a command that trains SMPL never imports MetaSemi.
+    """A table of names; a class is imported when it is first used, so training SMPL never imports MetaSemi.
 
     Args:
-        kind: what the names stand for, for messages: ``"method"``.
-        group: entry-point group in which installed packages add their own: ``"smpl.methods"``.
-        built_in: name to ``"module:attribute"``.
+        kind: what the names stand for in error lines, such as ``"method"``.
+        group: entry-point group in which installed packages add their own, such as ``"smpl.methods"``.
+        built_in: ``"module:attribute"`` by name.
     """
 
     def __init__(self, kind: str, group: str, built_in: Mapping[str, str]) -> None:
         self.kind, self.group, self.built_in = kind, group, built_in
 
     def names(self) -> list[str]:
+        """Return all names, built-in and installed, in alphabetical order."""
         return sorted({*self.built_in, *(point.name for point in entry_points(group=self.group))})
 
     def load(self, name: object) -> Any:
-        """Return what ``name`` stands for; raises UsageError with the nearest right name."""
+        """Import and return what ``name`` stands for. Raises UsageError, which suggests the closest known name."""
         if not isinstance(name, str):
             raise UsageError(f"{self.kind}: should be a name, not {name!r}; choose from {', '.join(self.names())}")
         if path := self.built_in.get(name):
@@ -36,8 +37,8 @@ class Registry:
         raise UsageError(f"unknown {self.kind} {name!r}: {nearest(name, self.names())}")
 
 
-def nearest(wrong: str, right: Iterable[str]) -> str:
-    """Return the end of an error line: the closest right name, or all of them."""
-    right = list(right)
-    close = difflib.get_close_matches(wrong, right, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(right)}"
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """Return the end of an error line: the closest known name, or all of them if none is close."""
+    known = list(known)
+    close = difflib.get_close_matches(wrong, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"

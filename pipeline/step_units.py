@@ -1,4 +1,4 @@
-"""Options that count steps: what becomes of them when a run is made longer or shorter."""
+"""Options that count steps, and how they scale when a time budget changes the length of a run."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -10,27 +10,27 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True)
 class CountsSteps:
-    """Marks an option, a number of steps or a list of such, that keeps its share of the run."""
+    """Marks an option that is a number of steps, or a list of them, and keeps its share of the run."""
 
     up: bool
-    """Whether a part of a step counts as a whole one."""
+    """Whether a fraction of a step is rounded up."""
 
     def scale(self, value: int, new: int, old: int) -> int:
-        """Return the same share of ``new`` steps that ``value`` is of ``old``; at least 1 unless ``value`` is 0."""
+        """Return the share of ``new`` steps that ``value`` is of ``old`` steps; at least 1 unless ``value`` is 0."""
         share = -(-value * new // old) if self.up else value * new // old
         return max(share, min(value, 1))
 
 
 Length = Annotated[int, CountsSteps(up=False)]
-"""How long something lasts. Rounded down: what ends before the run does still ends before it."""
+"""A number of steps that something lasts. Rounded down, so that it ends before the run does if it did before."""
 Interval = Annotated[int, CountsSteps(up=True)]
-"""How often something comes. Rounded up: it comes no more often in the whole run."""
+"""The steps between two events. Rounded up, so that there are no more events in the whole run."""
 Moments = Annotated[list[int], CountsSteps(up=False)]
-"""When something happens."""
+"""The steps at which something happens."""
 
 
 def rescale(options: T, new: int, old: int) -> T:
-    """Return options of a run of ``old`` steps as they are in one of ``new``, inner options included."""
+    """Return the options of a run of ``old`` steps for a run of ``new`` steps; nested options are scaled as well."""
     changed: dict[str, Any] = {}
     for name, field in type(options).model_fields.items():
         value = getattr(options, name)

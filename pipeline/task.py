@@ -1,12 +1,12 @@
-"""What a network is built for."""
+"""The task that a network is built for: the shape of its images, their statistics, and the classes."""
 
 from dataclasses import dataclass
 
 from data_prep.dataset.manifest import Manifest
 from data_prep.system.errors import UsageError
 
-USUAL_SIDE = 224
-"""Pixels, where images have sizes of their own and nothing else is asked for."""
+DEFAULT_SIDE = 224
+"""Side in pixels of the views of images of many sizes, unless ``augment.size`` sets another."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,15 @@ class Task:
     shape: tuple[int, int, int]
     """(C, H, W)."""
     mean: tuple[float, ...]
-    """Per channel over all training images, in their own units: 0..255 of pictures."""
+    """Mean of each channel over all training images, in the unit of the pixels (0 to 255 for pictures)."""
     std: tuple[float, ...]
+    """Standard deviation of each channel, in the same unit."""
     classes: int
+    """Number of classes."""
 
     @classmethod
     def of(cls, manifest: Manifest, size: int | None = None) -> "Task":
-        """Return the task of a prepared set whose views have ``size`` pixels a side; see :func:`view_side`."""
+        """Return the task of a prepared set whose views have sides of ``size`` pixels; see :func:`view_side`."""
         height, width, channels = manifest.shape
         side = view_side(manifest, size)
         shape = (channels, side or height, side or width)
@@ -30,16 +32,20 @@ class Task:
 
 
 def view_side(manifest: Manifest, size: int | None) -> int | None:
-    """Return the side of the squares that images are cut and resized to; None where they stay as they are stored.
+    """Return the side in pixels of the square views, or None if images keep the shape that they are stored in.
+
+    Args:
+        manifest: of the prepared set.
+        size: ``augment.size``.
 
     Raises:
-        UsageError: a size is asked of points.
+        UsageError: a size is set for points, which have none.
     """
     height, width, _ = manifest.shape
     if manifest.varied:
-        return size or USUAL_SIDE
+        return size or DEFAULT_SIDE
     if size is None or (height, width) == (size, size):
         return None
     if manifest.image_format == "npy":
-        raise UsageError(f"augment.size: {size} is asked for, {manifest.dataset} has points; leave it out")
+        raise UsageError(f"augment.size: {size} is for pictures, {manifest.dataset} has points; leave it out")
     return size

@@ -1,4 +1,7 @@
-"""The command ``smpl-train``: one line from a data set's name to a trained model."""
+"""The command ``smpl-train``: prepare the data set if needed, train, score and export, with one line.
+
+Everything is checked and resolved here; what a rank then does is in ``pipeline/training/rank.py``.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +17,7 @@ from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.cli import Command
 from pipeline.config.command_line import command_line, read_config
 from pipeline.config.data_set import DataSet, find_folder, resolve_data
-from pipeline.config.finetune import finetuned, settle_start
+from pipeline.config.finetune import finetuned, resolve_start
 from pipeline.config.schema import Config
 from pipeline.distributed.launcher import choose_processes, launch
 from pipeline.distributed.node_env import find_nodes
@@ -35,33 +38,42 @@ COMPILES = click.Choice(["auto", "off", "max"])
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 110})
-@click.option("--dataset", help="Name of the data set; it is prepared first if it is not yet.  [default: digits]")
+@click.option("--dataset", help="Name of the data set; it is prepared first if needed.  [default: digits]")
 @click.option("--method", help="Training method.  [default: the recipe's, else smpl]")
-@click.option("--recipe", metavar="NAME|FILE", help="Settings to start from.  [default: found by data set and method]")
-@click.option("--finetune", type=click.Path(path_type=Path), metavar="RUN", help="Fine-tune RUN on its labeled images.")
-@click.option("--data-dir", metavar="DIR|URL", help="Folder of the prepared data set, or where it is served.")
-@click.option("--source", type=click.Path(path_type=Path), help="The data set's official files, to prepare it from.")
-@click.option("--checksum", type=click.Choice(["on", "off"]), default="on", help="off: those may be any bytes.")
+@click.option("--recipe", metavar="NAME|FILE", help="Recipe to start from.  [default: the one for data set and method]")
+@click.option(
+    "--finetune", type=click.Path(path_type=Path), metavar="RUN", help="Fine-tune the finished RUN on its labels."
+)
+@click.option("--data-dir", metavar="DIR|URL", help="Folder or URL of the prepared data set.")
+@click.option("--source", type=click.Path(path_type=Path), help="The official files to prepare the data set from.")
+@click.option(
+    "--checksum",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    help="off: accept official files with other checksums.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Run folder; the same one again resumes.  [default: in $SMPL_RUNS or runs]",
+    help="Run folder; an existing run is resumed.  [default: in $SMPL_RUNS or runs]",
 )
-@click.option("--steps", type=int, help="Training steps.")
-@click.option("--budget-minutes", type=float, help="Wall clock of the whole run; the steps are fitted to it.")
-@click.option("--batch-size", type=int, help="Labeled images a step, over all processes.")
+@click.option("--steps", type=int, help="Number of training steps.")
+@click.option("--budget-minutes", type=float, help="Wall-clock time of the run; sets the number of steps.")
+@click.option("--batch-size", type=int, help="Labeled images per step, over all processes.")
 @click.option("--mu", type=int, help="Unlabeled images for each labeled one.")
-@click.option("--precision", type=PRECISIONS, help="Number format; auto is bf16 where the hardware has it.")
-@click.option("--compile", type=COMPILES, help="Compiled networks and views; auto: on a GPU; max: also CUDA graphs.")
-@click.option("--accumulate", type=int, help="Micro-batches a step on each process.")
-@click.option("--seed", type=int, help="Of weights, order, views and dropout.")
-@click.option("--labels", type=LabelNumbers(), help="Labeled images of the prepared data set; 5+1: of each class.")
-@click.option("--loader", type=LOADERS, help="How samples come to the device; auto: resident if they fit.")
-@click.option("--verify", type=VERIFY, help="When a stream checks the sha256 of its shards.  [default: once]")
-@click.option("--nproc", type=click.IntRange(1), help="Processes on this machine.  [default: one a GPU, or 1]")
+@click.option("--precision", type=PRECISIONS, help="Number format; auto: bf16 if the hardware has it, else fp32.")
+@click.option("--compile", type=COMPILES, help="Compiled networks and views; auto: on one GPU; max: with CUDA graphs.")
+@click.option("--accumulate", type=int, help="Micro-batches per step on each process.")
+@click.option("--seed", type=int, help="Seed of weights, sample order, views and dropout.")
+@click.option("--labels", type=LabelNumbers(), help="Number of labeled images; 5+1: of each class.")
+@click.option("--loader", type=LOADERS, help="How samples are read; auto: resident if they fit in memory.")
+@click.option("--verify", type=VERIFY, help="When a streaming loader checks sha256 sums.  [default: once]")
+@click.option("--nproc", type=click.IntRange(1), help="Processes on this machine.  [default: one per GPU, or 1]")
 @click.option("--test-only", "mode", flag_value="test", help="Score the newest checkpoint of --out; write nothing.")
 @click.option("--print-model", "mode", flag_value="print", help="Print the networks and their sizes; train nothing.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of a recipe: smpl.weight=0.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of a recipe, such as smpl.weight=0."
+)
 def main(
     recipe: str | None,
     finetune: Path | None,
@@ -79,7 +91,8 @@ def main(
 ) -> int:
     """Train a classifier from few labels.
 
-    With no argument: SMPL on scikit-learn's digits with 20 labels. Ctrl-C or SIGTERM saves; the same command resumes.
+    Without options: SMPL on scikit-learn's digits with 20 labels. Ctrl-C or SIGTERM saves the run and ends it; the same
+    command resumes it.
     """
     flags |= {"data": {"labels": labels}, "loader": {"name": loader, "verify": verify}}
     if mode == "test" and not finetune:
@@ -88,7 +101,7 @@ def main(
     options = command_line(flags, settings).get("data", {})
     data = DataSet(None if data_dir is None else find_folder(data_dir), options, source, checksum == "on")
     out = out or (finetuned(finetune) if finetune else default_run(config))
-    return MODES[mode](settle_start(config, out), data, RunFolder(out), nproc)
+    return MODES[mode](resolve_start(config, out), data, RunFolder(out), nproc)
 
 
 def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
@@ -156,16 +169,16 @@ MODES: Mapping[str | None, Callable[[Config, DataSet, RunFolder, int | None], in
     "test": test_only,
     "print": print_model,
 }
-"""What the command does: with a configuration, the prepared set, the folder of the run, and the number of processes
-that was asked for."""
+"""What the command does, by mode. Arguments: the configuration, the prepared set, the run folder, and ``--nproc``."""
 
 
 def is_first() -> bool:
-    """Return whether this process is the first of its run, or the only one."""
+    """Return whether this process is the first rank of a run under torchrun, or no rank at all."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def default_run(config: Config) -> Path:
+    """Return the run folder of a command without ``--out``."""
     return Path(os.environ.get("SMPL_RUNS", "runs")) / f"{config.dataset}-{config.method}-seed{config.seed}"
 
 

@@ -1,4 +1,5 @@
-"""What a run is: the schema of its configuration, recipes, and how flags, recipe and defaults become one value.
+"""What a run is: the schema of its configuration, and how defaults, a recipe and the command line become one value.
 
-This folder imports the registries of methods and models, never `training`.
+`data_set.py` also finds the prepared set that the configuration names. This folder imports `methods`, `models` and
+`data`, never `training`; training and the commands import it.
 """

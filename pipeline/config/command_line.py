@@ -1,4 +1,4 @@
-"""From flags and `--set KEY=VALUE` to a configuration."""
+"""The configuration that a command line asks for: its flags and ``--set KEY=VALUE`` over a recipe."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,18 @@ from pipeline.yaml_text import parse_value
 def read_config(
     recipe: str | None, flags: dict[str, Any], settings: tuple[str, ...] = (), finetune: Path | None = None
 ) -> Config:
-    """Put the command line over a recipe, or over the fine-tuning of a run, over the defaults. Raises UsageError."""
-    tree = _one_length(command_line(flags, settings))
+    """Return the configuration of a command line.
+
+    Args:
+        recipe: name or file of the recipe; None for the one that fits data set and method.
+        flags: values of the command's options by key, nested; None where an option was left out.
+        settings: ``KEY=VALUE`` of each ``--set``.
+        finetune: folder of the run to fine-tune, in place of a recipe.
+
+    Raises:
+        UsageError: a key is unknown, a value is wrong, or options contradict each other.
+    """
+    tree = _replace_budget(command_line(flags, settings))
     if finetune:
         return finetune_config(finetune, recipe, tree)
     name = recipe or find_recipe(tree.get("dataset"), tree.get("method"))
@@ -23,7 +33,7 @@ def read_config(
 
 
 def command_line(flags: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
-    """Return flags that were given, and ``--set KEY=VALUE`` over them, as the tree that a recipe would be."""
+    """Return the options of the command line, ``--set`` over flags, as the mapping that a recipe would be."""
     tree: dict[str, Any] = {}
     for path, value in flatten(flags).items():
         if value is not None and value != {}:
@@ -36,12 +46,12 @@ def command_line(flags: dict[str, Any], settings: tuple[str, ...]) -> dict[str, 
     return tree
 
 
-def _one_length(tree: dict[str, Any]) -> dict[str, Any]:
-    """Return the command line's tree; its steps take the place of a recipe's budget. Raises UsageError for both."""
+def _replace_budget(tree: dict[str, Any]) -> dict[str, Any]:
+    """Let the steps of the command line replace a recipe's time budget. Raises UsageError if both are options."""
     if "steps" not in tree:
         return tree
     if tree.get("budget_minutes") is not None:
-        raise UsageError("--steps and --budget-minutes: a budget says how many steps there are; leave one of them out")
+        raise UsageError("--steps and --budget-minutes: a budget determines the number of steps; leave one of them out")
     return tree | {"budget_minutes": None}
 
 

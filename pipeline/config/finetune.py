@@ -1,4 +1,4 @@
-"""Fine-tuning: a finished run's averaged weights, trained further on the labeled images alone."""
+"""Fine-tuning: the averaged weights of a finished run are trained further, on the labeled images alone."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,32 +13,32 @@ from pipeline.run_folder import MissingFileError, RunFolder
 
 
 def finetune_config(run: Path, recipe: str | None, flags: Tree) -> Config:
-    """Put the command line over the recipe of fine-tuning ``run``. Raises UsageError."""
+    """Return the configuration that fine-tunes ``run``, with the command line over it. Raises UsageError."""
     if recipe is not None or flags.keys() & {"method", "start"}:
         raise UsageError("--finetune takes recipe, method and start from RUN; leave --recipe, --method and start out")
-    asked = {key: value for key, value in flags.items() if key == "finetune"}
-    return resolve(finetune_recipe(run, asked), flags, f"--finetune {run}")
+    overrides = {key: value for key, value in flags.items() if key == "finetune"}
+    return resolve(finetune_recipe(run, overrides), flags, f"--finetune {run}")
 
 
-def finetune_recipe(run: Path, asked: Tree | None = None) -> dict[str, Any]:
-    """Return the tree that a recipe would be: ``run``'s own settings, but for those that fine-tuning has otherwise.
+def finetune_recipe(run: Path, overrides: Tree | None = None) -> dict[str, Any]:
+    """Return the recipe that fine-tunes a run: the run's own settings, except for those that fine-tuning changes.
 
     Args:
         run: folder of a finished run.
-        asked: ``{"finetune": ...}`` where the command line has other options than the run.
+        overrides: ``{"finetune": ...}`` with the options of the command line, which replace the run's.
 
     Raises:
-        UsageError: ``run`` holds no configuration, or has several evaluated networks and ``finetune.network`` none of
-            them.
+        UsageError: ``run`` holds no configuration, or it evaluates several networks and ``finetune.network`` names none
+            of them.
     """
     folder = RunFolder(run)
     try:
         tree = folder.config()
     except MissingFileError as error:
         raise UsageError(f"--finetune: {error}") from None
-    config = resolve(tree, asked or {}, str(folder.config_file))
+    config = resolve(tree, overrides or {}, str(folder.config_file))
     network = _choose(METHODS.load(config.method).evaluated, config.finetune.network, run)
-    own = config.without_weights()  # they are the run's: those with which it once began are not asked for again
+    bare = config.without_weights()  # the weights are the run's, not those of the file that it once started from
     optimizer = {"schedule": "constant", "warmup": 0, "lr": config.finetune.lr}
     return config.model_dump(mode="json", exclude={"sections"}) | {
         "method": "supervised",
@@ -49,17 +49,18 @@ def finetune_recipe(run: Path, asked: Tree | None = None) -> dict[str, Any]:
         "augment": config.augment.model_dump(mode="json") | {"labeled": "weak"},
         "optimizer": config.optimizer_of(network).model_dump(mode="json") | optimizer,
         "networks": {},
-        "model": own.model | own.model_options_of(network).model_dump(mode="json"),
+        "model": bare.model | bare.model_options_of(network).model_dump(mode="json"),
     }
 
 
 def finetuned(run: Path) -> Path:
-    """Return the folder of a fine-tuning that was not told where to go."""
+    """Return the default run folder of a fine-tuning of ``run``: its name with ``-finetuned`` behind it."""
     run = run if run.name.strip(".") else run.resolve()
     return run.with_name(f"{run.name}-finetuned")
 
 
 def _choose(evaluated: Sequence[str], network: str | None, run: Path) -> str:
+    """Return the evaluated network to start from. Raises UsageError if that is not a single one."""
     fitting = [name for name in evaluated if network in {None, name}]
     if len(fitting) == 1:
         return fitting[0]
@@ -67,19 +68,20 @@ def _choose(evaluated: Sequence[str], network: str | None, run: Path) -> str:
     raise UsageError(f"--finetune: {which}; choose from {', '.join(evaluated)} by --set finetune.network=NAME")
 
 
-def settle_start(config: Config, out: Path) -> Config:
-    """Return the configuration with the fingerprint of the run to start from.
+def resolve_start(config: Config, out: Path) -> Config:
+    """Return the configuration with the fingerprint of the run at ``start`` as its ``origin``.
 
-    Where that run is gone, it is what the recipe says, or what the run in ``out`` noted when it began at that path.
+    If that run no longer exists, the fingerprint is the recipe's, or the one that the run in ``out`` recorded when it
+    started from the same path. Raises DataError if the summary of the run is damaged.
     """
     if config.start is None:
         return config
-    origin = _fingerprint(Path(config.start)) or config.origin or _noted(out, config.start)
+    origin = _fingerprint(Path(config.start)) or config.origin or _recorded_origin(out, config.start)
     return config.model_copy(update={"origin": origin})
 
 
 def _fingerprint(run: Path) -> str | None:
-    """Return a hash over what shaped a finished run's weights and the data they learned from."""
+    """Return a hash of the configuration and the data that shaped a run's weights; None if it has not finished."""
     try:
         summary = RunFolder(run).summary()
     except MissingFileError:
@@ -87,7 +89,7 @@ def _fingerprint(run: Path) -> str | None:
     return hashlib.sha256(f"{summary.config} {summary.data}".encode()).hexdigest()[:16]
 
 
-def _noted(out: Path, start: str) -> str | None:
+def _recorded_origin(out: Path, start: str) -> str | None:
     try:
         tree = RunFolder(out).config()
     except MissingFileError:

@@ -1,4 +1,4 @@
-"""Recipes: complete settings for a method on a data set, one YAML file each, with what they reach and cost."""
+"""Recipes: the complete settings of a method on a data set, one YAML file each, found by name, path or data set."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +9,7 @@ from pipeline.registry import nearest
 from pipeline.yaml_text import parse_mapping, read_mapping
 
 DEFAULT = "digits-smpl"
+"""The recipe of a command line without options."""
 
 
 def built_in() -> dict[str, str]:
@@ -21,7 +22,7 @@ def built_in() -> dict[str, str]:
 
 
 def load_recipe(name: str) -> dict[str, Any]:
-    """Read a built-in recipe by name, or a YAML file by path."""
+    """Return a built-in recipe by name, or a YAML file by path. Raises UsageError."""
     recipes = built_in()
     if name in recipes:
         return parse_mapping(recipes[name], f"recipe {name}")
@@ -32,9 +33,16 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def find_recipe(dataset: object, method: object) -> str:
-    """Return the name of the built-in recipe for a data set and a method, or else of its recipe for SMPL, or any.
+    """Return the name of the built-in recipe of a data set for a method, else of its recipe for SMPL, else of any.
 
-    One with a budget is not among them: how long a run may take is for its user to say.
+    Recipes with a time budget are found by name only: the user decides how long a run may take.
+
+    Args:
+        dataset: name of the data set; None for that of the default recipe.
+        method: name of the method; None for no preference.
+
+    Raises:
+        UsageError: no recipe is for this data set.
     """
     if dataset is None:
         dataset = load_recipe(DEFAULT)["dataset"]

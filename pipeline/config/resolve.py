@@ -1,7 +1,7 @@
-"""Layers of configuration to one Config: defaults, a recipe, the command line; each beats the one before it.
+"""One configuration from three layers: defaults, a recipe and the command line; a later layer overrides the earlier.
 
-A key nobody knows, or a value of the wrong type, is refused in one line that says where it stands and what was
-probably meant.
+An unknown key or a value of the wrong type is refused in one line, which says where it is set and suggests the closest
+known key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,13 +22,14 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Layers:
-    """A recipe's tree and the command line's, and which of the two a key came from."""
+    """A recipe and a command line, to say in an error line which of the two set a key."""
 
     recipe: Tree
     flags: Tree
     recipe_name: str
 
     def source(self, path: tuple[Any, ...]) -> str:
+        """Return the name of the layer that sets the key at ``path``."""
         node: Any = self.flags
         for key in path:
             if not isinstance(node, Mapping) or key not in node:
@@ -36,12 +37,22 @@ class Layers:
             node = node[key]
         return "command line"
 
-    def refuse(self, path: tuple[Any, ...], problem: str) -> UsageError:
+    def error(self, path: tuple[Any, ...], problem: str) -> UsageError:
+        """Return the error line for the key at ``path``."""
         return UsageError(": ".join([self.source(path), *([".".join(map(str, path))] if path else []), problem]))
 
 
 def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
-    """Merge the layers and check every key; raises UsageError on the first that is wrong."""
+    """Merge the layers over the defaults and check every key.
+
+    Args:
+        recipe: the settings of a recipe, or of a run folder.
+        flags: those of the command line, which override them.
+        recipe_name: what an error line calls the recipe.
+
+    Raises:
+        UsageError: for the first key that is unknown or has a wrong value.
+    """
     layers = Layers(recipe, flags, recipe_name)
     tree = merge(recipe, flags)
     method = METHODS.load(tree.get("method", Config.model_fields["method"].default))
@@ -52,19 +63,19 @@ def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
     sections = {}
     for name in tree.keys() - core.keys():
         if name in flags and name in kinds and name not in method.sections:
-            raise layers.refuse((name,), f"method {tree.get('method')} does not read it")
+            raise layers.error((name,), f"method {tree.get('method')} does not read it")
         if name not in kinds:
-            raise layers.refuse((name,), f"unknown key; {nearest(name, [*_keys(Config, ('',)), *kinds])}")
+            raise layers.error((name,), f"unknown key; {nearest(name, [*_keys(Config, ('',)), *kinds])}")
         sections[name] = _validate(kinds[name], tree[name], (name,), layers).model_dump(mode="json")
-    config = _validate(Config, _own_networks(core, flags, method.networks_needed), (), layers)
+    config = _validate(Config, _drop_other_networks(core, flags, method.networks_needed), (), layers)
     used = {name: sections.get(name) or kind().model_dump(mode="json") for name, kind in method.sections.items()}
     return config.model_copy(update={"sections": used, "model": _resolve_model(config.model, layers)})
 
 
 def merge(under: Tree, over: Tree) -> dict[str, Any]:
-    """Return ``under`` with the values of ``over`` put on top, mapping by mapping.
+    """Return ``under`` with the values of ``over`` in place of its own; mappings are merged key by key.
 
-    A model of another name starts from its own defaults: another network's options would mean nothing to it.
+    A mapping with another ``name`` replaces the whole one: the options of another network or optimizer do not fit.
     """
     merged = dict(under)
     for key, value in over.items():
@@ -77,23 +88,27 @@ def merge(under: Tree, over: Tree) -> dict[str, Any]:
 
 
 def _extends(old: Tree, new: Tree) -> bool:
+    """Return whether ``new`` is about the same thing as ``old``, by its name."""
     return "name" not in old or "name" not in new or old["name"] == new["name"]
 
 
 def _sections(methods: Iterable[str]) -> dict[str, type[BaseModel]]:
-    """Return the sections of ``methods``: a recipe may serve several, of which a run uses one."""
+    """Return the option classes of several methods, by section: a recipe may have sections for more than its method."""
     return {name: kind for method in methods for name, kind in METHODS.load(method).sections.items()}
 
 
-def _own_networks(tree: Tree, flags: Tree, needed: Iterable[str]) -> dict[str, Any]:
-    """Return ``tree`` without a recipe's options of networks that only other methods have."""
+def _drop_other_networks(tree: Tree, flags: Tree, needed: Iterable[str]) -> dict[str, Any]:
+    """Return ``tree`` without a recipe's options of networks that only other methods have.
+
+    Options of the command line stay, so that they are refused.
+    """
     networks = tree.get("networks")
     if not isinstance(networks, Mapping):
         return dict(tree)
-    elsewhere = {name for method in METHODS.built_in for name in METHODS.load(method).networks_needed} - {*needed}
-    given = flags.get("networks", {})
-    own = {name: options for name, options in networks.items() if name not in elsewhere or name in given}
-    return {**tree, "networks": own}
+    others = {name for method in METHODS.built_in for name in METHODS.load(method).networks_needed} - {*needed}
+    from_flags = flags.get("networks", {})
+    kept = {name: options for name, options in networks.items() if name not in others or name in from_flags}
+    return {**tree, "networks": kept}
 
 
 def _resolve_model(model: Tree, layers: Layers) -> dict[str, Any]:
@@ -109,13 +124,13 @@ def _validate(kind: type[T], value: Any, path: tuple[Any, ...], layers: Layers) 
         first = error.errors(include_url=False)[0]
         where = (*path, *first["loc"])
         if first["type"] == "extra_forbidden":
-            raise layers.refuse(where, f"unknown key; {nearest(str(where[-1]), _keys(kind, first['loc']))}") from None
-        given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-        raise layers.refuse(where, f"{_plain(first['msg'])}{given}") from None
+            raise layers.error(where, f"unknown key; {nearest(str(where[-1]), _keys(kind, first['loc']))}") from None
+        shown = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+        raise layers.error(where, f"{_plain(first['msg'])}{shown}") from None
 
 
 def _keys(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Names of the fields beside the one at ``path``."""
+    """Return the names of the keys that are allowed next to the one at ``path``."""
     for key in path[:-1]:
         inner = kind.model_fields[key].annotation if key in kind.model_fields else None
         if isinstance(inner, type) and issubclass(inner, BaseModel):
@@ -126,7 +141,7 @@ def _keys(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 
 def _plain(message: str) -> str:
-    """Pydantic's sentence without its frame: ``Input should be a valid integer`` -> ``should be a valid integer``."""
+    """Return Pydantic's message without its subject: ``Input should be a valid integer`` -> ``should be ...``."""
     return message.removeprefix("Value error, ").removeprefix("Input ")
 
 

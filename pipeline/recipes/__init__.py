@@ -1,1 +1,4 @@
-"""Recipes: complete settings for a method on a data set, a YAML file each. `pipeline/config/recipes.py` reads them."""
+"""Built-in recipes: the complete settings of a method on a data set, one YAML file each; no code lives here.
+
+`pipeline/config/recipes.py` reads them.
+"""

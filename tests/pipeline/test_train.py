@@ -176,7 +176,7 @@ def test_a_run_without_validation_split_has_no_best() -> None:
         (["--set", "optimizer.lrr=1"], 2, "did you mean 'lr'"),
         (["--precision", "fp8"], 2, "'fp8' is not one of"),
         (["--precision", "fp16"], 2, "fp16 has no fast kernels on a CPU"),
-        (["--batch-size", "5", "--accumulate", "2"], 2, "cannot be cut"),
+        (["--batch-size", "5", "--accumulate", "2"], 2, "cannot be divided"),
         (["--labels", "21"], 2, "--labels 21"),
         (["--labels", "5000"], 2, "--labels 5000"),
         (["--set", "augment.pad=7"], 2, "augment.pad=7"),

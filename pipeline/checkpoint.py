@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, synced, renamed, and vouched for by a sha256."""
+"""Checkpoints: written atomically, and read only if size and sha256 are the recorded ones."""
 
 import hashlib
 import io
@@ -15,26 +15,27 @@ from data_prep.system.atomic_files import make_folder, write_durably
 from data_prep.system.errors import DataError, UserError
 
 KEEP = 2
+"""How many of the newest checkpoints stay, so that there is another if one is damaged."""
 APPEAR_SECONDS = 10
-"""After them a file that another node wrote or read should be here too, if both have one folder."""
+"""How long a rank waits for a file that rank 0 has read, since a shared volume may show it later on another node."""
 POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """``step-00000100.pt`` beside ``step-00000100.json``, which holds its size and sha256 and is written last.
+    """The checkpoints of a run: ``step-00000100.pt``, and ``step-00000100.json`` with its size and sha256.
 
-    The newest ``KEEP`` are kept, so that a damaged one has one to fall back to.
+    The JSON file is written last, so a checkpoint without it is incomplete and ignored.
     """
 
     path: Path
 
     def steps(self) -> list[int]:
-        """Return the steps of which there is a record, oldest first."""
+        """Return the steps of all complete checkpoints, oldest first."""
         return sorted(int(record.stem.removeprefix("step-")) for record in self.path.glob(f"step-{'[0-9]' * 8}.json"))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state after ``step`` steps and drop what is older than the newest ``KEEP``."""
+        """Write the state after ``step`` steps; delete all but the newest ``KEEP`` checkpoints. Raises DataError."""
         make_folder(self.path)
         payload = io.BytesIO()
         torch.save(state, payload)
@@ -43,15 +44,15 @@ class CheckpointFolder:
         record = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         write_durably(self._file(step, "json"), json.dumps(record).encode())
         kept = self.steps()[-KEEP:]
-        for file in sorted(self.path.glob("step-*")):  # a record goes before its payload: .json sorts before .pt
+        for file in sorted(self.path.glob("step-*")):  # sorted: a record is deleted before its payload
             if not any(file.stem == self._file(step, "pt").stem for step in kept):
                 file.unlink()
 
     def load_newest(self, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
-        """Return the newest undamaged state, or None where there is none at all, and a line for each damaged one.
+        """Return the newest undamaged state, or None if there are no checkpoints, and a line for each damaged one.
 
         Raises:
-            DataError: there are checkpoints, and every one is damaged.
+            DataError: there are checkpoints, and all are damaged.
         """
         damage: list[str] = []
         for step in reversed(self.steps()):
@@ -60,14 +61,14 @@ class CheckpointFolder:
             except DataError as error:
                 damage.append(str(error))
         if damage:
-            raise DataError(f"{'; '.join(damage)}: no undamaged checkpoint is left; delete {self.path} to start anew")
+            raise DataError(f"{'; '.join(damage)}: no undamaged checkpoint is left; delete {self.path} to start over")
         return None, damage
 
     def load(self, step: int, device: torch.device) -> dict[str, Any]:
-        """Return the state after ``step`` steps, which rank 0 has read; its file may be a while in coming.
+        """Return the state after ``step`` steps, which rank 0 has read; wait for a file that is not visible here yet.
 
         Raises:
-            UserError: it does not come, or is another one.
+            UserError: the file does not appear, or is damaged.
         """
         deadline = time.monotonic() + APPEAR_SECONDS
         while True:
@@ -79,6 +80,7 @@ class CheckpointFolder:
             time.sleep(POLL_SECONDS)
 
     def _load(self, step: int, device: torch.device) -> dict[str, Any]:
+        """Return a state if its size and sha256 are the recorded ones. Raises DataError."""
         path = self._file(step, "pt")
         try:
             record = json.loads(self._file(step, "json").read_text())

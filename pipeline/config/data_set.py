@@ -68,10 +68,8 @@ def resolve_data(config: Config, data: DataSet, *, may_prepare: bool = True) -> 
 def _open(config: Config, data: DataSet, may_prepare: bool) -> Manifest:
     folder = data.folder(config)
     if data.named and data.source:
-        raise UsageError(
-            f"--source {data.source} and --data-dir {folder}: the first is to be prepared, the second is prepared "
-            "already; leave one of them out"
-        )
+        problem = "the first is to be prepared, the second is prepared already"
+        raise UsageError(f"--source {data.source} and --data-dir {folder}: {problem}; leave one out")
     if (folder / MANIFEST).exists() and not data.source:
         return load_manifest(folder)
     if data.named or not may_prepare:

@@ -1,4 +1,5 @@
-"""The trainer: it runs the phases of a method on any number of ranks, and saves, resumes, evaluates and reports.
+"""The training of a run: `rank.py` is a process of it, `session.py` its course, `trainer.py` the loop over the steps.
 
-This folder knows what a method is and never a method's name. `commands`, `figures` and `train.py` import it.
+`preflight.py` holds the checks before a run and `results.py` its end. This folder knows the interface of methods and
+never a method's name; `commands`, `figures` and `train.py` import it.
 """

@@ -1,7 +1,7 @@
-"""Compiled networks and views: where they pay, what they need, and what CUDA graphs ask of the rest.
+"""Compilation of networks and views: when it is used, what it needs, and how results of CUDA graphs are kept.
 
-A method and its laws know nothing of it: passes give the same mathematics, with other rounding. A compiled network's
-dropout draws other masks than a plain one's; they are a function of the same seeds.
+Methods do not depend on it: compiled passes compute the same mathematics with other rounding. Dropout in a compiled
+network draws other masks than in an uncompiled one; both are a function of the same seeds.
 """
 
 import logging
@@ -23,20 +23,20 @@ from torch import Tensor, nn
 from data_prep.system.errors import UsageError
 from pipeline.data.augment import View
 
-VARIANTS = 64
-"""Graphs that one network may be compiled to: each shape, mode, precision and kind of pass has its own."""
+GRAPHS = 64
+"""Graphs that one network may be compiled to: each shape, mode, precision and kind of pass needs its own."""
 
 PROGRAMS = {"cuda": ("CC", ["gcc", "clang"]), "cpu": ("CXX", ["g++"])}
-"""What Triton calls to build its launcher, and inductor a CPU's kernels: a variable that names it, else these names."""
+"""The compilers that Triton and inductor call, by device: the variable that names one, and the default names."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """What is done to networks and views.
+    """Compiles networks and views, or leaves them as they are.
 
     Args:
-        name: ``off``; ``inductor``, fused kernels; or ``graphs``, those replayed as CUDA graphs.
-        missing: what would be needed and is not here, for a run that would else be compiled.
+        name: ``off``, ``inductor`` (fused kernels) or ``graphs`` (the same, replayed as CUDA graphs).
+        missing: why a run is not compiled that would be otherwise; empty if nothing is missing.
     """
 
     name: str = "off"
@@ -47,7 +47,7 @@ class Compiler:
         return self.name == "graphs"
 
     def network(self, module: nn.Module) -> nn.Module:
-        """Return what runs the passes of ``module``, with its weights and in its mode."""
+        """Return the compiled form of ``module``, which shares its weights and its mode."""
         if self.name == "off":
             return module
         _prepare()
@@ -55,25 +55,25 @@ class Compiler:
         return cast("nn.Module", torch.compile(module, dynamic=False, options=options))
 
     def view(self, view: View, device: torch.device) -> View:
-        """Return a view in one graph. A CPU's takes each image through its own op alone, which is faster than that."""
+        """Return a view compiled to one graph; on a CPU, where running only each image's own op is faster, the view."""
         return view if self.name == "off" or device.type == "cpu" else CompiledView(view)
 
     def begin_step(self) -> None:
-        """Let the graphs' memory of the step before be used again."""
+        """Allow CUDA graphs to reuse the memory of the step before."""
         if self.graphs:
             torch.compiler.cudagraph_mark_step_begin()
 
-    def kept(self, result: Tensor) -> Tensor:
-        """Return a result to hold on to: what a CUDA graph gives lies in memory that its next replay writes to."""
+    def keep(self, result: Tensor) -> Tensor:
+        """Return a result that stays valid: that of a CUDA graph is in memory which the next replay overwrites."""
         return result.clone() if self.graphs else result
 
-    def all_kept(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return results without a graph to hold on to, copied by one kernel."""
+    def keep_all(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return results that stay valid and have no autograd graph, copied by one kernel."""
         return tuple(torch._foreach_mul(results, 1.0)) if self.graphs else results
 
 
 class CompiledView:
-    """A :class:`View` whose key is a tensor, since the graph of a number would be compiled for that number."""
+    """A compiled :class:`View`; its key is passed as a tensor, because a number would be compiled into the graph."""
 
     def __init__(self, view: View) -> None:
         _prepare()
@@ -86,14 +86,19 @@ class CompiledView:
 
 
 def choose_compiler(wanted: str, device: torch.device, processes: int) -> Compiler:
-    """Resolve ``auto``, ``off`` or ``max``.
+    """Return the compiler for ``auto``, ``off`` or ``max``.
 
-    The kernels of a single GPU are compiled by default; a CPU's take minutes to compile, so they are on demand. So are
-    those of several GPUs: the reductions of their BN lie between the kernels, which nobody has tried. For the same
-    reason CUDA graphs are for one process.
+    ``auto`` compiles on a single GPU. On a CPU compilation takes minutes, and on several GPUs the reductions of BN are
+    between the kernels, which has not been tried; both need ``max``. CUDA graphs need a single process for the same
+    reason.
+
+    Args:
+        wanted: ``compile`` of the configuration.
+        device: that computes.
+        processes: ranks of the run.
 
     Raises:
-        UsageError: ``max`` without what compiling needs.
+        UsageError: ``max``, where something that compilation needs is missing.
     """
     gpu = device.type == "cuda"
     if wanted == "off" or (wanted == "auto" and not (gpu and processes == 1)):
@@ -101,20 +106,20 @@ def choose_compiler(wanted: str, device: torch.device, processes: int) -> Compil
     if missing := missing_here(device):
         if wanted == "auto":
             return Compiler(missing=missing)
-        raise UsageError(f"compile: {wanted} needs {missing}; see to it, or take --compile off")
+        raise UsageError(f"compile: {wanted} needs {missing}; provide it, or use --compile off")
     return Compiler("graphs" if gpu and wanted == "max" and processes == 1 else "inductor")
 
 
 def compile_failure(error: BaseException) -> str | None:
-    """Return what compiling failed of, in one line; None for an error of another kind."""
+    """Return an error of the compiler as one line; None for any other error."""
     if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         return None
     reason = " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
-    return f"compile: this network cannot be compiled here ({reason}); take --compile off"
+    return f"compile: this network cannot be compiled here ({reason}); use --compile off"
 
 
 def missing_here(device: torch.device) -> str:
-    """Return what compiling for a device needs and is not here, or nothing."""
+    """Return the first thing that compilation for a device needs and this machine lacks, or an empty text."""
     variable, programs = PROGRAMS[device.type]
     names = shlex.split(os.environ[variable])[:1] if variable in os.environ else programs
     header, place = Path(sysconfig.get_path("include")) / "Python.h", tempfile.gettempdir()
@@ -131,7 +136,7 @@ def _prepare() -> None:
     import torch._dynamo.config  # noqa: PLC0415  a second
     import torch._functorch.config  # noqa: PLC0415
 
-    torch._dynamo.config.recompile_limit = VARIANTS
-    torch._functorch.config.donated_buffer = False  # a shared graph is gone back through twice
-    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # fp32 is meant
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of CUDA where there is none
+    torch._dynamo.config.recompile_limit = GRAPHS
+    torch._functorch.config.donated_buffer = False  # the backward pass of a shared graph runs twice
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # fp32 is intended
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where there is no CUDA

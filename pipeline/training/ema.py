@@ -1,4 +1,4 @@
-"""Exponential moving average of a network, buffers included."""
+"""Exponential moving average of the weights and buffers of a network."""
 
 import copy
 from typing import Any
@@ -10,8 +10,12 @@ from torch import Tensor, nn
 class Average:
     """The average of a network's weights and of BN's running statistics.
 
-    The decay is min(decay, (t + 1) / (t + 10)) at the t-th update, counted from 0, so that the average forgets its
-    random start. Integer buffers are copied. The network is to keep the tensors that it has now.
+    The decay of update t, counted from 0, is min(decay, (t + 1) / (t + 10)), so that the average forgets the random
+    first weights. Integer buffers are copied. The network must keep its present tensors as long as this lives.
+
+    Args:
+        network: the network that is averaged.
+        decay: the share of the old average that an update keeps, in [0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -23,7 +27,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move by the share that is due towards the network as it is now."""
+        """Move the average towards the present weights."""
         decay = min(self.decay, (self.updates + 1) / (self.updates + 10))
         torch._foreach_lerp_(self.averaged, self.current, 1 - decay)
         if self.counts:
@@ -39,7 +43,7 @@ class Average:
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the floating tensors of a network and the others, which it keeps as long as it lives."""
+    """Return the floating-point parameters and buffers of a network, and the others."""
     tensors = [tensor.detach() for tensor in (*network.parameters(), *network.buffers())]
     floating = [tensor for tensor in tensors if tensor.is_floating_point()]
     return floating, [tensor for tensor in tensors if not tensor.is_floating_point()]

@@ -1,4 +1,4 @@
-"""From a configuration to the parts of a run."""
+"""The parts of a run, built from its configuration: prepared data, networks, method and loader."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,17 +29,17 @@ from pipeline.training.trainable import Network
 
 
 def build_module(config: Config, network: str, task: Task) -> nn.Module:
-    """Return a network on the CPU with the initial weights that the run's seed and its name give."""
+    """Return a network on the CPU, with first weights that are a function of the run's seed and the network's name."""
     torch.manual_seed(derive_key(config.seed, "weights", network) & 0x7FFFFFFFFFFFFFFF)
     return assemble(MODELS.load(config.model["name"]), config.model_options_of(network), task)
 
 
 def open_data(config: Config, folder: Path, world: World) -> PreparedSet:
-    """Return the prepared set with the loader that the first rank chose for all.
+    """Return the prepared set, with the loader that rank 0 chooses for all, since the free memory of ranks differs.
 
     Raises:
         DataError: the manifest is missing or damaged.
-        UsageError: the loader cannot serve this set, or is not installed.
+        UsageError: the loader cannot read this set, or is not installed.
     """
     manifest, size = load_manifest(folder), config.augment.size
     choice = world.together(lambda: choose_loader(config.loader.name, manifest, size, world.device))
@@ -52,7 +52,7 @@ def open_data(config: Config, folder: Path, world: World) -> PreparedSet:
 def build_networks(
     config: Config, data: TrainingData, world: World, precision: Precision, compiler: Compiler
 ) -> dict[str, Network]:
-    """Return the networks that the method needs, on this rank's device."""
+    """Return the networks of the method by name, on the device of this rank."""
     kind = METHODS.load(config.method)
     start_steps, inner_rates = kind.start_steps(config.method_options()), kind.inner_rates(config.method_options())
     return {
@@ -71,7 +71,7 @@ def build_networks(
 
 
 def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
-    """Return the method. Raises UsageError if it asks for derivatives that a network does not have."""
+    """Return the method. Raises UsageError if it needs a derivative that its networks do not have."""
     kind, options = METHODS.load(config.method), config.method_options()
     for name in kind.differentiated_forward(options):
         if any(isinstance(norm, nn.SyncBatchNorm) for norm in networks[name].norms):
@@ -82,6 +82,7 @@ def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
 
 
 def build_loader(config: Config, data: TrainingData, world: World, compiler: Compiler) -> Loader:
+    """Return the loader of this rank's batches, with the views that the method needs."""
     _, height, width = data.task.shape
     weak, strong = (compiler.view(view, world.device) for view in build_views(config.augment, height, width))
     wanted = METHODS.load(config.method).views
@@ -102,7 +103,7 @@ def build_loader(config: Config, data: TrainingData, world: World, compiler: Com
 
 
 def _place(module: nn.Module, world: World) -> nn.Module:
-    """Move to the device, channels last; on several GPUs BN takes its statistics over all of them."""
+    """Move a network to the device, channels last; on several GPUs its BN statistics are those of all GPUs."""
     module = module.to(world.device).to(memory_format=torch.channels_last)
     if world.size > 1 and world.device.type == "cuda":
         module = synchronize_norms(module)

@@ -1,4 +1,4 @@
-"""Learning rates as a pure function of the step."""
+"""Learning rate schedules: the rate is a pure function of the step."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -7,10 +7,16 @@ from pipeline.config.schema import OptimizerOptions
 
 
 def rate_factor(step: int, options: OptimizerOptions, *, wait: int, total: int) -> float:
-    """Return the factor on a base learning rate at ``step``: zero while waiting, then the chosen schedule.
+    """Return the factor of the base learning rate at ``step``: zero while waiting, then warm-up and schedule.
 
-    A linear warm-up's steps count from the end of the wait; its last one is at the full rate, where the schedule
-    starts. ``one-cycle`` rises by itself: ``warmup`` is the length of its rise.
+    The linear warm-up begins after the wait; its last step has the full rate, where the schedule starts.
+    ``one-cycle`` has a rise of its own, and ``warmup`` is the length of that rise.
+
+    Args:
+        step: the step, from 0.
+        options: of the optimizer.
+        wait: steps before the network begins to train.
+        total: steps of the whole run.
     """
     if step < wait:
         return 0.0
@@ -35,7 +41,7 @@ def _step(step: int, options: OptimizerOptions, wait: int, total: int) -> float:
 
 
 def _one_cycle(step: int, options: OptimizerOptions, wait: int, total: int) -> float:
-    """Smith and Topin, 2018, with torch's constants: from 1/25 up to 1 in 30 % of the steps, down to 1/250,000."""
+    """Return one-cycle's factor (Smith and Topin, 2018), as torch does: 1/25 to 1 in 30 % of the steps, then to 4e-6."""
     length = total - wait
     top = (options.warmup or 0.3 * length) - 1
     if step - wait <= top:

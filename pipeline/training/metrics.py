@@ -1,4 +1,4 @@
-"""Metrics of a run: averaged on the device, written by rank 0 as JSON lines and TensorBoard events."""
+"""Metrics of a run: averaged on the device, and written by rank 0 as JSON lines and TensorBoard events."""
 
 import json
 import time
@@ -15,18 +15,19 @@ from pipeline.run_folder import RunFolder
 
 
 class Meter:
-    """Sums of metrics since the last reading, kept on the device so that no step waits for it."""
+    """Sums of metrics since the last reading; they stay on the device, so that no step waits for it."""
 
     def __init__(self) -> None:
         self.totals: dict[str, tuple[Tensor, int]] = {}
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """Add the scalars of a step."""
         for name, value in metrics.items():
             total, count = self.totals.get(name, (torch.zeros_like(value), 0))
             self.totals[name] = (total + value, count + 1)
 
     def read(self, world: World) -> dict[str, float]:
-        """Return the means over steps and ranks, and start anew."""
+        """Return the means over steps and ranks, and start new sums; all ranks together."""
         names = sorted(self.totals)
         if not names:
             return {}
@@ -37,10 +38,15 @@ class Meter:
 
 
 class RunLog:
-    """``metrics.jsonl``, append-only, and TensorBoard events in a run folder; a quiet one writes nothing.
+    """``metrics.jsonl``, append-only, and TensorBoard events in a run folder.
 
-    A line's ``time`` is in seconds since 1970. A resumed run repeats the steps after its checkpoint: their later line
-    holds.
+    The ``time`` of a line is in seconds since 1970. A resumed run repeats the steps after its checkpoint; the later
+    line of a step is the valid one.
+
+    Args:
+        folder: the run folder.
+        step: steps that are done already.
+        quiet: write nothing, for every rank but the first.
     """
 
     def __init__(self, folder: Path, step: int, *, quiet: bool = False) -> None:
@@ -49,13 +55,14 @@ class RunLog:
             return
         run = RunFolder(folder)
         path = run.metrics_file
-        torn = path.exists() and not path.read_bytes().endswith(b"\n")
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # by a process that was killed
         self.lines = path.open("a", buffering=1)
         if torn and path.stat().st_size:
             self.lines.write("\n")
         self.events = SummaryWriter(str(run.events_folder), purge_step=step + 1 if step else None)
 
     def write(self, step: int, group: str, values: Mapping[str, Any]) -> None:
+        """Write a line with the values of a group, such as ``train`` or ``val/ema``."""
         if self.quiet:
             return
         self.lines.write(json.dumps({"step": step, "group": group, "time": round(time.time(), 2), **values}) + "\n")

@@ -1,4 +1,4 @@
-"""Non-finite gradients: noticed before the step that they would spoil, without waiting for the device."""
+"""Detection of non-finite gradients before the optimizer uses them, without waiting for the device."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,11 @@ class NonFiniteError(RuntimeError):
 
 
 class Guard:
-    """Remembers the first step with a non-finite gradient, on the device.
+    """Records the first step with a non-finite gradient, in tensors on the device.
 
-    Fused optimizers take a flag tensor that makes a step do nothing. Once tripped, the flag stays up: the weights
-    remain those before the bad step until the host looks, raises, and nothing spoiled has been saved. Gradients are
-    averaged over ranks before they get here, so all ranks trip together.
+    Fused optimizers skip a step if their flag tensor is 1. Once set, the flag stays set, so the weights remain those
+    before the bad step until :meth:`check` raises; nothing bad is saved. Gradients are averaged over the ranks before,
+    so all ranks set it in the same step.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -22,7 +22,7 @@ class Guard:
         self.step = 0
 
     def watch(self, norm: Tensor) -> Tensor:
-        """Note a gradient norm; return the flag, 1 where the optimizer must not move."""
+        """Check a gradient norm, a scalar; return the flag, which is 1 if the optimizer must skip the step."""
         bad = ~torch.isfinite(norm)
         first = bad & (self.tripped == 0)
         self.bad_step = torch.where(first, torch.full_like(self.bad_step, self.step), self.bad_step)
@@ -30,6 +30,6 @@ class Guard:
         return self.tripped
 
     def check(self) -> None:
-        """Raise NonFiniteError if any gradient so far was bad; waits for the device."""
+        """Raise NonFiniteError with the step if a gradient was not finite so far; this waits for the device."""
         if self.tripped:
             raise NonFiniteError(int(self.bad_step))

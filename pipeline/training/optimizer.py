@@ -1,4 +1,4 @@
-"""Optimizers by name, fused, so that a step is one kernel and can be told on the device to do nothing."""
+"""Fused optimizers by name: a step is one kernel, and a flag on the device can make it do nothing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ Groups = list[dict[str, Any]]
 
 
 def build_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
-    """Return the optimizer of the trainable parameters; biases and BN, which have one dimension, do not decay."""
+    """Return the optimizer of the trainable parameters; biases and BN (one-dimensional) have no weight decay."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
@@ -22,14 +22,14 @@ def build_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim
 
 
 def build_descent(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return plain gradient descent."""
+    """Return plain gradient descent, whose rate the caller sets."""
     return torch.optim.SGD(parameters, lr=0.0, fused=True)
 
 
 def _sgd(groups: Groups, options: OptimizerOptions) -> torch.optim.Optimizer:
     momentum = options.momentum
     optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
-    if momentum:  # a first step that is skipped would leave the buffers unset
+    if momentum:  # else a skipped first step leaves them unset
         for parameter in (parameter for group in groups for parameter in group["params"]):
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer

@@ -1,4 +1,4 @@
-"""One training step: carry out a method's phases on this rank's micro-batches, with global answers."""
+"""One training step: run the phases of a method on this rank's micro-batches, with results over all ranks."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -31,28 +31,28 @@ from pipeline.training.trainable import Network
 class StepRunner:
     """Runs phases for the networks of one method.
 
-    Losses are means over equal micro-batches, so the mean over micro-batches and ranks is the mean over the global
-    batch. Dropout draws from a stream that is a function of (seed, step, phase, place of the micro-batch in the
-    global batch): two ranks with one micro-batch each compute what one rank with two does.
+    Losses are means over micro-batches of equal size, so the mean over micro-batches and ranks is the mean over the
+    global batch. The random stream of dropout is a function of (seed, step, phase, index of the micro-batch in the
+    global batch), so two ranks with one micro-batch each compute the same as one rank with two.
     """
 
     def __init__(self, networks: Mapping[str, Network], world: World, precision: Precision, seed: int) -> None:
         self.networks, self.world, self.precision, self.seed = networks, world, precision, seed
         self.guard = Guard(world.device)
-        self.number = 0
+        self.step = 0
         self.reports: dict[str, Tensor] = {}
 
     def run(self, step: int, phases: Phases, batches: list[Batch]) -> dict[str, Tensor]:
-        """Run all phases of ``step``; return this rank's metrics as scalars on the device."""
-        self.number = self.guard.step = step
+        """Run all phases of ``step`` on this rank's micro-batches; return the metrics as scalars on the device."""
+        self.step = self.guard.step = step
         self.reports = {}
         for network in self.networks.values():
             network.module.train()
             network.schedule(step)
-        answer: Any = None
+        result: Any = None
         try:
             while True:
-                answer = self.carry_out(phases.send(answer), batches)
+                result = self.run_phase(phases.send(result), batches)
         except StopIteration:
             pass
         for network in self.networks.values():
@@ -60,7 +60,8 @@ class StepRunner:
         self.world.average_statistics(network.module for network in self.networks.values())
         return _mean_metrics(batches) | self.reports
 
-    def carry_out(self, phase: Phase, batches: list[Batch]) -> Any:
+    def run_phase(self, phase: Phase, batches: list[Batch]) -> Any:
+        """Run one phase and return its result, which the method's generator receives."""
         match phase:
             case Measure():
                 return self.global_mean(self.compute(phase, batches))
@@ -79,12 +80,12 @@ class StepRunner:
     def compute(self, phase: Compute[Any], batches: list[Batch]) -> list[Any]:
         """Return what ``phase.of`` gives for each micro-batch of this rank."""
         values: list[Any] = []
-        with torch.no_grad(), self.place(phase.at, phase.eval_mode), ExitStack() as stack:
+        with torch.no_grad(), self.weights_at(phase.at, phase.eval_mode), ExitStack() as stack:
             if not phase.track_running_stats:
                 for network in self.networks.values():
                     stack.enter_context(network.frozen_statistics())
             for index, batch in self.micro_batches(batches):
-                with self.conditions(phase.name, index, len(batches), full_precision=phase.full_precision):
+                with self.forward_context(phase.name, index, len(batches), full_precision=phase.full_precision):
                     values.append(phase.of(batch))
         return values
 
@@ -95,54 +96,57 @@ class StepRunner:
         return mean
 
     def update(self, phase: Update, batches: list[Batch]) -> Tensor:
+        """Step along the gradient of a loss; return whether it was finite, a boolean scalar."""
         network = self.networks[phase.network]
         with network.learning(averaged=True):
             for index, batch in self.micro_batches(batches):
                 with network.accumulating(last=index == len(batches) - 1):
                     noise = phase.noise or f"{phase.network} {phase.rule}"
-                    with self.conditions(noise, index, len(batches)):
+                    with self.forward_context(noise, index, len(batches)):
                         loss = phase.loss(batch) / len(batches)
                     network.scaler.scale(loss).backward()
         return network.apply(phase.rule, self.guard)
 
     def differentiate(self, phase: Differentiate, batches: list[Batch]) -> tuple[Gradient, ...]:
+        """Return the gradient of each loss, the mean over the global batch; no weight moves."""
         network = self.networks[phase.network]
         total: dict[int, Gradient] = {}
-        with self.place(phase.at, phase.eval_mode), network.learning(averaged=False), ExitStack() as stack:
+        with self.weights_at(phase.at, phase.eval_mode), network.learning(averaged=False), ExitStack() as stack:
             if phase.full_precision:
                 stack.enter_context(network.frozen_statistics())
             for index, batch in self.micro_batches(batches):
-                with self.conditions(
+                with self.forward_context(
                     f"{phase.network} losses", index, len(batches), full_precision=phase.full_precision
                 ):
                     losses = phase.losses(batch)
-                for place, loss in enumerate(losses):
-                    retain = place < len(losses) - 1
+                for number, loss in enumerate(losses):
+                    retain = number < len(losses) - 1
                     gradient = network.differentiate(
                         loss / len(batches), retain=retain, scaled=not phase.full_precision
                     )
-                    total[place] = total[place] + gradient if place in total else gradient
+                    total[number] = total[number] + gradient if number in total else gradient
         self.world.mean_(tensor for gradient in total.values() for tensor in gradient.tensors)
         return tuple(total.values())
 
     def apply(self, phase: Apply) -> Tensor:
+        """Step along a given gradient; return whether it was finite."""
         network = self.networks[phase.network]
         network.load_gradient(phase.gradient)
         return network.apply(phase.rule, self.guard)
 
     @contextmanager
-    def place(self, at: Shift | None, eval_mode: bool) -> Iterator[None]:
-        """Put a network's weights elsewhere, and all networks into evaluation mode, for the length of a phase."""
-        moved = self.networks.values() if eval_mode else ()
+    def weights_at(self, at: Shift | None, eval_mode: bool) -> Iterator[None]:
+        """Shift the weights of a network, and put all networks into evaluation mode, during a phase."""
+        switched = self.networks.values() if eval_mode else ()
         with self.networks[at.network].shifted(at.by) if at else nullcontext():
-            for network in moved:
+            for network in switched:
                 network.module.eval()
             yield
-            for network in moved:
+            for network in switched:
                 network.module.train()
 
     def micro_batches(self, batches: list[Batch]) -> Iterator[tuple[int, Batch]]:
-        """Yield the micro-batches of a pass; BN's running statistics move once, by the mean of what each would do."""
+        """Yield the micro-batches of a pass; BN's running statistics move once, by the mean change over them."""
         buffers = [buffer for network in self.networks.values() for buffer in network.statistics]
         if len(batches) == 1 or not buffers:
             yield from enumerate(batches)
@@ -156,15 +160,16 @@ class StepRunner:
         torch._foreach_copy_(buffers, torch._foreach_add(before, torch._foreach_div(change, len(batches))))
 
     @contextmanager
-    def conditions(self, purpose: str, index: int, count: int, *, full_precision: bool = False) -> Iterator[None]:
+    def forward_context(self, purpose: str, index: int, count: int, *, full_precision: bool = False) -> Iterator[None]:
         """Set autocast, unless ``full_precision``, and the dropout stream of micro-batch ``index`` of ``count``."""
-        key = derive_key(self.seed, self.number, purpose, self.world.rank * count + index)
+        key = derive_key(self.seed, self.step, purpose, self.world.rank * count + index)
         torch.manual_seed(key & 0x7FFFFFFFFFFFFFFF)
         with nullcontext() if full_precision else self.precision.autocast():
             yield
 
 
 def _mean_metrics(batches: list[Batch]) -> dict[str, Tensor]:
+    """Return the means over micro-batches of the metrics that losses left in their batches."""
     values: dict[str, list[Tensor]] = defaultdict(list)
     for batch in batches:
         for name, value in batch.metrics.items():

@@ -16,7 +16,7 @@ from pipeline.task import Task
 from pipeline.training.compilation import choose_compiler
 from pipeline.training.factory import build_module
 from pipeline.training.time_budget import read_budget
-from pipeline.training.warm_start import read_start
+from pipeline.training.warm_start import read_finished_run
 
 SHOWN = 5
 """Keys that differ which an error line names; it counts the others."""
@@ -87,7 +87,7 @@ def check_start(config: Config, data: Path, run: RunFolder) -> None:
     """
     if config.start is None or run.checkpoints.steps():
         return
-    start, manifest = read_start(Path(config.start), config.finetune.network), load_manifest(data)
+    start, manifest = read_finished_run(Path(config.start), config.finetune.network), load_manifest(data)
     if start.data != manifest.fingerprint:
         known, here = f"data {start.data[:12]}", f"{data} is {manifest.fingerprint[:12]}"
         raise UsageError(f"start: {config.start} was trained on {known}, {here}; name its own with --data-dir")

@@ -1,4 +1,4 @@
-"""The end of a run: its results as a file, a table and a model that can be used."""
+"""What people read at the end of a run: the table of its accuracies, and a description of its networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """Return the final table: accuracy of every set of weights on the validation and the test split."""
+    """Return the final table: accuracy in percent of each set of weights on the validation and the test split."""
     rows = _rows(results)
     width = max(26, *(len(title) + 2 for title in rows))
     lines = [f"{'weights':<{width}}{'val %':>9}{'test %':>9}"]
@@ -18,7 +18,7 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 
 def _rows(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rows by title: an ensemble is called one, and its members follow it."""
+    """Return the rows by title; a row of an ensemble says so, and its members follow."""
     rows: dict[str, Any] = {}
     for name, row in results.items():
         members = {other: scores for other, scores in results.items() if other.startswith(f"{name}, ")}
@@ -28,7 +28,7 @@ def _rows(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_network(name: str, network: nn.Module, shape: Sequence[int]) -> str:
-    """Return a line on a network that takes images of ``shape`` (C, H, W), and its layers."""
+    """Return one line about a network for images of ``shape`` (C, H, W), and its layers."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in network.parameters()]
     total, trainable = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
     takes = ", ".join(map(str, shape))

@@ -28,7 +28,7 @@ from pipeline.training.results_table import results_table
 from pipeline.training.time_budget import Budget
 from pipeline.training.timing_probe import rehearse, remove_rehearsal
 from pipeline.training.trainer import StoppedError, Trainer
-from pipeline.training.warm_start import start_networks
+from pipeline.training.warm_start import load_start_weights
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def train(config: Config, data: Path, run: RunFolder, world: World, *, began: fl
     trainer = Trainer(config, splits, world, run.path)
     damage = trainer.restore()
     if not trainer.step:
-        start_networks(trainer)
+        load_start_weights(trainer)
     if world.main:
         _log_start(trainer, prepared, damage)
     started = time.perf_counter()

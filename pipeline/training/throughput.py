@@ -1,4 +1,4 @@
-"""Throughput of a run, and how long it waited for data."""
+"""Throughput of a run in images per second, and the share of time that it waited for data."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,20 +9,20 @@ import torch
 
 
 class Stopwatch(Protocol):
-    """Makes marks in time and, later, tells the seconds between two of them."""
+    """Takes marks of moments and, later, measures the seconds between two of them."""
 
     def mark(self) -> Any:
-        """Return a mark of this moment."""
+        """Return a mark of the present moment."""
 
     def seconds(self, early: Any, late: Any) -> float:
-        """Return the time between two marks, once :meth:`settle` was called after them."""
+        """Return the seconds between two marks; call :meth:`synchronize` after the last one first."""
 
-    def settle(self) -> None:
-        """Wait until every mark so far has its time."""
+    def synchronize(self) -> None:
+        """Wait until the time of every mark is known."""
 
 
 class HostTime:
-    """The host's clock, which is the one that counts where the host computes."""
+    """The clock of the host, for a device that is the host itself."""
 
     def mark(self) -> Any:
         return time.perf_counter()
@@ -30,13 +30,13 @@ class HostTime:
     def seconds(self, early: Any, late: Any) -> float:
         return float(late - early)
 
-    def settle(self) -> None: ...
+    def synchronize(self) -> None: ...
 
 
 class StreamTime:
-    """Marks that the GPU times when it comes to them: the host, far ahead, knows only when it launched what is between.
+    """Events in the stream of a GPU, which runs behind the host and times them itself.
 
-    Never run on a GPU yet.
+    This has not run on a GPU yet.
     """
 
     def mark(self) -> Any:
@@ -47,7 +47,7 @@ class StreamTime:
     def seconds(self, early: Any, late: Any) -> float:
         return float(early.elapsed_time(late)) / 1000
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         torch.cuda.synchronize()
 
 
@@ -55,11 +55,11 @@ STOPWATCHES: Mapping[str, type[Stopwatch]] = {"cpu": HostTime, "cuda": StreamTim
 
 
 class Clock:
-    """Counts steps and waiting between two readings.
+    """Counts steps, and the time spent waiting for batches, between two readings.
 
     Args:
-        device: the type of device that computes. On ``cuda`` waiting is what its stream spends on making a batch,
-            and only a reading waits for the device.
+        device: the type of the device that computes. On ``cuda``, waiting is the time that its stream spends on making
+            batches, and only a reading waits for the device.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -67,18 +67,20 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
+        """Begin to count at the present moment."""
         self.started, self.steps = time.perf_counter(), 0
         self.waits: list[tuple[Any, Any]] = []
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
+        """Count the time in this block as waiting for data."""
         before = self.stopwatch.mark()
         yield
         self.waits.append((before, self.stopwatch.mark()))
 
     def read(self, images_per_step: int) -> dict[str, float]:
-        """Return images/s and the share of time that went into making batches, and start anew."""
-        self.stopwatch.settle()
+        """Return ``images_per_s`` and ``data_wait``, the share of time spent on making batches, and restart."""
+        self.stopwatch.synchronize()
         elapsed = time.perf_counter() - self.started
         waited = sum(self.stopwatch.seconds(before, after) for before, after in self.waits)
         values = {"images_per_s": self.steps * images_per_step / elapsed, "data_wait": waited / elapsed}

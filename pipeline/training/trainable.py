@@ -1,4 +1,4 @@
-"""A network in training: its weights, optimizers, loss scaler and gradient averaging, kept together."""
+"""A network in training, with its optimizers, its loss scaler and the averaging of its gradients over ranks."""
 
 import warnings
 from collections.abc import Iterator
@@ -23,17 +23,19 @@ from pipeline.training.optimizer import build_descent, build_optimizer
 
 
 class Network:
-    """Callable as methods see it: images to logits, with a graph only while this network is the one that learns.
+    """A network as methods call it: images to logits, with a graph only while this network is the one that learns.
 
-    Logits are float32, or float64, whatever the precision of the pass: losses and feedback are computed in them.
+    Logits are float32 (or float64) in every precision of the pass, since losses and feedback are computed from them.
 
     Args:
-        module: the bare network, on its device; it stays plain, and shares its weights with what is compiled.
+        module: the network, on its device; it stays uncompiled, and shares its weights with its compiled form.
         options: of the optimizer.
-        compiler: of its passes.
+        world: the ranks.
+        precision: of the passes.
+        compiler: compiles the passes.
         wait: steps before this network's schedule begins.
         inner_rate: base rate of the ``"descent"`` rule; the optimizer's own if None.
-        total: steps of the whole run, for the schedule.
+        total: steps of the whole run.
     """
 
     def __init__(
@@ -59,8 +61,11 @@ class Network:
         self.compiled = compiler.network(module)
         self.parallel = self._wrap()
         self.forward: nn.Module | None = None
-        self.moved = False
-        self.held: dict[nn.Parameter, Tensor] = {}
+        """What runs passes with a graph; None while this network does not learn."""
+        self.updated = False
+        """Whether this step has updated the network."""
+        self.gradients: dict[nn.Parameter, Tensor] = {}
+        """Memory for gradients outside of CUDA graphs, by parameter; empty without such graphs."""
 
     def __call__(self, images: Tensor) -> Tensor:
         if self.forward is not None and torch.is_grad_enabled():
@@ -68,14 +73,14 @@ class Network:
         else:
             with torch.no_grad():
                 logits = self.compiled(images)
-        return self.compiler.kept(logits).to(torch.promote_types(logits.dtype, torch.float32))
+        return self.compiler.keep(logits).to(torch.promote_types(logits.dtype, torch.float32))
 
     @contextmanager
     def learning(self, *, averaged: bool) -> Iterator[None]:
-        """Give forward passes a graph; with ``averaged``, DDP averages the gradients of each backward pass."""
+        """Build a graph in forward passes; with ``averaged``, DDP averages the gradients of each backward pass."""
         self.forward = self.parallel if averaged else self.compiled
         if averaged:
-            self.hold_gradients()
+            self.reuse_gradients()
         try:
             yield
         finally:
@@ -83,7 +88,7 @@ class Network:
 
     @contextmanager
     def accumulating(self, last: bool) -> Iterator[None]:
-        """Put off DDP's averaging to the last micro-batch; counts around the forward pass."""
+        """Postpone DDP's averaging to the last micro-batch; the forward pass must be inside."""
         with ExitStack() as stack:
             if isinstance(self.parallel, DistributedDataParallel) and not last:
                 stack.enter_context(self.parallel.no_sync())
@@ -91,7 +96,7 @@ class Network:
 
     @contextmanager
     def frozen_statistics(self) -> Iterator[None]:
-        """Let BN use batch statistics without moving its running ones."""
+        """Let BN use batch statistics without updating its running statistics."""
         for norm in self.norms:
             norm.track_running_stats = False
         try:
@@ -101,7 +106,7 @@ class Network:
                 norm.track_running_stats = True
 
     def schedule(self, step: int) -> None:
-        """Set every rule's learning rate for ``step``."""
+        """Set the learning rate of every optimizer for ``step``."""
         factor = rate_factor(step, self.options, wait=self.wait, total=self.total)
         for rule, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
@@ -109,7 +114,7 @@ class Network:
 
     @property
     def rate(self) -> float:
-        """The optimizer's learning rate of this step."""
+        """The learning rate of this step."""
         return float(self.optimizers["optimizer"].param_groups[0]["lr"])
 
     def directional_derivative(self, images: Tensor, direction: Gradient) -> tuple[Tensor, Tensor]:
@@ -129,40 +134,51 @@ class Network:
 
     @contextmanager
     def shifted(self, by: Gradient) -> Iterator[None]:
-        """Add ``by`` to the weights for a while; they come back from a copy, bit for bit."""
+        """Add ``by`` to the weights in this block; afterwards they are restored from a copy, bit for bit."""
         weights = [parameter.detach() for parameter in self.parameters]
-        kept = [weight.clone() for weight in weights]
+        saved = [weight.clone() for weight in weights]
         torch._foreach_add_(weights, by.tensors)
         try:
             yield
         finally:
-            torch._foreach_copy_(weights, kept)
+            torch._foreach_copy_(weights, saved)
 
     def differentiate(self, loss: Tensor, *, retain: bool, scaled: bool = True) -> Gradient:
-        """Return this rank's gradient of ``loss``, scaled by the loss scaler if so, not yet averaged over ranks."""
-        loss = self.scaler.scale(loss) if scaled else loss
-        return Gradient(self.compiler.all_kept(torch.autograd.grad(loss, self.parameters, retain_graph=retain)))
+        """Return this rank's gradient of a scalar loss, not averaged over ranks.
 
-    def hold_gradients(self) -> None:
-        """Give gradients memory of their own to add up in, where those of a pass lie in a CUDA graph's."""
-        if self.held:
-            torch._foreach_zero_(list(self.held.values()))
-        for parameter, memory in self.held.items():
+        Args:
+            loss: the loss.
+            retain: whether its graph is needed again.
+            scaled: whether the loss scaler multiplies it.
+        """
+        loss = self.scaler.scale(loss) if scaled else loss
+        return Gradient(self.compiler.keep_all(torch.autograd.grad(loss, self.parameters, retain_graph=retain)))
+
+    def reuse_gradients(self) -> None:
+        """Let gradients add up in memory of their own, if those of a pass are in the memory of a CUDA graph."""
+        if self.gradients:
+            torch._foreach_zero_(list(self.gradients.values()))
+        for parameter, memory in self.gradients.items():
             parameter.grad = memory
 
-    def drop_gradients(self) -> None:
-        """Leave no parameter with a gradient; under CUDA graphs, note which ones had one."""
+    def remove_gradients(self) -> None:
+        """Remove the gradients of all parameters; with CUDA graphs, reserve memory for those that had one."""
         for parameter in self.parameters:
-            if self.compiler.graphs and parameter.grad is not None and parameter not in self.held:
-                self.held[parameter] = torch.zeros_like(parameter)
+            if self.compiler.graphs and parameter.grad is not None and parameter not in self.gradients:
+                self.gradients[parameter] = torch.zeros_like(parameter)
             parameter.grad = None
 
     def load_gradient(self, gradient: Gradient) -> None:
+        """Copy a gradient into the parameters, for :meth:`apply`."""
         for parameter, tensor in zip(self.parameters, gradient.tensors, strict=True):
             parameter.grad = tensor.clone()
 
     def apply(self, rule: str, guard: Guard) -> Tensor:
-        """Unscale, clip and step along the gradients at hand; a non-finite gradient moves nothing.
+        """Unscale and clip the gradients and make a step; a non-finite gradient changes no weight.
+
+        Args:
+            rule: ``"optimizer"`` or ``"descent"``.
+            guard: records non-finite gradients.
 
         Returns:
             Whether the gradient was finite, a boolean scalar on the device.
@@ -173,22 +189,23 @@ class Network:
         if not self.precision.scaled:
             setattr(optimizer, "found_inf", guard.watch(norm))  # noqa: B010  fused SGD reads it
         self.scaler.step(optimizer)
-        self.moved = True
-        self.drop_gradients()
+        self.updated = True
+        self.remove_gradients()
         return torch.isfinite(norm)
 
     def end_step(self) -> None:
-        """Adapt the loss scale, once a step, if this network was updated in it."""
-        if self.moved:
+        """Adapt the loss scale, once per step, if the step updated this network."""
+        if self.updated:
             self.scaler.update()
-        self.moved = False
+        self.updated = False
 
     @property
     def scale_collapsed(self) -> bool:
-        """Whether every recent step overflowed whatever the loss scale: gradients are not finite in themselves."""
+        """Whether recent steps overflowed at every loss scale, so that the gradients themselves are not finite."""
         return self.precision.scaled and self.scaler.get_scale() < 1
 
     def state_dict(self) -> dict[str, object]:
+        """Return weights, and the states of optimizer and loss scaler."""
         return {
             "weights": self.module.state_dict(),
             "optimizer": self.optimizers["optimizer"].state_dict(),

@@ -1,4 +1,8 @@
-"""The training loop: batches to phases to weights, with evaluation, logs and checkpoints between."""
+"""The training loop: it makes batches, runs the phases of the method, and evaluates, logs and saves in between.
+
+On SIGTERM or Ctrl-C ``pipeline/distributed/stop_signal.py`` sets a flag. :meth:`Trainer.train` finishes the step, asks
+whether any rank has the flag, saves a checkpoint and raises :class:`StoppedError`, for which ``rank.py`` exits with 4.
+"""
 
 import copy
 from pathlib import Path
@@ -34,10 +38,11 @@ class StoppedError(Exception):
 
 
 class Trainer:
-    """State of a run and the loop over its steps.
+    """The state of a run and the loop over its steps.
 
-    Everything random is a function of (seed, step), so the state is: weights, optimizers, averages, the method's
-    scalars, the best evaluation so far, and the step. A run restored from it goes on bit for bit.
+    Everything random is a function of (seed, step), so the state is: weights, optimizers, averages, the scalars of the
+    method, the best evaluation so far, and the step. A run that is restored from it has the same bits as one that was
+    never stopped.
     """
 
     config: Config
@@ -49,15 +54,17 @@ class Trainer:
     runner: StepRunner
     averages: dict[str, Average]
     step: int
+    """Steps that are done."""
     best: dict[str, Any]
+    """The step, scores and weights of the best evaluation of the averaged weights; empty before the first."""
 
     def __init__(self, config: Config, data: TrainingData, world: World, out: Path) -> None:
         self.config, self.data, self.world, self.run = config, data, world, RunFolder(out)
         self.precision = choose_precision(config.precision, world.device)
         self.compiler = choose_compiler(config.compile, world.device, world.size)
         self.checkpoints = self.run.checkpoints
-        begun = world.gather(bool(self.checkpoints.steps()))[0]
-        bare = config.without_weights() if begun else config
+        resuming = world.gather(bool(self.checkpoints.steps()))[0]
+        bare = config.without_weights() if resuming else config
         self.networks = build_networks(bare, data, world, self.precision, self.compiler)
         self.method = build_method(config, self.networks)
         self.loader = build_loader(config, data, world, self.compiler)
@@ -69,11 +76,11 @@ class Trainer:
         self.meter = Meter()
 
     def train(self, until: int | None = None) -> None:
-        """Train to step ``until``, or to the end.
+        """Train to step ``until``, or to the end; all ranks together.
 
         Raises:
-            StoppedError: a signal came; the state is saved.
-            NonFiniteError: a gradient was not finite; the weights are those before it, and nothing was saved since.
+            StoppedError: a signal came to one of the ranks; the state is saved.
+            NonFiniteError: a gradient was not finite; the weights are those before it, and nothing was saved after it.
         """
         log = RunLog(self.run.path, self.step, quiet=not self.world.main)
         progress = Progress(self.config.steps, self.step, quiet=not self.world.main)
@@ -97,6 +104,7 @@ class Trainer:
         return self.config.batch_size * (1 + self.config.mu * bool(self.method.views))
 
     def train_step(self, clock: Clock) -> None:
+        """Make the batch of the next step and train on it."""
         with clock.waiting():
             batch = self.loader.batch(self.step)
         self.compiler.begin_step()
@@ -107,13 +115,13 @@ class Trainer:
         clock.steps += 1
 
     def update_averages(self) -> None:
-        """Let each average follow its network, once that has begun."""
+        """Move each average towards its network, unless that still waits to begin."""
         for name, network in self.evaluated.items():
             if self.step >= network.wait:
                 self.averages[name].update()
 
     def report(self, log: RunLog, progress: Progress, clock: Clock) -> None:
-        """Check, log, evaluate and save whatever is due after a step."""
+        """Check the gradients, log, evaluate and save, as is due after this step."""
         due = self.due()
         if due or self.world.device.type == "cpu":
             self.check_finite()
@@ -131,18 +139,22 @@ class Trainer:
         progress.advance(shown)
 
     def rates(self) -> dict[str, float]:
-        """Return the networks' learning rates: ``lr`` of a single one, else ``lr_teacher`` and so on."""
+        """Return the learning rates of the networks: ``lr`` if there is one, else ``lr_teacher`` and so on."""
         single = len(self.networks) == 1
         return {"lr" if single else f"lr_{name}": network.rate for name, network in self.networks.items()}
 
     def due(self) -> set[str]:
-        """Return what is to be done after this step; after the last one, everything."""
+        """Return which of ``log``, ``eval`` and ``save`` are due after this step; after the last step, all are."""
         config, last = self.config, self.step == self.config.steps
         every = {"log": config.log_every, "eval": config.eval_every, "save": config.save_every}
         return {name for name, interval in every.items() if last or self.step % interval == 0}
 
     def evaluate_now(self) -> dict[str, dict[str, float]]:
-        """Score the current and the averaged weights on the validation split; keep them if the average is the best."""
+        """Score current and averaged weights on the validation split; keep both if the average is the best so far.
+
+        Returns:
+            For ``ema`` and ``raw``: ``accuracy`` in percent and ``loss``.
+        """
         weights = self.models()
         val, world, precision = self.data.val, self.world, self.precision
         scores = {name: evaluate(network, val, world, precision) for name, network in weights.items()}
@@ -157,22 +169,26 @@ class Trainer:
         return {"ema": averaged, "raw": together({name: network.module for name, network in self.evaluated.items()})}
 
     def weights(self) -> dict[str, nn.Module]:
-        """Return what a run is judged by: the last weights and the best on validation, of an ensemble each member's."""
+        """Return the models that are scored at the end, by name: last and best weights, averaged and raw.
+
+        An ensemble is followed by its members.
+        """
         models, found = self.models(), {}
         for name, title in {"ema": "averaged", "raw": "raw"}.items():
             found[f"last, {title}"] = models[name]
             if self.best:
                 found[f"best, {title}"] = copy.deepcopy(models["ema"])
                 found[f"best, {title}"].load_state_dict(self.best["weights"][name])
-        alone = {
+        members = {
             f"{title}, {name}": member
             for title, model in found.items()
             if isinstance(model, Ensemble)
             for name, member in model.items()
         }
-        return found | alone
+        return found | members
 
     def check_finite(self) -> None:
+        """Raise NonFiniteError, with the sample ids of the step, if a gradient was not finite."""
         collapsed = [name for name, network in self.networks.items() if network.scale_collapsed]
         if collapsed:
             raise NonFiniteError(f"step {self.step}: gradients of {collapsed} overflow at any loss scale")
@@ -180,24 +196,27 @@ class Trainer:
             self.runner.guard.check()
         except NonFiniteError as error:
             step = error.args[0]
-            everyone = self.world.gather(self.loader.sample_ids(step))
-            ids = {name: [sample for mine in everyone for sample in mine[name]] for name in everyone[0]}
+            by_rank = self.world.gather(self.loader.sample_ids(step))
+            ids = {name: [sample for samples in by_rank for sample in samples[name]] for name in by_rank[0]}
             raise NonFiniteError(f"step {step}: a gradient is not finite; sample ids of its batch: {ids}") from None
 
     def save(self) -> None:
-        """Save the state after the steps done so far; rank 0 writes, all wait and learn of a failure."""
+        """Save the present state; rank 0 writes it, and all ranks wait and raise its errors. Raises DataError."""
         self.check_finite()
         self.world.together(lambda: self.checkpoints.save(self.step, self.state_dict()) if self.world.main else None)
 
     def restore(self) -> list[str]:
-        """Load the newest undamaged checkpoint if there is one; return, on rank 0, a line for each damaged one.
+        """Load the newest undamaged checkpoint, if there is one; all ranks together.
 
-        Rank 0 chooses for all: on a shared volume another node may list the folder as it was a save ago.
+        Rank 0 chooses it for all, since another node may still see an older listing of a shared folder.
+
+        Returns:
+            On rank 0 a line for each damaged checkpoint.
 
         Raises:
-            DataError: every checkpoint is damaged, or is of other data.
-            UsageError: the checkpoint is of another configuration.
-            UserError: a rank cannot read what rank 0 has read.
+            DataError: every checkpoint is damaged, or belongs to other data.
+            UsageError: the checkpoint belongs to another configuration.
+            UserError: a rank cannot read the checkpoint that rank 0 has read.
         """
         world, folder = self.world, self.checkpoints
         state, damage = world.together(lambda: folder.load_newest(world.device) if world.main else (None, []))
@@ -207,6 +226,7 @@ class Trainer:
         return damage
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state that a checkpoint holds."""
         return {
             "step": self.step,
             "networks": {name: network.state_dict() for name, network in self.networks.items()},
@@ -219,8 +239,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load a state. Raises DataError or UsageError if it belongs to another run."""
         if state["data"] != self.data.fingerprint:
-            raise DataError(f"{self.checkpoints.path}: trained on other data than is prepared now; give another --out")
+            raise DataError(f"{self.checkpoints.path}: trained on other data than the prepared set; give another --out")
         if state["config"] != self.config.fingerprint():
             raise UsageError(f"{self.checkpoints.path}: saved by a run with another configuration; give another --out")
         if state["precision"] != self.precision.name:

@@ -1,4 +1,4 @@
-"""Where training starts from: the averaged weights of a run that has finished."""
+"""Warm start: a new run begins with the averaged weights of a run that has finished."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,37 +13,39 @@ from pipeline.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
-class Start:
-    """A finished run as the beginning of another."""
+class FinishedRun:
+    """A finished run whose weights another one starts from."""
 
-    run: Path
+    path: Path
+    """Its run folder."""
     export: Export
     data: str
-    """Fingerprint of the prepared data that it was trained on."""
-    chosen: str | None
-    """The member of its ensemble that every network starts from; the one of the network's own name if None."""
+    """Fingerprint of the prepared set that it was trained on."""
+    network: str | None
+    """Its network that all networks start from; None for the one with the same name."""
 
     def load_into(self, network: nn.Module, name: str) -> None:
-        """Give the network called ``name`` its first weights. Raises UsageError where they are another's."""
+        """Give the network called ``name`` its first weights. Raises UsageError if they do not fit."""
         weights = self.export.weights(self.member(name))
         if problem := misfit(network, weights):
             raise UsageError(
-                f"start: the weights of {self.run} do not fit the {name}: {problem}; give model.* as there"
+                f"start: the weights of {self.path} do not fit the {name}: {problem}; set model.* as in that run"
             )
         network.load_state_dict(weights)
 
     def member(self, network: str) -> str:
+        """Return which of the run's networks ``network`` starts from. Raises UsageError if that is unclear."""
         members = self.export.metadata.members
-        wanted = self.chosen or (members[0] if len(members) == 1 else network)
+        wanted = self.network or (members[0] if len(members) == 1 else network)
         if wanted not in members:
             raise UsageError(
-                f"start: {self.run} has the networks {', '.join(members)}: choose by finetune.network=NAME"
+                f"start: {self.path} has the networks {', '.join(members)}: choose by finetune.network=NAME"
             )
         return wanted
 
 
-def read_start(run: Path, chosen: str | None) -> Start:
-    """Read a finished run.
+def read_finished_run(run: Path, network: str | None) -> FinishedRun:
+    """Read a finished run, of whose networks all may start from the one called ``network``.
 
     Raises:
         UsageError: there is no such run, or it has not finished.
@@ -56,15 +58,15 @@ def read_start(run: Path, chosen: str | None) -> Start:
         summary, model = folder.summary(), folder.exported_model()
     except MissingFileError as error:
         raise UsageError(f"start: {error}") from None
-    return Start(run, read_export(model), summary.data, chosen)
+    return FinishedRun(run, read_export(model), summary.data, network)
 
 
-def start_networks(trainer: Trainer) -> None:
-    """Put a new run's networks, and the averages over them, where its configuration says."""
+def load_start_weights(trainer: Trainer) -> None:
+    """Give the networks of a new run, and their averages, the weights of the run at ``start``, if there is one."""
     config: Config = trainer.config
     if config.start is None:
         return
-    start = read_start(Path(config.start), config.finetune.network)
+    start = read_finished_run(Path(config.start), config.finetune.network)
     for name, network in trainer.networks.items():
         start.load_into(network.module, name)
     for name, average in trainer.averages.items():

@@ -54,7 +54,7 @@ def gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
 def answer(trainer: Trainer, batch: Batch, phase: Any) -> Any:
     """Carry out one phase outside of a step."""
-    return trainer.runner.carry_out(phase, [batch])
+    return trainer.runner.run_phase(phase, [batch])
 
 
 def computed(trainer: Trainer, batch: Batch) -> dict[str, Tensor]:

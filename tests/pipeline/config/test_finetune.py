@@ -30,7 +30,7 @@ from pipeline.models.torchvision_model import TorchvisionModel
 from pipeline.task import Task
 from pipeline.train import main
 from pipeline.training.trainer import Trainer
-from pipeline.training.warm_start import start_networks
+from pipeline.training.warm_start import load_start_weights
 from tests.pipeline.conftest import ALONE
 from tests.pipeline.processes import search_path
 
@@ -169,7 +169,7 @@ def test_the_first_average_is_the_exported_one() -> None:
 
 def test_every_network_of_any_method_starts_from_the_run_and_so_do_their_averages() -> None:
     trainer = built("conv", method="mpl", start="conv")
-    start_networks(trainer)
+    load_start_weights(trainer)
     for network in trainer.networks.values():
         assert_equal(network.module.state_dict(), model_of("conv"))
     assert_equal(trainer.models()["ema"].state_dict(), model_of("conv"))
@@ -242,7 +242,7 @@ def test_one_network_of_an_ensemble_is_fine_tuned() -> None:
 
 def test_an_ensemble_starts_from_an_ensemble_member_by_member() -> None:
     trainer = built("pair", start="pair")
-    start_networks(trainer)
+    load_start_weights(trainer)
     assert_equal(trainer.models()["raw"].state_dict(), model_of("pair"))
 
 

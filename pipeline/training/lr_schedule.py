@@ -41,7 +41,7 @@ def _step(step: int, options: OptimizerOptions, wait: int, total: int) -> float:
 
 
 def _one_cycle(step: int, options: OptimizerOptions, wait: int, total: int) -> float:
-    """Return one-cycle's factor (Smith and Topin, 2018), as torch does: 1/25 to 1 in 30 % of the steps, then to 4e-6."""
+    """Return the factor of one-cycle (Smith and Topin, 2018): 1/25 to 1 in 30 % of the steps, then to 1/250,000."""
     length = total - wait
     top = (options.warmup or 0.3 * length) - 1
     if step - wait <= top:

@@ -12,7 +12,8 @@ from typing import TextIO
 
 LEVEL_VARIABLE = "SMPL_LOG_LEVEL"
 """Environment variable that holds the level's name for the processes that a command starts."""
-PACKAGES = ("data_prep", "pipeline", "benchmarks")
+PACKAGES = ("data_prep", "pipeline", "benchmarks", "__main__")
+"""The loggers that follow the level; a module that is run with ``python -m`` logs as ``__main__``."""
 FORMAT = "%(asctime)s %(levelname)s %(rank)s%(message)s"
 
 

@@ -1,4 +1,4 @@
-"""Sources whose samples are image files: a folder of classes, a CSV table, and the list of labeled files.
+"""Sources whose samples are image files: folders of classes, a CSV table, and a list of the labeled files.
 
-This folder imports `sources.base`, `sources.archives`, `images` and `system`.
+It imports `sources.base`, `splits`, `images` and `system`; `sources` and `sources.imagenet` import it.
 """

@@ -1,4 +1,4 @@
-"""Read a table of images in CSV: which file, which class, and if it says so, which split."""
+"""Read a CSV table of images: the file, the class and, if there is such a column, the split of each."""
 
 import csv
 from collections.abc import Iterator
@@ -21,74 +21,76 @@ SPLITS = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a table says of one image; ``label`` is empty in the split ``unlabeled`` and nowhere else."""
+    """The row of one image."""
 
     line: int
+    """The number of its line in the table, from 1 on."""
     split: str
     label: str
+    """The name of its class; empty in the split ``unlabeled`` and nowhere else."""
 
 
 def read_table(path: Path) -> dict[bytes, Row]:
-    """The rows by file name, below the source and with single slashes, in the order of the table.
+    """Return the rows by file name, in the order of the table; names are relative to the source, with single slashes.
 
-    An image without a label goes to the split ``unlabeled``, and in that split no label counts. Raises DataError with
-    the line's number on anything that is not clear.
+    A training image without a label belongs to the split ``unlabeled``, in which labels are ignored. Raises DataError
+    with the number of a line that is not valid.
     """
     rows: dict[bytes, Row] = {}
-    for line, file, label, split in _cells(path):
+    for line, file, label, split in _read_rows(path):
         where = f"{path} line {line}"
-        name = _name(where, file)
-        row = _row(where, line, label, split)
+        name = _file_name(where, file)
+        row = _parse_row(where, line, label, split)
         if name in rows:
             raise DataError(f"{where}: {file!r} is in line {rows[name].line} already; remove one of them")
         rows[name] = row
     return rows
 
 
-def _cells(path: Path) -> Iterator[tuple[int, str, str, str]]:
-    """Yield line number, file, label and split of every row as they are written."""
+def _read_rows(path: Path) -> Iterator[tuple[int, str, str, str]]:
+    """Yield the line number, the file, the label and the split of every row as they are written."""
     line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            places = _places(path, header)
+            indices = _column_indices(path, header)
             for cells in filter(None, reader):
                 line = reader.line_num
                 if len(cells) != len(header):
                     raise DataError(
                         f"{path} line {line}: {len(cells)} cells under {len(header)} columns; put quotes around commas"
                     )
-                picked = [cells[places[key]] if key in places else "" for key in COLUMNS]
+                picked = [cells[indices[key]] if key in indices else "" for key in COLUMNS]
                 yield line, picked[0], picked[1], picked[2]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 ({error.reason} after line {line}); save it as UTF-8") from None
     except csv.Error as error:
-        raise DataError(f"{path} after line {line}: {error}; mend the quotes there") from None
+        raise DataError(f"{path} after line {line}: {error}; fix the quotes there") from None
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; --csv names a table of files and labels") from None
 
 
-def _places(path: Path, header: list[str]) -> dict[str, int]:
-    """Where each known column stands."""
+def _column_indices(path: Path, header: list[str]) -> dict[str, int]:
+    """Return the index of each known column."""
     names = [name.strip().lower() for name in header]
-    places: dict[str, int] = {}
+    indices: dict[str, int] = {}
     for key, accepted in COLUMNS.items():
         found = [index for index, name in enumerate(names) if name in accepted]
         if len(found) > 1:
             both = " and ".join(repr(header[index]) for index in found)
-            raise DataError(f"{path}: the columns {both} both say the {key}; remove one of them")
+            raise DataError(f"{path}: the columns {both} both hold the {key}; remove one of them")
         if found:
-            places[key] = found[0]
+            indices[key] = found[0]
         elif key != "split":
             raise DataError(
                 f"{path}: no column {' or '.join(accepted)}; its first line is {','.join(header)!r:.80}, "
                 "and must be a header such as file,label"
             )
-    return places
+    return indices
 
 
-def _name(where: str, file: str) -> bytes:
+def _file_name(where: str, file: str) -> bytes:
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts:
         raise DataError(f"{where}: {file!r} leads out of --source; write paths below it")
@@ -97,7 +99,7 @@ def _name(where: str, file: str) -> bytes:
     return str(path).encode()
 
 
-def _row(where: str, line: int, label: str, split: str) -> Row:
+def _parse_row(where: str, line: int, label: str, split: str) -> Row:
     key = split.strip().lower()
     if key not in SPLITS:
         raise DataError(f"{where}: split {split!r}; known are train, val, test and unlabeled")

@@ -1,4 +1,4 @@
-"""Image files of one's own: a folder a class, split or not, or a table that says what each file is."""
+"""The user's own image files: one folder for each class, with or without splits, or a CSV table of the files."""
 
 import os
 from dataclasses import replace
@@ -31,7 +31,7 @@ WANTED = "put the images of each class into a folder of its own, or name a table
 
 
 def load(options: LoadOptions) -> RawSet:
-    """List the images; none is opened. Raises UsageError or DataError."""
+    """List the images without opening them. Raises UsageError or DataError."""
     source = require_folder("--source", options.path)
     root = Root(os.fsencode(source))
     tree = from_table(root, options, options.csv) if options.csv else from_folders(root, options)
@@ -52,26 +52,28 @@ def from_folders(root: Root, options: LoadOptions) -> ImageTree:
     if not names:
         raise DataError(f"{printable(root.path)}: no folder of images; {WANTED}")
     tree = ImageTree(tuple(map(class_name, names)), list_classes(root, inner, names, options))
-    heaps = {place + UNLABELED + b"/": listed for place, listed in {b"": found, inner: top}.items()}
-    heap = [list_images(root, folder) for folder, listed in heaps.items() if UNLABELED in listed]
-    if heap:
-        tree = replace(tree, unlabeled=unlabeled_part(References.join(heap), options))
+    parents = {b"": found, inner: top}
+    unlabeled = [
+        list_images(root, parent + UNLABELED + b"/") for parent, names in parents.items() if UNLABELED in names
+    ]
+    if unlabeled:
+        tree = replace(tree, unlabeled=unlabeled_part(References.join(unlabeled), options))
     return _with_splits(tree, root, options, found) if inner else tree
 
 
 def _folders(root: Root, inner: bytes, options: LoadOptions) -> list[bytes]:
-    """The folders in ``inner``, but for the one that --unlabeled names."""
+    """Return the folders in ``inner`` except for the one that --unlabeled names."""
     other = os.fsencode(options.unlabeled.resolve()) if options.unlabeled else None
     return [name for name in folders_in(root.below(inner)) if os.path.realpath(root.below(inner + name)) != other]
 
 
 def list_classes(root: Root, inner: bytes, names: list[bytes], options: LoadOptions) -> FilePart:
-    """List the folders ``names`` in ``inner``, a class each, sorted by the bytes of the images' names.
+    """List the folders ``names`` in ``inner``, one for each class, sorted by the bytes of the images' names.
 
-    Raises DataError on one without images, and on images that lie beside them.
+    Raises DataError on a folder without images, and on images beside the folders.
     """
     if stray := images_in(root.below(inner)):
-        raise DataError(f"{root.text(inner + stray[0])}: an image beside the classes; {WANTED}")
+        raise DataError(f"{root.display(inner + stray[0])}: an image beside the classes; {WANTED}")
     numbers = {name: number for number, name in enumerate(names)}
     return FilePart.join(
         [_list_class(root, inner, numbers[name], name, options) for name in sorted(names, key=_as_prefix)]
@@ -81,18 +83,18 @@ def list_classes(root: Root, inner: bytes, names: list[bytes], options: LoadOpti
 def _list_class(root: Root, inner: bytes, label: int, name: bytes, options: LoadOptions) -> FilePart:
     references = list_images(root, inner + name + b"/")
     if not len(references):
-        folder = root.text(inner + name)
+        folder = root.display(inner + name)
         raise DataError(f"{folder}: a class without images ({KINDS}); remove the folder or fill it")
     return FilePart(np.full(len(references), label, dtype=np.int64), references, normalizer(options))
 
 
 def _as_prefix(name: bytes) -> bytes:
-    """By this, folders sort as the paths of their files do."""
+    """Return the key by which folders are sorted like the paths of their files."""
     return name + b"/"
 
 
 def _check_layout(root: Root, found: list[bytes], inner: bytes) -> None:
-    """Refuse a mixture: classes beside ``train/``, or ``test/`` with classes but no such ``train/``."""
+    """Raise DataError on classes beside ``train/``, and on ``test/`` with classes without such a ``train/``."""
     others = [name for name in found if name not in SPLITS]
     for name in others if inner else ():
         if next(images_below(root, name + b"/"), None):
@@ -109,14 +111,14 @@ def _check_layout(root: Root, found: list[bytes], inner: bytes) -> None:
 
 
 def _with_splits(tree: ImageTree, root: Root, options: LoadOptions, found: list[bytes]) -> ImageTree:
-    """Add the validation and test images that lie beside ``train/``."""
+    """Add the validation and test images beside ``train/``."""
     val = [name for name in VAL if name in found]
     if len(val) > 1:
         both = " and ".join(name.decode() for name in val)
         raise DataError(f"{printable(root.path)}: {both} are both validation images; keep one of them")
     test = [b"test"] if b"test" in found else []
-    held = [_list_split(tree, root, options, names[0]) if names else None for names in (val, test)]
-    return replace(tree, val=held[0], test=held[1])
+    splits = [_list_split(tree, root, options, names[0]) if names else None for names in (val, test)]
+    return replace(tree, val=splits[0], test=splits[1])
 
 
 def _list_split(tree: ImageTree, root: Root, options: LoadOptions, split: bytes) -> FilePart:
@@ -125,13 +127,13 @@ def _list_split(tree: ImageTree, root: Root, options: LoadOptions, split: bytes)
     if differing:
         lacks = split.decode() if differing[0] in tree.classes else "train"
         raise DataError(
-            f"{root.text(split)}: not the classes of train/: {lacks}/ has no {differing[0]!r}; give both the same"
+            f"{root.display(split)}: not the classes of train/: {lacks}/ has no {differing[0]!r}; give both the same"
         )
     return list_classes(root, split + b"/", names, options)
 
 
 def _with_unlabeled(tree: ImageTree, options: LoadOptions, source: Path, folder: Path) -> ImageTree:
-    """Add the images of another folder; of one inside the source, those that are not listed yet."""
+    """Add the images of another folder; if it is inside the source, only those that are not listed yet."""
     inside, outer = folder.resolve(), source.resolve()
     if outer != inside and outer.is_relative_to(inside):
         raise UsageError(f"--unlabeled {folder} holds --source {source}; name a folder beside or inside it")
@@ -152,7 +154,7 @@ def _not_listed(tree: ImageTree, root: Root, inner: Path) -> References:
 
 
 def from_table(root: Root, options: LoadOptions, path: Path) -> ImageTree:
-    """List the images that a table names, each split sorted by the bytes of their names."""
+    """List the images in a table; each split is sorted by the bytes of the names."""
     rows = read_table(path)
     classes = tuple(sorted({row.label for row in rows.values()} - {""}))
     if not classes:
@@ -182,7 +184,7 @@ def _size(root: Root, name: bytes, where: str) -> int:
     try:
         return os.stat(root.below(name)).st_size  # noqa: PTH116 - names are bytes
     except OSError as error:
-        raise DataError(f"{where}: {root.text(name)}: {error.strerror}; mend the path or remove the line") from None
+        raise DataError(f"{where}: {root.display(name)}: {error.strerror}; fix the path or remove the line") from None
 
 
 SOURCE = Source(

@@ -1,4 +1,4 @@
-"""List folders of images in an order that no file system changes, and without opening any of them."""
+"""List folders of images in an order that does not depend on the file system, without opening an image."""
 
 import hashlib
 import os
@@ -15,55 +15,55 @@ KINDS = ", ".join(suffix.decode() for suffix in SUFFIXES)
 
 
 def is_image(name: bytes) -> bool:
-    """Whether a file's name ends as an image's does, in any case."""
+    """Return whether a file's name ends like that of an image, in any case."""
     return name.lower().endswith(SUFFIXES)
 
 
 def folders_in(parent: bytes) -> list[bytes]:
-    """The names of the folders in a folder, sorted. Raises DataError if it cannot be read."""
+    """Return the sorted names of the folders in a folder. Raises DataError if it cannot be read."""
     return sorted(entry.name for entry in _visible(parent) if _is_folder(entry))
 
 
 def images_in(parent: bytes) -> list[bytes]:
-    """The names of the images that lie directly in a folder, sorted. Raises DataError if it cannot be read."""
+    """Return the sorted names of the images directly in a folder. Raises DataError if it cannot be read."""
     return sorted(entry.name for entry in _visible(parent) if is_image(entry.name) and not _is_folder(entry))
 
 
 def images_below(root: Root, inner: bytes = b"") -> Iterator[tuple[bytes, int]]:
-    """Yield the name below ``root`` and the bytes of every image at any depth of ``root/inner``; in no order.
+    """Yield the name below ``root`` and the size in bytes of every image below ``root/inner``, in no defined order.
 
     ``inner`` ends with a slash unless it is empty. Raises DataError on a folder that cannot be read or is a link.
     """
-    waiting = [inner]
-    while waiting:
-        folder = waiting.pop()
+    folders = [inner]
+    while folders:
+        folder = folders.pop()
         for entry in _visible(root.below(folder)):
             if _is_folder(entry):
-                waiting.append(folder + entry.name + b"/")
+                folders.append(folder + entry.name + b"/")
             elif is_image(entry.name):
                 yield folder + entry.name, _size(entry)
 
 
 def list_images(root: Root, inner: bytes = b"") -> References:
-    """All images at any depth of ``inner`` below a folder, sorted by the bytes of their names."""
+    """Return all images below ``root/inner``, sorted by the bytes of their names."""
     return sorted_references(root, list(images_below(root, inner)))
 
 
 def sorted_references(root: Root, found: list[tuple[bytes, int]]) -> References:
-    """The references to loose images, given as names with sizes in bytes."""
+    """Return references to image files, given by their names and sizes in bytes, sorted by name."""
     found = sorted(found)
     return References.of(root, [name for name, _ in found], [size for _, size in found])
 
 
 def class_name(name: bytes) -> str:
-    """The name of a class as text. Raises DataError if it is no text of one line."""
+    """Return the name of a class as text. Raises DataError unless it is one line of UTF-8."""
     if printable(name) != name.decode("utf-8", "replace"):
         raise DataError(f"class '{printable(name)}': the name must be one line of UTF-8; rename it")
     return name.decode()
 
 
 def listing_digest(parts: Mapping[str, FilePart]) -> str:
-    """sha256 over the name, the bytes and the label of every image in every part: what a set was made from."""
+    """Return the sha256 over the name, the size and the label of every image, which identifies the source of a set."""
     digest = hashlib.sha256()
     for title, part in parts.items():
         digest.update(b"%s %d\n" % (title.encode(), len(part.labels)))
@@ -74,7 +74,7 @@ def listing_digest(parts: Mapping[str, FilePart]) -> str:
 
 
 def require_folder(option: str, folder: Path | None) -> Path:
-    """The folder that an option names. Raises UsageError if it names none, DataError if that is missing or a file."""
+    """Return the folder that an option names. Raises UsageError without one, DataError if it is missing or a file."""
     if folder is None:
         raise UsageError(f"{option} is missing; name the folder with the images")
     if not folder.is_dir():
@@ -88,7 +88,9 @@ def _visible(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
         with os.scandir(folder) as entries:
             yield from (entry for entry in entries if not entry.name.startswith(b"."))
     except OSError as error:
-        raise DataError(f"{printable(folder)}: cannot be listed: {error.strerror}; give rights to read it") from None
+        raise DataError(
+            f"{printable(folder)}: cannot be listed: {error.strerror}; grant permission to read it"
+        ) from None
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
@@ -100,6 +102,6 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _size(entry: os.DirEntry[bytes]) -> int:
-    with suppress(OSError):  # a link to nothing: rejected when it is read
+    with suppress(OSError):  # a broken link, which is rejected when it is read
         return entry.stat().st_size
     return -1

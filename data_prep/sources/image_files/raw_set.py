@@ -1,4 +1,4 @@
-"""Listed images of known and unknown class, and how they become a source's raw set."""
+"""The images that a listing found, and how they become the raw set of a source."""
 
 from dataclasses import dataclass, replace
 
@@ -16,12 +16,13 @@ from data_prep.system.errors import DataError, UsageError
 from data_prep.system.types import Labels
 
 USUAL_TEST = "20%"
-TEST_SEED = 0  # never the user's seed: accuracies of all seeds are measured on the same images
+TEST_SEED = 0
+"""Never the user's seed, so accuracies of all seeds are measured on the same images."""
 
 
 @dataclass(frozen=True)
 class ImageTree:
-    """What a listing found. ``val``, ``test`` and ``unlabeled`` are None where the source has none.
+    """The images of a source by split; ``val``, ``test`` and ``unlabeled`` are None if the source has none.
 
     The labels of ``train``, ``val`` and ``test`` are indices into ``classes``; those of ``unlabeled`` are -1.
     """
@@ -33,26 +34,26 @@ class ImageTree:
     unlabeled: FilePart | None = None
 
     def parts(self) -> dict[str, FilePart]:
-        """The parts that there are; those that make up the training set come first, in the order of its keys."""
+        """Return the parts that exist; those of the training set come first, in the order of its keys."""
         parts = {"train": self.train, "val": self.val, "unlabeled": self.unlabeled, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
 
 
 def normalizer(options: LoadOptions) -> Normalizer:
-    """What the options ask to do with every file."""
+    """Return the conversion of image files that the options ask for."""
     return Normalizer(options.image_format, options.resize, options.quality)
 
 
 def unlabeled_part(references: References, options: LoadOptions) -> FilePart:
-    """Images of which nobody knows the class."""
+    """Return images of unknown class."""
     return FilePart(np.full(len(references), -1, dtype=np.int64), references, normalizer(options))
 
 
 def raw_set(tree: ImageTree, options: LoadOptions) -> RawSet:
-    """Join training images, the source's validation images and those without labels, in this order.
+    """Join the training images, the validation images and those without labels, in this order.
 
-    Where no test images are set apart, they are taken from the training images that no list labels. Raises UsageError
-    or DataError.
+    If the source has no test images, they are taken from the training images that no list labels. Raises UsageError or
+    DataError.
     """
     listed = read_label_list(options.label_list, tree.parts(), tree.classes) if options.label_list else None
     if tree.test and options.test is not None:
@@ -67,9 +68,9 @@ def raw_set(tree: ImageTree, options: LoadOptions) -> RawSet:
 
 
 def _take_test(tree: ImageTree, wanted: str, listed: Labels | None) -> tuple[ImageTree, Labels | None]:
-    """Set test images apart from every class, none of them listed; each class keeps one or more to train on.
+    """Take test images out of every class, none of them listed; each class keeps one or more training images.
 
-    Returns the listed indices into the images that stay, too.
+    Return the new tree, and the listed indices into its training images.
     """
     labels = tree.train.labels
     numbers = _test_numbers(wanted, labels, tree.classes)
@@ -83,13 +84,13 @@ def _take_test(tree: ImageTree, wanted: str, listed: Labels | None) -> tuple[Ima
 
 
 def _check_free(wanted: str, numbers: tuple[int, ...], labels: Labels, classes: tuple[str, ...]) -> None:
-    """Check that of every class enough images are not listed, whose ``labels`` are given. Raises DataError."""
+    """Check that every class has enough images that are not listed; ``labels`` are theirs. Raises DataError."""
     available = np.bincount(labels, minlength=len(classes)).tolist()
     for name, wants, has in zip(classes, numbers, available, strict=True):
         if wants > has:
             raise DataError(
                 f"--test {wanted} takes {wants} images of class {name!r}, of which only {has} are not in --label-list; "
-                "list fewer, ask for fewer, or set test images apart in test/"
+                "list fewer, ask for fewer, or put test images into test/"
             )
 
 
@@ -107,6 +108,6 @@ def _test_numbers(wanted: str, labels: Labels, classes: tuple[str, ...]) -> tupl
         if wants >= has:
             raise DataError(
                 f"--test {wanted} takes {wants} of the {has} images of class {name!r} and leaves none to train on; "
-                "add images, ask for fewer, or set test images apart in test/"
+                "add images, ask for fewer, or put test images into test/"
             )
     return numbers

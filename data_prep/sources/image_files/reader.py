@@ -1,4 +1,4 @@
-"""Images that lie in files, loose or in archives: read and treated one by one, so memory does not grow with them."""
+"""Images in files or in archives, which are read and normalized one at a time, so memory does not grow with them."""
 
 import os
 import stat
@@ -15,30 +15,32 @@ from data_prep.sources.image_files.references import LOOSE, References
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
 
-MAX_FILE_BYTES = 1 << 30  # no photograph: reading it could end the process
+MAX_FILE_BYTES = 1 << 30
+"""A larger file is no photograph, and reading it could exhaust the memory."""
 FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 @dataclass(frozen=True)
 class FilePart:
-    """Images by reference, labels int64 [N], -1 where unknown; see :class:`data_prep.images.encoded.ImagePart`."""
+    """Images by reference; see :class:`data_prep.images.encoded.ImagePart`."""
 
     labels: Labels
+    """int64 [N]; -1 if unknown."""
     references: References
     normalizer: Normalizer
 
     @classmethod
     def join(cls, parts: Sequence["FilePart"]) -> "FilePart":
-        """One part after the other; all have the normalizer of the first."""
+        """Concatenate the parts; the normalizer of the first one is that of all."""
         labels = np.concatenate([part.labels for part in parts])
         return cls(labels, References.join([part.references for part in parts]), parts[0].normalizer)
 
     def select(self, indices: Labels) -> "FilePart":
-        """The references at ``indices`` alone: small, for a worker process."""
+        """Return the references at ``indices``, which are small enough to be sent to a worker process."""
         return FilePart(self.labels[indices], self.references.select(indices), self.normalizer)
 
     def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
-        """Read and treat one image after the other; what cannot be had is rejected with its name and the reason."""
+        """Read and normalize one image after the other; reject those that cannot be used."""
         with Reader(self.references) as reader:
             for index in range(len(self.labels)):
                 yield self._encode(reader, index)
@@ -51,7 +53,7 @@ class FilePart:
 
 
 class Reader(ExitStack):
-    """Reads images by reference; archives stay open until it is closed."""
+    """Reads images by reference. Archives stay open until it is closed."""
 
     def __init__(self, references: References) -> None:
         super().__init__()
@@ -60,10 +62,10 @@ class Reader(ExitStack):
         self._real = cache(os.path.realpath)
 
     def read(self, index: int) -> bytes:
-        """The bytes of one image.
+        """Return the bytes of one image.
 
-        Raises DataError with the reason alone: out of reach, no regular file, over 1 GiB, or a link that leads out of
-        its folder.
+        Raises DataError with the reason: unreadable, no regular file, over 1 GiB, or a link that leads out of its
+        folder. The caller adds the name.
         """
         references = self._references
         root = references.roots[references.root[index]]
@@ -77,7 +79,7 @@ class Reader(ExitStack):
     def _read_member(self, archive: bytes, offset: int, size: int) -> bytes:
         content = os.pread(self._open_archive(archive), size, offset)
         if len(content) != size:
-            raise DataError("the archive ends within it; get the archive again")
+            raise DataError("the archive ends inside this image; get the archive again")
         return content
 
     def _open(self, archive: bytes) -> int:
@@ -87,7 +89,7 @@ class Reader(ExitStack):
 
 
 def _read_loose(path: bytes, folder: bytes) -> bytes:
-    """The file, which must lie below the real path ``folder``."""
+    """Read a file, which must be below the real path ``folder``."""
     real = os.path.realpath(path, strict=True)
     if not real.startswith(folder.rstrip(b"/") + b"/"):
         raise DataError("a link that leads out of the source folder: refused")

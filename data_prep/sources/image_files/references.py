@@ -1,4 +1,4 @@
-"""Where images lie, in columns: a million references take no million objects, and a shard's share of them is small."""
+"""References to image files and to images in archives, stored in columns, so a million of them take little memory."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,20 +16,23 @@ LOOSE = -1
 
 @dataclass(frozen=True)
 class Names:
-    """Byte strings, one after the other in ``text``; string i ends before ``ends[i]``, int64 [N]."""
+    """N byte strings."""
 
     text: bytes
+    """All strings, one after the other."""
     ends: Labels
+    """int64 [N]: the offset in ``text`` at which each string ends."""
 
     @classmethod
     def of(cls, names: Iterable[bytes]) -> "Names":
-        """Join the names."""
-        held = list(names)
-        return cls(b"".join(held), np.fromiter(accumulate(map(len, held)), dtype=np.int64, count=len(held)))
+        """Store the names."""
+        strings = list(names)
+        ends = np.fromiter(accumulate(map(len, strings)), dtype=np.int64, count=len(strings))
+        return cls(b"".join(strings), ends)
 
     @classmethod
     def join(cls, parts: Sequence["Names"]) -> "Names":
-        """One part after the other."""
+        """Concatenate the parts."""
         starts = accumulate((len(part.text) for part in parts), initial=0)
         ends = np.concatenate([part.ends + start for part, start in zip(parts, starts, strict=False)])
         return cls(b"".join(part.text for part in parts), ends)
@@ -50,44 +53,46 @@ class Names:
 
 @dataclass(frozen=True)
 class Root:
-    """A folder of loose images or an archive of images, and what stands before their names in messages."""
+    """A folder of image files, or an archive of images."""
 
     path: bytes
     shown: str = ""
+    """The prefix of the images' names in messages."""
 
     def below(self, name: bytes) -> bytes:
-        """The path of a file or folder in it."""
+        """Return the path of a file or folder in it."""
         return os.path.join(self.path, name)  # noqa: PTH118 - names are bytes, which no Path takes
 
-    def text(self, name: bytes) -> str:
-        """That path for a message."""
+    def display(self, name: bytes) -> str:
+        """Return that path for a message."""
         return printable(self.below(name))
 
 
 @dataclass(frozen=True)
 class References:
-    """N images: image i is ``names[i]`` below ``roots[root[i]]``, or that archive's bytes from ``offsets[i]`` on.
-
-    ``sizes`` are bytes, as listed; -1 where they could not be had. All columns are of length N.
-    """
+    """References to N images."""
 
     roots: tuple[Root, ...]
     root: NDArray[np.uint8]
+    """[N]: the index of each image's root in ``roots``."""
     names: Names
+    """The name of each image below its root."""
     offsets: Labels
+    """int64 [N]: bytes from the start of the archive; LOOSE if the image is a file of its own."""
     sizes: Labels
+    """int64 [N]: bytes, as listed; -1 if they could not be determined."""
 
     @classmethod
     def of(
         cls, root: Root, names: Sequence[bytes], sizes: Sequence[int], offsets: Sequence[int] | None = None
     ) -> "References":
-        """The images of one folder, or with ``offsets`` of one archive."""
+        """Refer to images of one folder or, with ``offsets``, of one archive."""
         where = np.full(len(names), LOOSE, dtype=np.int64) if offsets is None else np.array(offsets, dtype=np.int64)
         return cls((root,), np.zeros(len(names), np.uint8), Names.of(names), where, np.array(sizes, dtype=np.int64))
 
     @classmethod
     def join(cls, parts: Sequence["References"]) -> "References":
-        """One part after the other."""
+        """Concatenate the parts."""
         roots = tuple(dict.fromkeys(root for part in parts for root in part.roots))
         moved = [np.array([roots.index(root) for root in part.roots], dtype=np.uint8)[part.root] for part in parts]
         names = Names.join([part.names for part in parts])
@@ -98,16 +103,16 @@ class References:
         return len(self.names)
 
     def select(self, indices: Labels) -> "References":
-        """The references at ``indices``, in that order."""
+        """Return the references at ``indices``, in that order."""
         names = Names.of(self.names[index] for index in indices.tolist())
         return References(self.roots, self.root[indices], names, self.offsets[indices], self.sizes[indices])
 
     def shown(self, index: int) -> str:
-        """The image's name for a message: below the source, on one line whatever bytes it has."""
+        """Return an image's name below the source for a message; it is one line whatever bytes the name has."""
         return self.roots[self.root[index]].shown + printable(self.names[index])
 
 
 def printable(name: bytes) -> str:
-    """A file's name on one line: bytes that are not UTF-8 and control characters become escapes."""
+    """Return a file's name on one line: bytes that are not UTF-8 and control characters become escapes."""
     text = name.decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

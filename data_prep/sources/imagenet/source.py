@@ -143,7 +143,7 @@ def _select_classes(
     for name in references.names:
         stem = os.fsdecode(name).rpartition("/")[2].rpartition(".")[0]
         if stem not in labels:
-            raise DataError(f"{where.text(name)}: no label for it; remove it or get the list of labels again")
+            raise DataError(f"{where.display(name)}: no label for it; remove it or get the list of labels again")
         found.append(numbers.get(labels[stem], -1))
     numbered = np.array(found, dtype=np.int64)
     _check_classes(printable(where.path), {classes[number] for number in set(found) - {-1}}, classes)

@@ -128,7 +128,7 @@ def test_archive_member_is_read_where_it_lies(tmp_path):
     assert [image.content for image in part.encoded()] == images[::-1]
     (tmp_path / "a.bin").write_bytes(b"head" + images[0] + b"gap" + images[1][:-1])
     cut = next(part.encoded())
-    assert cut == RejectedImage("a.bin: y", "the archive ends within it; get the archive again")
+    assert cut == RejectedImage("a.bin: y", "the archive ends inside this image; get the archive again")
 
 
 def test_joined_references_keep_their_roots(tmp_path):

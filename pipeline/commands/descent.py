@@ -13,7 +13,7 @@ from pipeline.config.command_line import read_config
 from pipeline.config.data_set import DataSet, default_folder, resolve_data
 from pipeline.config.schema import Config
 from pipeline.data.training_splits import TrainingData, load_training_data
-from pipeline.figures.descent import ALONE, Descent, TrueLoss, count, measure
+from pipeline.figures.descent import SINGLE_PROCESS, Descent, TrueLoss, count, measure
 from pipeline.figures.loss_surface import draw_descent
 
 STARTS = (0, 5, 20, 50, 200)
@@ -65,7 +65,7 @@ def configure(recipe: str, settings: Sequence[str], seed: int) -> Config:
 
 def load_points(config: Config) -> TrainingData:
     folder = default_folder(config)
-    return load_training_data(folder, load_manifest(folder), ALONE, unlabeled=True)
+    return load_training_data(folder, load_manifest(folder), SINGLE_PROCESS, unlabeled=True)
 
 
 def heading(config: Config, start: int, rate: float) -> str:

@@ -8,7 +8,7 @@ import click
 from data_prep.cli_types import LocalFolder
 from data_prep.system.cli import Command
 from pipeline.commands.json_output import JsonFile, prints_json, write_json
-from pipeline.doctor.check import CheckResult, Options, run_checks
+from pipeline.doctor.check import CheckOptions, CheckResult, run_checks
 from pipeline.doctor.diagnosis import CHECKS, healthy, summary
 
 
@@ -24,7 +24,7 @@ def main(data_dir: Path | None, out: Path | None, target: Path | None) -> int:
     Every check runs, whatever the others find, and leaves nothing behind. Exit code 0 if no check fails, else 1.
     """
     results: list[CheckResult] = []
-    for result in run_checks(CHECKS, Options(data_dir, out)):
+    for result in run_checks(CHECKS, CheckOptions(data_dir, out)):
         results.append(result)
         if not prints_json(target):
             click.echo(result.text())

@@ -38,7 +38,7 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckOptions:
     """What the user asks about."""
 
     data_dir: Path | None = None
@@ -47,10 +47,10 @@ class Options:
     """The run folder to write to."""
 
 
-Check = Callable[[Options], Iterable[CheckResult]]
+Check = Callable[[CheckOptions], Iterable[CheckResult]]
 
 
-def run_checks(checks: Iterable[Check], options: Options) -> Iterator[CheckResult]:
+def run_checks(checks: Iterable[Check], options: CheckOptions) -> Iterator[CheckResult]:
     """Run every check and yield its results. A check that raises an error has failed itself."""
     for check in checks:
         try:

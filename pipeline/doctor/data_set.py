@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from data_prep.dataset.manifest import SPLITS, load_manifest
 from data_prep.prepare.finalize import stands
 from data_prep.system.errors import DataError
-from pipeline.doctor.check import CheckResult, Level, Options
+from pipeline.doctor.check import CheckOptions, CheckResult, Level
 
 
-def data_set(options: Options) -> Iterator[CheckResult]:
+def data_set(options: CheckOptions) -> Iterator[CheckResult]:
     """Open the manifest; check that every shard exists, has its size in bytes, and may be read."""
     folder, name = options.data_dir, "data set"
     if folder is None:

@@ -11,7 +11,7 @@ from data_prep.dataset.manifest import MANIFEST
 from data_prep.system.atomic_files import locked, make_folder, write_durably
 from data_prep.system.errors import UserError
 from data_prep.system.paths import cache_folder
-from pipeline.doctor.check import CheckResult, Level, Options
+from pipeline.doctor.check import CheckOptions, CheckResult, Level
 
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "MPLCONFIGDIR")
 """Environment variables that name the caches of libraries."""
@@ -34,7 +34,7 @@ class WritableFolder:
     """The level of the result if it cannot be written to."""
 
 
-def temporary_files(_: Options) -> Iterator[CheckResult]:
+def temporary_files(_: CheckOptions) -> Iterator[CheckResult]:
     name, remedy = "temporary files", "set TMPDIR to a writable folder"
     try:
         yield try_folder(WritableFolder(name, Path(tempfile.gettempdir()), remedy, Level.FAILURE))
@@ -42,7 +42,7 @@ def temporary_files(_: Options) -> Iterator[CheckResult]:
         yield CheckResult(name, Level.FAILURE, error.strerror or str(error), remedy)
 
 
-def home(_: Options) -> Iterator[CheckResult]:
+def home(_: CheckOptions) -> Iterator[CheckResult]:
     try:
         yield try_folder(WritableFolder("home", Path.home(), HOME_REMEDY))
     except RuntimeError:
@@ -51,14 +51,14 @@ def home(_: Options) -> Iterator[CheckResult]:
         )
 
 
-def caches(_: Options) -> Iterator[CheckResult]:
+def caches(_: CheckOptions) -> Iterator[CheckResult]:
     """Try the folders in which libraries keep what they compile, if the environment names them."""
     for name in CACHES:
         if os.environ.get(name):
             yield try_folder(WritableFolder(name, Path(os.environ[name]), f"set {name} to a writable folder"))
 
 
-def prepared_sets(options: Options) -> Iterator[CheckResult]:
+def prepared_sets(options: CheckOptions) -> Iterator[CheckResult]:
     """Try the folder of prepared data sets. It may be read-only if it holds some already."""
     path = Path(os.environ.get("SMPL_DATA") or "data")
     usable = options.data_dir is not None or any(path.glob(f"*/{MANIFEST}"))
@@ -66,7 +66,7 @@ def prepared_sets(options: Options) -> Iterator[CheckResult]:
     yield try_folder(WritableFolder("prepared sets", path, remedy, Level.WARNING if usable else Level.FAILURE))
 
 
-def downloads(_: Options) -> Iterator[CheckResult]:
+def downloads(_: CheckOptions) -> Iterator[CheckResult]:
     remedy = "set SMPL_CACHE to a writable folder, or prepare from local files with --source"
     try:
         yield try_folder(WritableFolder("downloads", cache_folder(), remedy))
@@ -74,7 +74,7 @@ def downloads(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("downloads", Level.WARNING, "neither SMPL_CACHE nor HOME is set", remedy)
 
 
-def runs(options: Options) -> Iterator[CheckResult]:
+def runs(options: CheckOptions) -> Iterator[CheckResult]:
     path = options.out or Path(os.environ.get("SMPL_RUNS") or "runs")
     remedy = (
         "name another folder with --out" if options.out else "set SMPL_RUNS, or train with --out, to write elsewhere"

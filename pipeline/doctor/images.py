@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.doctor.check import CheckResult, Level, Options, one_line
+from pipeline.doctor.check import CheckOptions, CheckResult, Level, one_line
 
 FORMATS: dict[str, dict[str, object]] = {"PNG": {}, "JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 """Pillow's names of the formats that data sets come in, each with options of its encoder."""
@@ -13,7 +13,7 @@ TOLERANCES = {"JPEG": 16}
 """The greatest difference of a pixel's value, of 255, that a lossy format may cause."""
 
 
-def image_formats(_: Options) -> Iterator[CheckResult]:
+def image_formats(_: CheckOptions) -> Iterator[CheckResult]:
     """Encode and decode an image in every format."""
     problems = {name: problem for name in FORMATS if (problem := _problem(name))}
     if problems:

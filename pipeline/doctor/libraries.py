@@ -16,7 +16,7 @@ from PIL import Image
 from data_prep.formats.sample import Sample
 from pipeline.data.streaming.dali import DaliDecoder
 from pipeline.distributed.world import this_device
-from pipeline.doctor.check import Check, CheckResult, Level, Options, one_line, run_checks
+from pipeline.doctor.check import Check, CheckOptions, CheckResult, Level, one_line, run_checks
 from pipeline.doctor.machine import gpus as gpus_shown
 from pipeline.precision import choose_precision
 from pipeline.training.compilation import choose_compiler, missing_here
@@ -30,7 +30,7 @@ GRAY = 100
 MATCHING_VERSIONS = "install torch and torchvision that were built for each other, as in requirements.lock"
 
 
-def torch_build(_: Options) -> Iterator[CheckResult]:
+def torch_build(_: CheckOptions) -> Iterator[CheckResult]:
     """Check torch's version and the backends that it was built with."""
     backends = {"gloo": dist.is_available() and dist.is_gloo_available(), "NCCL": dist.is_nccl_available()}
     built = [name for name, available in backends.items() if available]
@@ -44,7 +44,7 @@ def torch_build(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("torch", Level.OK, found)
 
 
-def vision(_: Options) -> Iterator[CheckResult]:
+def vision(_: CheckOptions) -> Iterator[CheckResult]:
     """Run an operator that torchvision registers only with the torch that it was built for, and decode an image."""
     try:
         import torchvision  # noqa: PLC0415
@@ -68,7 +68,7 @@ def vision(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("torchvision", Level.OK, f"{torchvision.__version__} fits torch, and decodes images")
 
 
-def gpus(_: Options) -> Iterator[CheckResult]:
+def gpus(_: CheckOptions) -> Iterator[CheckResult]:
     """Multiply two matrices on every GPU."""
     if not torch.cuda.is_available():
         remedy = "make nvidia-smi work here; install a driver that is new enough for torch's CUDA"
@@ -79,13 +79,13 @@ def gpus(_: Options) -> Iterator[CheckResult]:
         yield _try_gpu(number)
 
 
-def precision(_: Options) -> Iterator[CheckResult]:
+def precision(_: CheckOptions) -> Iterator[CheckResult]:
     """Report what ``--precision auto`` chooses here."""
     device = this_device()
     yield CheckResult("precision", Level.OK, f"auto is {choose_precision('auto', device).name} on {device.type}")
 
 
-def compiling(_: Options) -> Iterator[CheckResult]:
+def compiling(_: CheckOptions) -> Iterator[CheckResult]:
     """Report what ``--compile`` can do here."""
     device = this_device()
     gpu, missing = device.type == "cuda", missing_here(device)
@@ -99,7 +99,7 @@ def compiling(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("compile", Level.OK, found)
 
 
-def dali(_: Options) -> Iterator[CheckResult]:
+def dali(_: CheckOptions) -> Iterator[CheckResult]:
     """Decode an image with DALI, on the CPU and on a GPU if there is one."""
     try:
         from nvidia import dali as library  # noqa: PLC0415
@@ -180,7 +180,7 @@ def _jpeg() -> bytes:
 
 def main() -> None:
     """Print each result as a line of JSON."""
-    for result in run_checks(CHECKS, Options()):
+    for result in run_checks(CHECKS, CheckOptions()):
         print(json.dumps(asdict(result)), flush=True)  # noqa: T201
 
 

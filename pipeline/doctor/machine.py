@@ -10,7 +10,7 @@ from pathlib import Path
 
 from data_prep.system import cgroup
 from data_prep.system.workers import available_cpus
-from pipeline.doctor.check import CheckResult, Level, Options
+from pipeline.doctor.check import CheckOptions, CheckResult, Level
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 """The versions of Python that the package supports."""
@@ -24,7 +24,7 @@ FEW_FILES = 1024
 MEMINFO, SHARED, DEVICES = Path("/proc/meminfo"), Path("/dev/shm"), Path("/dev")  # noqa: S108
 
 
-def python(_: Options) -> Iterator[CheckResult]:
+def python(_: CheckOptions) -> Iterator[CheckResult]:
     """Check the version of Python."""
     version = sys.version_info[:2]
     found = f"{'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}"
@@ -35,7 +35,7 @@ def python(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("python", Level.FAILURE if version < OLDEST else Level.WARNING, found, remedy)
 
 
-def cpus(_: Options) -> Iterator[CheckResult]:
+def cpus(_: CheckOptions) -> Iterator[CheckResult]:
     """Compare the number of threads that torch will start with the number of processors that it may use."""
     allowed, quota, usable = len(os.sched_getaffinity(0)), cgroup.cpu_quota(), available_cpus()
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
@@ -52,7 +52,7 @@ def cpus(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("cpus", Level.OK, found)
 
 
-def memory(_: Options) -> Iterator[CheckResult]:
+def memory(_: CheckOptions) -> Iterator[CheckResult]:
     """Check the free memory of the machine, or of the container if that has a limit."""
     fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
     total, free = (1024 * int(fields[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
@@ -68,7 +68,7 @@ def memory(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("memory", Level.OK, found)
 
 
-def shared_memory(_: Options) -> Iterator[CheckResult]:
+def shared_memory(_: CheckOptions) -> Iterator[CheckResult]:
     """Check the size of the shared memory, through which NCCL and DALI exchange data."""
     name, remedy = "shared memory", "docker run --shm-size=8g; in a pod, mount an emptyDir of medium Memory on /dev/shm"
     try:
@@ -89,7 +89,7 @@ def shared_memory(_: Options) -> Iterator[CheckResult]:
     )
 
 
-def open_files(_: Options) -> Iterator[CheckResult]:
+def open_files(_: CheckOptions) -> Iterator[CheckResult]:
     """Check how many files a process may hold open at a time."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = f"{_files(soft)} at a time, at most {_files(hard)}"

@@ -8,11 +8,11 @@ from typing import Any
 
 from data_prep.system.errors import UsageError
 from pipeline.distributed.node_env import ALONE, find_nodes
-from pipeline.doctor.check import CheckResult, Level, Options
+from pipeline.doctor.check import CheckOptions, CheckResult, Level
 from pipeline.doctor.machine import gpus
 
 
-def host_name(_: Options) -> Iterator[CheckResult]:
+def host_name(_: CheckOptions) -> Iterator[CheckResult]:
     """Check that the name of this machine resolves to it: torchrun's processes use it to reach each other."""
     name, host, own = "host name", socket.gethostname(), os.environ.get("PET_LOCAL_ADDR")
     if own:
@@ -32,7 +32,7 @@ def host_name(_: Options) -> Iterator[CheckResult]:
     )
 
 
-def nodes(_: Options) -> Iterator[CheckResult]:
+def nodes(_: CheckOptions) -> Iterator[CheckResult]:
     """Check the environment variables that describe several nodes, and the address at which these meet."""
     try:
         found = find_nodes()

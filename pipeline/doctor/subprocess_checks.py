@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from pipeline.doctor.check import CheckResult, Level, Options, parse_result
+from pipeline.doctor.check import CheckOptions, CheckResult, Level, parse_result
 from pipeline.doctor.isolated_process import run_isolated
 
 LIBRARIES_SECONDS, TWO_PROCESSES_SECONDS, TRAINING_SECONDS = 180, 90, 180
@@ -15,7 +15,7 @@ TRAINING = ["-m", "pipeline.train", "--steps", "3", "--batch-size", str(BATCH_SI
 TRAINING += ["--set", "model.width=4", "--out", "{}/run"]
 
 
-def libraries(_: Options) -> Iterator[CheckResult]:
+def libraries(_: CheckOptions) -> Iterator[CheckResult]:
     """Yield what the checks of :mod:`pipeline.doctor.libraries` find."""
     process = run_isolated(["-m", "pipeline.doctor.libraries"], LIBRARIES_SECONDS)
     results = [parse_result(line) for line in process.output.splitlines() if line.startswith("{")]
@@ -26,7 +26,7 @@ def libraries(_: Options) -> Iterator[CheckResult]:
         yield CheckResult("torch", Level.FAILURE, f"{place}: {process.problem}", remedy)
 
 
-def two_processes(_: Options) -> Iterator[CheckResult]:
+def two_processes(_: CheckOptions) -> Iterator[CheckResult]:
     """Let two processes add up numbers, on two GPUs if there are two."""
     process = run_isolated(["-m", "pipeline.doctor.all_reduce"], TWO_PROCESSES_SECONDS, {"OMP_NUM_THREADS": "1"})
     if process.code == 0:
@@ -36,7 +36,7 @@ def two_processes(_: Options) -> Iterator[CheckResult]:
     yield CheckResult("two processes", Level.FAILURE, f"do not reach each other: {process.problem}", remedy)
 
 
-def training(_: Options) -> Iterator[CheckResult]:
+def training(_: CheckOptions) -> Iterator[CheckResult]:
     """Train for three steps with the command itself, which starts one process for each GPU."""
     process = run_isolated(TRAINING, TRAINING_SECONDS, {"SMPL_DATA": "data"})  # in its temporary folder
     if process.code == 0:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """An evaluation, with the model, the data and the number format that it was made with."""
 
     model: TrainedModel
@@ -83,7 +83,7 @@ def open_manifest(folder: Path, split: str) -> Manifest:
 
 def evaluate_model(
     model: TrainedModel, prepared: PreparedSet, split: str, batch_size: int | None, precision: Precision
-) -> Report:
+) -> EvaluationReport:
     """Score a model on a split of a prepared set, in batches of ``batch_size`` or, if that is None, of the loader's.
 
     Raises:
@@ -94,4 +94,4 @@ def evaluate_model(
     batches = regroup(prepared.open(split).batches(world), batch_size)
     logger.info("scoring %s images on %s in %s", f"{manifest.samples(split):,}", world.device.type, precision.name)
     evaluation = evaluate_classes(network, batches, manifest.classes, world, precision)
-    return Report(model, prepared, split, precision, evaluation)
+    return EvaluationReport(model, prepared, split, precision, evaluation)

@@ -24,7 +24,7 @@ from pipeline.training.factory import build_module
 from pipeline.training.nonfinite_guard import NonFiniteError
 from pipeline.training.trainer import Trainer
 
-ALONE = World(0, 1, torch.device("cpu"))
+SINGLE_PROCESS = World(0, 1, torch.device("cpu"))
 PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0, "clip": None}
 """An optimizer whose step is rate * gradient, as the arrows of the figure are."""
 
@@ -49,7 +49,7 @@ class TrueLoss:
 
 def _contents(split: Split) -> tuple[Tensor, Tensor]:
     """Return all images [N, C, H, W] of a split, and their labels [N]."""
-    images, labels = zip(*split.batches(ALONE), strict=True)
+    images, labels = zip(*split.batches(SINGLE_PROCESS), strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
@@ -108,7 +108,7 @@ def measure(config: Config, data: TrainingData, starts: Iterable[int], rate: flo
 
 def build_trainer(config: Config, data: TrainingData, method: str, **changes: Any) -> Trainer:
     """Return a trainer of ``method`` that has not begun; it writes nothing."""
-    return Trainer(resolve(config.tree(), {"method": method} | changes), data, ALONE, Path())
+    return Trainer(resolve(config.tree(), {"method": method} | changes), data, SINGLE_PROCESS, Path())
 
 
 def take_step(trainer: Trainer, theta: Tensor, number: int) -> list[Tensor]:

@@ -24,7 +24,7 @@ from data_prep.prepare.run import Request, prepare
 from data_prep.system import cgroup
 from pipeline.commands.doctor import main
 from pipeline.doctor import data_set, folders, images, libraries, machine, network, subprocess_checks
-from pipeline.doctor.check import Check, CheckResult, Level, Options, parse_result, run_checks
+from pipeline.doctor.check import Check, CheckOptions, CheckResult, Level, parse_result, run_checks
 from pipeline.doctor.isolated_process import run_isolated
 from tests import ROOT
 from tests.limits import LIMIT_S, wait_for
@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def find(check: Check, data_dir: Path | None = None, out: Path | None = None) -> CheckResult:
     """Make one check, which finds one thing."""
-    (found,) = check(Options(data_dir, out))
+    (found,) = check(CheckOptions(data_dir, out))
     return found
 
 
@@ -120,14 +120,14 @@ def test_json_alone_goes_to_stdout_if_that_is_asked(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_check_that_breaks_is_a_failure_and_keeps_none_from_being_made() -> None:
-    def first_check(_: Options) -> Iterator[CheckResult]:
+    def first_check(_: CheckOptions) -> Iterator[CheckResult]:
         yield CheckResult("begun", Level.OK, "")
         raise ZeroDivisionError("two\nlines")
 
-    def second_check(_: Options) -> Iterator[CheckResult]:
+    def second_check(_: CheckOptions) -> Iterator[CheckResult]:
         yield CheckResult("second", Level.OK, "")
 
-    begun, broken, second = run_checks([first_check, second_check], Options())
+    begun, broken, second = run_checks([first_check, second_check], CheckOptions())
     assert (begun.name, broken.name, second.name) == ("begun", "first check", "second")
     assert (broken.level, broken.found) == (Level.FAILURE, "ZeroDivisionError: two lines")
 
@@ -280,7 +280,7 @@ def test_a_prepared_set_is_opened_and_its_holes_are_found(place: Path) -> None:
     (folder / "manifest.json").write_text("{")
     found = find(data_set.data_set, data_dir=folder)
     assert (found.level, "manifest.json cannot be read" in found.found) == (Level.FAILURE, True)
-    assert not list(data_set.data_set(Options()))
+    assert not list(data_set.data_set(CheckOptions()))
 
 
 def nameless(*_: Any, **__: Any) -> list[Any]:
@@ -308,7 +308,7 @@ def test_the_name_of_another_machine_is_not_this_ones(monkeypatch: pytest.Monkey
 
 
 def test_the_environment_of_several_nodes_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not list(network.nodes(Options()))
+    assert not list(network.nodes(CheckOptions()))
     monkeypatch.setenv("PET_NNODES", "2")
     monkeypatch.delenv("JOB_COMPLETION_INDEX", raising=False)
     assert "PET_NODE_RANK" in find(network.nodes).remedy

@@ -18,7 +18,7 @@ from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.training_splits import TrainingData, load_training_data
-from pipeline.figures.descent import ALONE, Descent, TrueLoss, build_trainer, count, measure, weights_of
+from pipeline.figures.descent import SINGLE_PROCESS, Descent, TrueLoss, build_trainer, count, measure, weights_of
 from pipeline.figures.loss_surface import Plane, window
 from pipeline.training.compilation import Compiler
 from pipeline.training.factory import build_loader
@@ -32,12 +32,12 @@ RATE = 0.7
 
 def points(folder: Path, **options: Any) -> TrainingData:
     manifest = prepare(Request("moons", out=folder, **options), progress=False)
-    return load_training_data(folder, manifest, ALONE, unlabeled=True)
+    return load_training_data(folder, manifest, SINGLE_PROCESS, unlabeled=True)
 
 
 def by_hand(config: Config, data: TrainingData, start: int) -> list[Tensor]:
     """Return the weights [P] before the steps, after the supervised one, and after each of SMPL's."""
-    trainer, loader = build_trainer(config, data, "supervised"), build_loader(config, data, ALONE, Compiler())
+    trainer, loader = build_trainer(config, data, "supervised"), build_loader(config, data, SINGLE_PROCESS, Compiler())
     module = trainer.networks["model"].module
     shapes = [(name, parameter.shape) for name, parameter in module.named_parameters()]
 

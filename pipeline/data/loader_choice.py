@@ -19,7 +19,7 @@ RESIDENT = "resident"
 
 
 @dataclass(frozen=True)
-class Choice:
+class LoaderChoice:
     """A loader and the reason for it."""
 
     name: str
@@ -31,7 +31,7 @@ class Choice:
         return f"loader: {self.name} ({self.reason})"
 
 
-def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: torch.device) -> Choice:
+def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: torch.device) -> LoaderChoice:
     """Return the loader for ``wanted``, of which ``auto`` takes the quickest that fits.
 
     Free memory differs between ranks, so one rank must choose for all. Every choice gives the same samples.
@@ -53,7 +53,7 @@ def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: tor
         raise UsageError(f"loader.name: {manifest.dataset} cannot be resident, {reason}; give --loader auto")
     if wanted == "dali":
         require_dali()
-    return Choice(wanted, "as asked")
+    return LoaderChoice(wanted, "as asked")
 
 
 def decoded_bytes(manifest: Manifest) -> int:
@@ -71,15 +71,15 @@ def free_memory(device: torch.device) -> int:
     return int(min(available, _left_in_container())) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def _choose(manifest: Manifest, device: torch.device, *, resized: bool) -> Choice:
+def _choose(manifest: Manifest, device: torch.device, *, resized: bool) -> LoaderChoice:
     needed = decoded_bytes(manifest)
     if not resized and needed <= free_memory(device) // 4:
-        return Choice(RESIDENT, f"{manifest.dataset} decoded is {_megabytes(needed)}")
+        return LoaderChoice(RESIDENT, f"{manifest.dataset} decoded is {_megabytes(needed)}")
     size = f"{_megabytes(needed)} decoded do not fit a quarter of the free memory"
     reason = "images are cut and resized in every step" if resized else size
     if device.type == "cuda" and has_dali():
-        return Choice("dali", f"{reason}; it decodes on the GPU")
-    return Choice("webdataset", reason)
+        return LoaderChoice("dali", f"{reason}; it decodes on the GPU")
+    return LoaderChoice("webdataset", reason)
 
 
 def _left_in_container() -> float:

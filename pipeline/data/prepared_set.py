@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.dataset.manifest import Manifest
-from pipeline.data.batches.split import Split
-from pipeline.data.loader_choice import Choice
+from pipeline.data.batches.split import DataSplit
+from pipeline.data.loader_choice import LoaderChoice
 from pipeline.data.streaming.split import StreamOptions
 from pipeline.data.training_splits import TrainingData, load_training_data, open_split
 from pipeline.distributed.world import World
@@ -18,12 +18,12 @@ class PreparedSet:
     folder: Path
     manifest: Manifest
     world: World
-    choice: Choice
+    choice: LoaderChoice
     """The loader, and why it is that one."""
     stream: StreamOptions | None
     """None where splits are resident."""
 
-    def open(self, split: str) -> Split:
+    def open(self, split: str) -> DataSplit:
         """Check a split and make it ready; all ranks together. Raises DataError."""
         return open_split(self.folder, self.manifest, split, self.world, self.stream)
 

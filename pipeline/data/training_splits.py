@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_prep.dataset.manifest import Manifest
 from pipeline.data.batches.assemble import Loader
-from pipeline.data.batches.split import Split
+from pipeline.data.batches.split import DataSplit
 from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.resident.split import load_split
 from pipeline.data.streaming.loader import StreamLoader
@@ -17,9 +17,9 @@ from pipeline.task import Task
 
 @dataclass(frozen=True)
 class TrainingData:
-    labeled: Split
-    unlabeled: Split | None
-    val: Split
+    labeled: DataSplit
+    unlabeled: DataSplit | None
+    val: DataSplit
     task: Task
     fingerprint: str
     """Of the manifest that the splits were checked against."""
@@ -44,7 +44,7 @@ def load_training_data(
     )
 
 
-def open_split(folder: Path, manifest: Manifest, split: str, world: World, stream: StreamOptions | None) -> Split:
+def open_split(folder: Path, manifest: Manifest, split: str, world: World, stream: StreamOptions | None) -> DataSplit:
     """Return a split on the device, or one to ``stream``. Raises DataError."""
     if stream is None:
         return load_split(folder, manifest, split, world)

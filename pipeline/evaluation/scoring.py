@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.data.batches.split import Split
+from pipeline.data.batches.split import DataSplit
 from pipeline.distributed.world import World
 from pipeline.models.ensemble import Ensemble
 from pipeline.precision import Precision
@@ -15,7 +15,7 @@ Samples = tuple[Tensor, Tensor]
 """Images [B, C, H, W] and labels int64 [B], -1 where the class is unknown."""
 
 
-def evaluate(network: nn.Module, split: Split, world: World, precision: Precision) -> dict[str, float]:
+def evaluate(network: nn.Module, split: DataSplit, world: World, precision: Precision) -> dict[str, float]:
     """Return ``accuracy`` in percent and the mean cross-entropy ``loss`` in nats, of images without augmentation.
 
     All ranks call it together; each scores its share of the split.

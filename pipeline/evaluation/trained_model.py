@@ -15,7 +15,7 @@ from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.loader_choice import RESIDENT
 from pipeline.data.streaming.dali import has_dali
-from pipeline.models.ensemble import together
+from pipeline.models.ensemble import combine
 from pipeline.models.export import Export, read_export
 from pipeline.run_folder import CONFIG, MODEL, MissingFileError, RunFolder
 from pipeline.task import Task, view_side
@@ -37,7 +37,7 @@ class TrainedModel:
 
     def network(self) -> nn.Module:
         """Return the network, or the ensemble of several, on the CPU and in evaluation mode. Raises DataError."""
-        return together({name: self.export.build(name) for name in self.export.metadata.members}).eval()
+        return combine({name: self.export.build(name) for name in self.export.metadata.members}).eval()
 
     def default_folder(self) -> Path:
         """Return the folder in which the data set of its run is prepared by default. Raises UsageError."""

@@ -16,7 +16,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from data_prep.system.errors import UsageError
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
-from pipeline.data.batches.split import Split
+from pipeline.data.batches.split import DataSplit
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World
 from pipeline.methods.phases import Apply, Phases, Update
@@ -47,7 +47,7 @@ class TrueLoss:
         return F.cross_entropy(self.module(self.points), self.labels).item()
 
 
-def _contents(split: Split) -> tuple[Tensor, Tensor]:
+def _contents(split: DataSplit) -> tuple[Tensor, Tensor]:
     """Return all images [N, C, H, W] of a split, and their labels [N]."""
     images, labels = zip(*split.batches(SINGLE_PROCESS), strict=True)
     return torch.cat(images), torch.cat(labels)

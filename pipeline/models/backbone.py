@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from data_prep.system.errors import DataError, UsageError, UserError
-from pipeline.models.dry_run import rehearse
+from pipeline.models.dry_run import find_unused_parameters
 from pipeline.models.freeze import freeze_parameters, frozen_modules
 from pipeline.models.pretrained import first_line, fit_weights, read_weights
 from pipeline.options import Options
@@ -72,7 +72,7 @@ class Backbone(nn.Module, ABC):
         freeze_parameters(self.network, self.frozen)
         self.train()
         with self._explained(options, task):
-            idle = rehearse(self, task)
+            idle = find_unused_parameters(self, task)
         for parameter in idle:
             parameter.requires_grad_(False)
 

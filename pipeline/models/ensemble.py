@@ -21,6 +21,6 @@ class Ensemble(nn.ModuleDict):
         return [torch.stack(members).mean(0), *members]
 
 
-def together(members: Mapping[str, nn.Module]) -> nn.Module:
+def combine(members: Mapping[str, nn.Module]) -> nn.Module:
     """Return the only member, or the ensemble of several."""
     return Ensemble(members) if len(members) > 1 else next(iter(members.values()))

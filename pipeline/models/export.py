@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UserError
 from pipeline.models import MODELS
-from pipeline.models.ensemble import together
+from pipeline.models.ensemble import combine
 from pipeline.models.normalize import Normalize
 from pipeline.models.pretrained import first_line
 from pipeline.task import Task
@@ -33,7 +33,7 @@ def load_model(path: Path) -> nn.Module:
         DataError: there is no such file, it is damaged, or it was not exported by ``smpl-train``.
     """
     export = read_export(path)
-    return together({name: export.build(name) for name in export.metadata.members}).eval()
+    return combine({name: export.build(name) for name in export.metadata.members}).eval()
 
 
 class Metadata(BaseModel):
@@ -63,14 +63,14 @@ class Export:
         """Return one member's network, laid out in memory as in training, whose sums it then repeats bit for bit."""
         weights = self.weights(member)
         options = {name: value for name, value in self.metadata.model.items() if name not in {"name", "weights"}}
-        with _damage_told(self.path):
+        with _damage_explained(self.path):
             height, width, channels = self.metadata.shape
             mean, scale = weights["0.mean"].flatten(), weights["0.scale"].flatten()
             shape, classes = (channels, height, width), len(self.metadata.classes)
             task = Task(shape, tuple(mean.tolist()), tuple((1 / scale).tolist()), classes)
-            kind = MODELS.load(self.metadata.model["name"])
-            network = assemble(kind, kind.Options(**options), task)
-            if problem := misfit(network, weights):
+            model_class = MODELS.load(self.metadata.model["name"])
+            network = assemble(model_class, model_class.Options(**options), task)
+            if problem := find_mismatch(network, weights):
                 raise ValueError(problem)
             network.load_state_dict(weights)
         return network.to(memory_format=torch.channels_last)
@@ -81,19 +81,19 @@ def read_export(path: Path) -> Export:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
-        with _damage_told(path), safe_open(path, "pt") as file:
+        with _damage_explained(path), safe_open(path, "pt") as file:
             metadata = Metadata.model_validate(file.metadata() or {})
             return Export(path, metadata, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or first_line(error)}") from None
 
 
-def assemble(kind: Any, options: BaseModel, task: Task) -> nn.Module:
+def assemble(model_class: Any, options: BaseModel, task: Task) -> nn.Module:
     """Return a network of images as they are stored, as it is trained and exported: normalization, then the model."""
-    return nn.Sequential(Normalize(task.mean, task.std), kind(options, task))
+    return nn.Sequential(Normalize(task.mean, task.std), model_class(options, task))
 
 
-def misfit(network: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
+def find_mismatch(network: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
     """Return in words the first tensor in which ``weights`` are not the network's, or None."""
     state = network.state_dict()
     for name, tensor in state.items():
@@ -105,7 +105,7 @@ def misfit(network: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _damage_explained(path: Path) -> Iterator[None]:
     """Turn what a damaged or foreign file brings about into a line for the user."""
     try:
         yield

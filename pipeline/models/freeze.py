@@ -5,7 +5,7 @@ from collections.abc import Collection
 from torch import nn
 
 from data_prep.system.errors import UsageError
-from pipeline.models.pretrained import belongs
+from pipeline.models.pretrained import is_inside
 from pipeline.registry import nearest
 
 BACKBONE = "backbone"
@@ -26,14 +26,14 @@ def frozen_modules(network: nn.Module, freeze: str | None, classifier: Collectio
     if freeze is None:
         return frozenset()
     if freeze == BACKBONE:
-        return frozenset(name for name in names if not belongs(name, classifier))
+        return frozenset(name for name in names if not is_inside(name, classifier))
     children = [name for name, _ in network.named_children()]
     if freeze not in children:
         raise UsageError(f"model.freeze: no layer {freeze!r}: {nearest(freeze, [BACKBONE, *children])}")
     low = children[: children.index(freeze) + 1]
-    if any(belongs(name, low) for name in classifier):
+    if any(is_inside(name, low) for name in classifier):
         raise UsageError(f"model.freeze: {freeze!r} has the classifier in it or before it; choose a layer below it")
-    return frozenset(name for name in names if belongs(name, low))
+    return frozenset(name for name in names if is_inside(name, low))
 
 
 def freeze_parameters(network: nn.Module, frozen: Collection[str]) -> None:

@@ -41,11 +41,11 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], classifier: C
         DataError: with the first tensor, but for the classifier's, that one side lacks or whose shape differs.
     """
     state = network.state_dict()
-    own = {name: tensor for name, tensor in state.items() if belongs(name, classifier)}
+    own = {name: tensor for name, tensor in state.items() if is_inside(name, classifier)}
     if any(name not in weights or weights[name].shape != tensor.shape for name, tensor in own.items()):
-        weights = {name: tensor for name, tensor in weights.items() if not belongs(name, classifier)} | own
-    for misfit in _misfits(network, state, weights):
-        raise DataError(f"model.weights: {source} does not fit: {misfit}")
+        weights = {name: tensor for name, tensor in weights.items() if not is_inside(name, classifier)} | own
+    for mismatch in _mismatches(network, state, weights):
+        raise DataError(f"model.weights: {source} does not fit: {mismatch}")
     # in place, as a state dict carries its layers' versions, without which MNASNet takes none
     state.update({name: tensor for name, tensor in weights.items() if name in state})
     try:
@@ -54,7 +54,7 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], classifier: C
         raise DataError(f"model.weights: {source} does not fit: its tensors cannot be copied") from None
 
 
-def belongs(name: str, layers: Collection[str]) -> bool:
+def is_inside(name: str, layers: Collection[str]) -> bool:
     """Return whether a tensor or module is one of ``layers`` or inside one."""
     return any(name == layer or name.startswith(layer + ".") for layer in layers)
 
@@ -72,11 +72,11 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in named if isinstance(name, str) and isinstance(tensor, Tensor)}
 
 
-def _misfits(network: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Iterator[str]:
+def _mismatches(network: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Iterator[str]:
     """Yield every tensor that does not fit; old files lack BN's count of batches, which nothing depends on."""
     for name, tensor in weights.items():
         if name not in state:
-            if not _left_out(network, name):
+            if not _is_optional(network, name):
                 yield f"the network has no {name}"
         elif tensor.shape != state[name].shape:
             yield f"{name} has shape {list(tensor.shape)}, not {list(state[name].shape)}"
@@ -85,6 +85,6 @@ def _misfits(network: nn.Module, state: Mapping[str, Tensor], weights: Mapping[s
             yield f"it lacks {name}"
 
 
-def _left_out(network: nn.Module, name: str) -> bool:
+def _is_optional(network: nn.Module, name: str) -> bool:
     """Return whether a tensor is of a layer that this network could have, such as an auxiliary classifier."""
     return getattr(network, name.partition(".")[0], network) is None

@@ -21,7 +21,6 @@ from pipeline.methods import METHODS
 from pipeline.methods.method import Method
 from pipeline.models import MODELS
 from pipeline.models.export import assemble
-from pipeline.models.sync_norm import synchronize_norms
 from pipeline.precision import Precision
 from pipeline.task import Task
 from pipeline.training.compilation import Compiler
@@ -107,4 +106,16 @@ def _place(module: nn.Module, world: World) -> nn.Module:
     module = module.to(world.device).to(memory_format=torch.channels_last)
     if world.size > 1 and world.device.type == "cuda":
         module = synchronize_norms(module)
+    return module
+
+
+def synchronize_norms(module: nn.Module) -> nn.Module:
+    """Let BN of ``module`` take its statistics over all ranks; changes ``module`` in place and returns it.
+
+    ``nn.SyncBatchNorm`` would drop what a kind of BN of another library does besides, such as an activation. A child
+    that has such layers says with a method ``synchronize_norms`` of its own how they are replaced.
+    """
+    for name, child in module.named_children():
+        own = getattr(child, "synchronize_norms", None)
+        module.add_module(name, own() if own else nn.SyncBatchNorm.convert_sync_batchnorm(child))
     return module

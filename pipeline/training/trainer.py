@@ -19,7 +19,7 @@ from pipeline.distributed.stop_signal import StopSignal
 from pipeline.distributed.world import World
 from pipeline.evaluation.scoring import evaluate
 from pipeline.methods.method import Method
-from pipeline.models.ensemble import Ensemble, together
+from pipeline.models.ensemble import Ensemble, combine
 from pipeline.precision import Precision, choose_precision
 from pipeline.run_folder import RunFolder
 from pipeline.training.compilation import choose_compiler
@@ -165,8 +165,8 @@ class Trainer:
 
     def models(self) -> dict[str, nn.Module]:
         """Return the model that is evaluated, with averaged (``ema``) and with current (``raw``) weights."""
-        averaged = together({name: average.network for name, average in self.averages.items()})
-        return {"ema": averaged, "raw": together({name: network.module for name, network in self.evaluated.items()})}
+        averaged = combine({name: average.network for name, average in self.averages.items()})
+        return {"ema": averaged, "raw": combine({name: network.module for name, network in self.evaluated.items()})}
 
     def weights(self) -> dict[str, nn.Module]:
         """Return the models that are scored at the end, by name: last and best weights, averaged and raw.

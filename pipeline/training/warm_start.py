@@ -7,7 +7,7 @@ from torch import nn
 
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
-from pipeline.models.export import Export, misfit, read_export
+from pipeline.models.export import Export, find_mismatch, read_export
 from pipeline.run_folder import MissingFileError, RunFolder
 from pipeline.training.trainer import Trainer
 
@@ -27,7 +27,7 @@ class FinishedRun:
     def load_into(self, network: nn.Module, name: str) -> None:
         """Give the network called ``name`` its first weights. Raises UsageError if they do not fit."""
         weights = self.export.weights(self.member(name))
-        if problem := misfit(network, weights):
+        if problem := find_mismatch(network, weights):
             raise UsageError(
                 f"start: the weights of {self.path} do not fit the {name}: {problem}; set model.* as in that run"
             )

@@ -19,13 +19,13 @@ from pipeline.data.resident.loader import ResidentLoader
 from pipeline.data.resident.split import load_split
 from pipeline.data.streaming.dali import DaliDecoder
 from pipeline.data.streaming.decoders import Decoder, WindowDecoder
-from pipeline.data.streaming.device_copy import Lane
+from pipeline.data.streaming.device_copy import DeviceCopier
 from pipeline.data.streaming.loader import StreamLoader
 from pipeline.data.streaming.split import StreamOptions, StreamSplit, open_stream
 from pipeline.distributed.world import World
 from tests.pipeline.conftest import ALONE, CPU
 
-ENGINES = ("webdataset", "dali")
+BACKENDS = ("webdataset", "dali")
 SIDE = 24
 SETTINGS: dict[str, Any] = {"batch_size": 8, "mu": 3, "seed": 5}
 
@@ -75,38 +75,38 @@ def photographs(count: int, start: int = 0) -> list[Sample]:
     return [Sample(int(key), "jpg", image, int(key) % 4) for key, image in zip(keys, images, strict=True)]
 
 
-def varied_split(samples: list[Sample], engine: str = "webdataset", workers: int = 2) -> StreamSplit:
+def varied_split(samples: list[Sample], backend: str = "webdataset", workers: int = 2) -> StreamSplit:
     """Return a stream of images of many sizes in three shards, of which one is short."""
     shards = (len(samples) // 2, len(samples) - len(samples) // 2 - 1, 1)
     decoder: Decoder = WindowDecoder(3, SIDE, workers)
-    if engine == "dali":
+    if backend == "dali":
         decoder = DaliDecoder((3, SIDE, SIDE), CPU, resized=True, workers=workers)
-    return StreamSplit("folder", MemoryStore(samples), shards, decoder, Lane(CPU, CPU), resized=True, scale=0.3)
+    return StreamSplit("folder", MemoryStore(samples), shards, decoder, DeviceCopier(CPU, CPU), resized=True, scale=0.3)
 
 
-def varied_loader(engine: str = "webdataset", world: World = ALONE, workers: int = 2, **changes: Any) -> StreamLoader:
-    labeled, unlabeled = (varied_split(photographs(*which), engine, workers) for which in ((10,), (37, 100)))
+def varied_loader(backend: str = "webdataset", world: World = ALONE, workers: int = 2, **changes: Any) -> StreamLoader:
+    labeled, unlabeled = (varied_split(photographs(*which), backend, workers) for which in ((10,), (37, 100)))
     weak, strong = build_views(AugmentOptions(cutout=8), SIDE, SIDE)
     return StreamLoader(labeled, unlabeled, Views(weak, weak, strong), world, **SETTINGS | changes)
 
 
-def stored_splits(folder: Path, manifest: Manifest, engine: str | None, world: World = ALONE) -> list[Any]:
-    """Return the labeled and the unlabeled split of a prepared set; resident without an engine."""
+def stored_splits(folder: Path, manifest: Manifest, backend: str | None, world: World = ALONE) -> list[Any]:
+    """Return the labeled and the unlabeled split of a prepared set; resident without an backend."""
     names = ("labeled", "unlabeled")
-    if engine is None:
+    if backend is None:
         return [load_split(folder, manifest, name, world) for name in names]
-    return [open_stream(folder, manifest, name, world, StreamOptions(engine, workers=2)) for name in names]
+    return [open_stream(folder, manifest, name, world, StreamOptions(backend, workers=2)) for name in names]
 
 
 def stored_loader(
-    folder: Path, manifest: Manifest, engine: str | None, world: World = ALONE, **changes: Any
+    folder: Path, manifest: Manifest, backend: str | None, world: World = ALONE, **changes: Any
 ) -> StreamLoader | ResidentLoader:
     height, width, _ = manifest.shape
     pictures = manifest.image_format != "npy"
     options = AugmentOptions(flip=pictures, pad=0, pool="digits", ops=2 * pictures, cutout=0)
     weak, strong = build_views(options, height, width)
-    splits = stored_splits(folder, manifest, engine, replace(world, rank=0, size=1) if engine is None else world)
-    kind = StreamLoader if engine else ResidentLoader
+    splits = stored_splits(folder, manifest, backend, replace(world, rank=0, size=1) if backend is None else world)
+    kind = StreamLoader if backend else ResidentLoader
     return kind(*splits, Views(weak, weak, strong), world, **SETTINGS | changes)
 
 

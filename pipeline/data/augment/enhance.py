@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from pipeline.data.augment.draw import Draw
+from pipeline.data.augment.sampled_ops import SampledOps
 
 
-def enhance(images: Tensor, draw: Draw) -> Tensor:
+def enhance(images: Tensor, sampled: SampledOps) -> Tensor:
     """Return uint8 [B, C, H, W], cut to whole levels as in PIL and torchvision."""
     levels = images.to(torch.float32, memory_format=torch.contiguous_format)
     for name, change in ENHANCED.items():
-        if name in draw.pool:
-            change(levels, images, draw.amount(name)[:, None, None, None])
+        if name in sampled.pool:
+            change(levels, images, sampled.amount(name)[:, None, None, None])
     return levels.clamp_(0, 255).to(torch.uint8)
 
 

@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from pipeline.data.augment.draw import Draw
+from pipeline.data.augment.sampled_ops import SampledOps
 
 
-def pointwise(images: Tensor, draw: Draw) -> Tensor:
+def pointwise(images: Tensor, sampled: SampledOps) -> Tensor:
     """Return uint8 [B, C, H, W]: ``images`` read through the tables of the ops drawn."""
     levels = images.flatten(2).long()
     histogram = count_levels(levels)
     table = _ramp(histogram)[None, None]
     for name, change in TABLES.items():
-        if name in draw.pool:
-            table = change(table, histogram, draw.amount(name)[:, None, None])
+        if name in sampled.pool:
+            table = change(table, histogram, sampled.amount(name)[:, None, None])
     return table.to(torch.uint8).expand(histogram.shape).gather(2, levels).view(images.shape)
 
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from pipeline.data.augment.pools import CIFAR, OPS, Pool
 
-Step = tuple[str, float, int | None]
-SubPolicy = tuple[Step, Step]
+Operation = tuple[str, float, int | None]
+SubPolicy = tuple[Operation, Operation]
 Policy = Sequence[SubPolicy]
 
 BINS = 10
@@ -106,7 +106,7 @@ IMAGENET_POLICY: Policy = (
 )
 
 
-def grade_of(name: str, magnitude: int | None) -> float:
+def magnitude_fraction(name: str, magnitude: int | None) -> float:
     """Return the part of the op's strength, 0..1, that bin ``magnitude`` stands for."""
     if magnitude is None:
         return 1.0
@@ -117,7 +117,7 @@ def grade_of(name: str, magnitude: int | None) -> float:
 
 
 def check_policy(policy: Policy) -> None:
-    """Raise ValueError unless every step has a known op, a probability, and a bin if its op is graded."""
+    """Raise ValueError unless every step has a known op, a probability, and a bin if its op has a magnitude."""
     if not policy:
         raise ValueError("the policy has no sub-policies")
     for name, probability, magnitude in (step for steps in policy for step in steps):
@@ -125,5 +125,5 @@ def check_policy(policy: Policy) -> None:
             raise ValueError(f"unknown op {name!r} in the policy; choose from {', '.join(STRENGTHS)}")
         if not 0 <= probability <= 1:
             raise ValueError(f"probability of {name}={probability} is outside of 0..1")
-        if OPS[name].graded and magnitude not in range(BINS):
+        if OPS[name].has_magnitude and magnitude not in range(BINS):
             raise ValueError(f"magnitude of {name}={magnitude} is none of 0..{BINS - 1}")

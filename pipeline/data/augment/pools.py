@@ -15,16 +15,16 @@ class Op(NamedTuple):
     Args:
         limit: the greatest strength a pool may give it; it keeps every op bounded by the image's own size and range.
         signed: whether each draw takes the strength or its negative with even odds.
-        graded: whether the magnitude scales the strength; otherwise the op is on or off.
+        has_magnitude: whether the magnitude scales the strength; otherwise the op is on or off.
     """
 
     limit: float
     signed: bool = False
-    graded: bool = True
+    has_magnitude: bool = True
 
 
 OPS: Mapping[str, Op] = {
-    "Identity": Op(0, graded=False),
+    "Identity": Op(0, has_magnitude=False),
     "ShearX": Op(0.5, signed=True),  # pixels sideways per pixel down
     "ShearY": Op(0.5, signed=True),
     "TranslateX": Op(0.5, signed=True),  # part of the image's width
@@ -36,9 +36,9 @@ OPS: Mapping[str, Op] = {
     "Sharpness": Op(1, signed=True),
     "Posterize": Op(7),  # low bits dropped, of 8
     "Solarize": Op(256),  # levels from 256 - strength up are inverted
-    "AutoContrast": Op(1, graded=False),
-    "Equalize": Op(1, graded=False),
-    "Invert": Op(1, graded=False),
+    "AutoContrast": Op(1, has_magnitude=False),
+    "Equalize": Op(1, has_magnitude=False),
+    "Invert": Op(1, has_magnitude=False),
 }
 
 # RandAugment's 14 ops (Cubuk et al., 2020) with torchvision's ranges, but for translation: 4 pixels at 32, where the

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.pools import Pool, check_pool
+from pipeline.data.augment.sampled_ops import SampledOps
 from pipeline.data.augment.stages import Stages
 from pipeline.data.sampling.stateless_rng import uniform
 
@@ -31,5 +31,7 @@ class RandAugment:
 
     def __call__(self, images: Tensor, key: int, samples: Tensor) -> Tensor:
         for drawn in uniform(key, samples, 3 * self.ops).unflatten(1, (self.ops, 3)).unbind(1):
-            images = self.apply(images, Draw.from_uniform(self.pool, drawn, self.magnitude, self.random_magnitude))
+            images = self.apply(
+                images, SampledOps.from_uniform(self.pool, drawn, self.magnitude, self.random_magnitude)
+            )
         return images

@@ -5,13 +5,13 @@ from functools import partial
 
 from torch import Tensor
 
-from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.enhance import ENHANCED, enhance
 from pipeline.data.augment.geometry import GEOMETRIC, geometric
 from pipeline.data.augment.pointwise import TABLES, pointwise
 from pipeline.data.augment.pools import Pool
+from pipeline.data.augment.sampled_ops import SampledOps
 
-Stage = Callable[[Tensor, Draw], Tensor]
+Stage = Callable[[Tensor, SampledOps], Tensor]
 
 
 class Stages:
@@ -34,23 +34,25 @@ class Stages:
         self.batched = self._needed([moves, (frozenset(TABLES), pointwise), (frozenset(ENHANCED), enhance)])
         self.sorted = self._needed([moves, *one_by_one])
 
-    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+    def __call__(self, images: Tensor, sampled: SampledOps) -> Tensor:
         """Return uint8 [B, C, H, W]: each image after the op that it drew."""
-        return self.by_op(images, draw) if images.device.type == "cpu" else self.at_once(images, draw)
+        return (
+            self.apply_by_op(images, sampled) if images.device.type == "cpu" else self.apply_to_batch(images, sampled)
+        )
 
-    def at_once(self, images: Tensor, draw: Draw) -> Tensor:
+    def apply_to_batch(self, images: Tensor, sampled: SampledOps) -> Tensor:
         """Take every image through every stage: no branch and no shape depends on data."""
         for _, stage in self.batched:
-            images = stage(images, draw)
+            images = stage(images, sampled)
         return images
 
-    def by_op(self, images: Tensor, draw: Draw) -> Tensor:
+    def apply_by_op(self, images: Tensor, sampled: SampledOps) -> Tensor:
         """Take each image through the stage of its op alone."""
         result = images.clone()
         for names, stage in self.sorted:
-            rows = draw.rows_of(names)
+            rows = sampled.samples_with(names)
             if len(rows):
-                result.index_copy_(0, rows, stage(images.index_select(0, rows), draw.of_rows(rows, names)))
+                result.index_copy_(0, rows, stage(images.index_select(0, rows), sampled.select(rows, names)))
         return result
 
     def _needed(self, stages: Sequence[tuple[frozenset[str], Stage]]) -> list[tuple[frozenset[str], Stage]]:

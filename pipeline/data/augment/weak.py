@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.data.augment.pixels import pick
+from pipeline.data.augment.geometry import gather_pixels
 from pipeline.data.sampling.stateless_rng import uniform
 
 
@@ -31,7 +31,7 @@ class WeakView:
         columns = _shifted(right, images.shape[-1], self.pad)[:, None]
         mirrored = (mirror < 0.5) & self.flip
         columns = torch.where(mirrored, images.shape[-1] - 1 - columns, columns)
-        return pick(images, rows, columns, self.fill)
+        return gather_pixels(images, rows, columns, self.fill)
 
 
 def _shifted(drawn: Tensor, size: int, pad: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.data.augment import View
 from pipeline.data.batches.batch import Batch
-from pipeline.data.sampling.epoch_order import Order
+from pipeline.data.sampling.epoch_order import EpochOrder
 from pipeline.data.sampling.stateless_rng import derive_key
 from pipeline.distributed.world import World
 
@@ -40,7 +40,7 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True)
-class Share:
+class RankSamples:
     """Samples of this rank's slots, on the device, not augmented yet."""
 
     slots: Tensor
@@ -57,7 +57,7 @@ class Share:
         return view(self.images[purpose], derive_key(seed, step, f"{purpose} view"), self.slots)
 
 
-def make_batch(views: Views, seed: int, step: int, labeled: Share, unlabeled: Share | None) -> Batch:
+def make_batch(views: Views, seed: int, step: int, labeled: RankSamples, unlabeled: RankSamples | None) -> Batch:
     """Augment both parts of a batch, on their device."""
     images = labeled.view(views.labeled, seed, step, "labeled")
     if unlabeled is None:
@@ -69,7 +69,7 @@ def make_batch(views: Views, seed: int, step: int, labeled: Share, unlabeled: Sh
     return Batch(images, labeled.labels, weak, strong, unlabeled.labels, unlabeled.slots, key=key)
 
 
-def draw(order: Order, world: World, step: int, size: int) -> tuple[Tensor, Tensor]:
+def rank_slots(order: EpochOrder, world: World, step: int, size: int) -> tuple[Tensor, Tensor]:
     """Return this rank's slots of a global batch of ``size``, and the samples they hold, where the order has them."""
     share = size // world.size
     first = world.rank * share

@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.distributed.world import World
 
 
-class Split(Protocol):
+class DataSplit(Protocol):
     """Samples of a prepared split, however they are kept."""
 
     @property

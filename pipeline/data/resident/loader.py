@@ -1,10 +1,10 @@
 """Batches of views: of any split's samples, and those of resident splits."""
 
-from pipeline.data.batches.assemble import Share, Views, draw, make_batch
+from pipeline.data.batches.assemble import RankSamples, Views, make_batch, rank_slots
 from pipeline.data.batches.batch import Batch
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.sampling.block_order import sample_order
-from pipeline.data.sampling.epoch_order import Order
+from pipeline.data.sampling.epoch_order import EpochOrder
 from pipeline.distributed.world import World
 
 
@@ -40,25 +40,25 @@ class ResidentLoader:
         self.unlabeled_order = self._order("unlabeled", unlabeled, block) if unlabeled else None
 
     def batch(self, step: int) -> Batch:
-        slots, indices = draw(self.labeled_order, self.world, step, self.batch_size)
-        labeled = Share(slots, self.labeled.labels[indices], {"labeled": self.labeled.images[indices]})
+        slots, indices = rank_slots(self.labeled_order, self.world, step, self.batch_size)
+        labeled = RankSamples(slots, self.labeled.labels[indices], {"labeled": self.labeled.images[indices]})
         if self.unlabeled is None or self.unlabeled_order is None:
             return make_batch(self.views, self.seed, step, labeled, None)
-        slots, indices = draw(self.unlabeled_order, self.world, step, self.batch_size * self.mu)
+        slots, indices = rank_slots(self.unlabeled_order, self.world, step, self.batch_size * self.mu)
         images = self.unlabeled.images[indices]
-        unlabeled = Share(slots, self.unlabeled.labels[indices], {"weak": images, "strong": images})
+        unlabeled = RankSamples(slots, self.unlabeled.labels[indices], {"weak": images, "strong": images})
         return make_batch(self.views, self.seed, step, labeled, unlabeled)
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
-        indices = draw(self.labeled_order, self.world, step, self.batch_size)[1]
+        indices = rank_slots(self.labeled_order, self.world, step, self.batch_size)[1]
         ids = {"labeled": self.labeled.ids[indices].tolist()}
         if self.unlabeled is not None and self.unlabeled_order is not None:
-            indices = draw(self.unlabeled_order, self.world, step, self.batch_size * self.mu)[1]
+            indices = rank_slots(self.unlabeled_order, self.world, step, self.batch_size * self.mu)[1]
             ids["unlabeled"] = self.unlabeled.ids[indices].tolist()
         return ids
 
     def close(self) -> None:
         """There is nothing to end."""
 
-    def _order(self, purpose: str, split: ResidentSplit, block: int) -> Order:
+    def _order(self, purpose: str, split: ResidentSplit, block: int) -> EpochOrder:
         return sample_order(self.seed, purpose, len(split), self.world.device, split.layout, block)

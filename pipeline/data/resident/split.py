@@ -18,10 +18,10 @@ from data_prep.dataset.manifest import Manifest, Shard
 from data_prep.dataset.mirror import local_path
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images.codecs import CODECS, decode_image
-from pipeline.data.sampling.block_order import Layout
+from pipeline.data.sampling.block_order import ShardLayout
 from pipeline.distributed.world import World
 
-EVALUATED = 512
+EVAL_BATCH_SIZE = 512
 """Images in a batch of an evaluation."""
 
 
@@ -35,7 +35,7 @@ class ResidentSplit:
     """[N, C, H, W]: uint8, or float32 where the samples are points."""
     labels: Tensor
     """int64 [N]; for unlabeled samples the hidden true class, -1 where unknown."""
-    layout: Layout | None = None
+    layout: ShardLayout | None = None
     """How they lie in the shards they came from, for an order that keeps shards together."""
 
     def __len__(self) -> int:
@@ -43,8 +43,8 @@ class ResidentSplit:
 
     def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this rank's share: images [B, C, H, W] as stored, and labels int64 [B]."""
-        for start in range(world.rank * EVALUATED, len(self), world.size * EVALUATED):
-            yield self.images[start : start + EVALUATED], self.labels[start : start + EVALUATED]
+        for start in range(world.rank * EVAL_BATCH_SIZE, len(self), world.size * EVAL_BATCH_SIZE):
+            yield self.images[start : start + EVAL_BATCH_SIZE], self.labels[start : start + EVAL_BATCH_SIZE]
 
 
 def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> ResidentSplit:
@@ -67,7 +67,7 @@ def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> Re
     order = torch.argsort(ids)
     device = world.device
     chosen = images[order].permute(0, 3, 1, 2).contiguous()
-    layout = Layout(_written(shards, world.size)[order], tuple(shard.samples for shard in shards))
+    layout = ShardLayout(_written(shards, world.size)[order], tuple(shard.samples for shard in shards))
     return ResidentSplit(ids[order].to(device), chosen.to(device), labels[order].to(device), layout)
 
 

@@ -7,25 +7,25 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from pipeline.data.sampling.epoch_order import Order
+from pipeline.data.sampling.epoch_order import EpochOrder
 from pipeline.data.sampling.stateless_rng import derive_key, permutation
 
 
 @dataclass(frozen=True)
-class Layout:
+class ShardLayout:
     """How a split's samples lie in its shards, one shard after the other."""
 
-    places: Tensor
+    positions: Tensor
     """int64 [N] on the CPU: where the sample of index n lies, n counting the samples by their ids."""
     shards: tuple[int, ...]
     """Samples in each shard."""
 
 
-class BlockOrder(Order):
+class BlockOrder(EpochOrder):
     """Every epoch all shards are permuted, and samples within each ``block`` shards that follow one another then.
 
-    So ``block`` shards at a time are needed, or twice as many where a batch reaches over. As with :class:`Order` an
-    epoch depends on (seed, purpose, epoch) alone.
+    So ``block`` shards at a time are needed, or twice as many where a batch reaches over. As with :class:`EpochOrder`
+    an epoch depends on (seed, purpose, epoch) alone.
 
     Args:
         seed: of the run.
@@ -35,11 +35,11 @@ class BlockOrder(Order):
         device: where indices are wanted.
     """
 
-    def __init__(self, seed: int, purpose: str, layout: Layout, block: int, device: torch.device) -> None:
-        super().__init__(seed, purpose, len(layout.places), device)
+    def __init__(self, seed: int, purpose: str, layout: ShardLayout, block: int, device: torch.device) -> None:
+        super().__init__(seed, purpose, len(layout.positions), device)
         self.layout, self.block = layout, block
         self.starts = tuple(accumulate(layout.shards, initial=0))
-        self.written = torch.argsort(layout.places)
+        self.in_shard_order = torch.argsort(layout.positions)
 
     def _epoch(self, number: int) -> Tensor:
         if number not in self._epochs:
@@ -53,14 +53,14 @@ class BlockOrder(Order):
 
     def _mixed(self, number: int, place: int, shards: Sequence[int]) -> Tensor:
         """Return the indices of the samples of some shards, permuted; ``place`` is the block's in the epoch."""
-        samples = torch.cat([self.written[self.starts[shard] : self.starts[shard + 1]] for shard in shards])
+        samples = torch.cat([self.in_shard_order[self.starts[shard] : self.starts[shard + 1]] for shard in shards])
         return samples[permutation(derive_key(self.seed, self.purpose, number, place), len(samples))]
 
 
 def sample_order(
-    seed: int, purpose: str, size: int, device: torch.device, layout: Layout | None = None, block: int = 0
-) -> Order:
+    seed: int, purpose: str, size: int, device: torch.device, layout: ShardLayout | None = None, block: int = 0
+) -> EpochOrder:
     """Return the order of a split of ``size`` samples, the same whichever loader reads it; blocks need a layout."""
     if layout is not None and block:
         return BlockOrder(seed, purpose, layout, block, device)
-    return Order(seed, purpose, size, device)
+    return EpochOrder(seed, purpose, size, device)

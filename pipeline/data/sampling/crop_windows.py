@@ -11,8 +11,8 @@ from pipeline.data.sampling.stateless_rng import uniform
 Crop = Callable[[Tensor], Tensor]
 """From sizes int64 [B, 2] (height, width) to windows int64 [B, 4] (top, left, height, width)."""
 
-TRIES = 10
-KEPT = 224 / 256
+MAX_TRIES = 10
+CENTER_FRACTION = 224 / 256
 """Share of the shorter side that an evaluated window has: ImageNet's usual 224 of 256 pixels."""
 
 
@@ -34,10 +34,10 @@ def random_windows(
         scale: least and greatest share of the image's area.
         ratio: least and greatest width / height, drawn on a log scale.
     """
-    drawn = uniform(key, slots, 2 * TRIES + 2).double()
+    drawn = uniform(key, slots, 2 * MAX_TRIES + 2).double()
     sides = sizes.double()
-    area = (scale[0] + drawn[:, :TRIES] * (scale[1] - scale[0])) * sides.prod(1, keepdim=True)
-    log_ratio = math.log(ratio[0]) + drawn[:, TRIES : 2 * TRIES] * math.log(ratio[1] / ratio[0])
+    area = (scale[0] + drawn[:, :MAX_TRIES] * (scale[1] - scale[0])) * sides.prod(1, keepdim=True)
+    log_ratio = math.log(ratio[0]) + drawn[:, MAX_TRIES : 2 * MAX_TRIES] * math.log(ratio[1] / ratio[0])
     stretch = torch.exp(log_ratio / 2)
     tried = torch.stack([area.sqrt() / stretch, area.sqrt() * stretch], 2).round()
     shapes = torch.cat([tried, _central(sides, ratio)[:, None]], 1)
@@ -45,13 +45,13 @@ def random_windows(
     fits[:, -1] = True
     first = fits.int().argmax(1)
     shape = shapes[torch.arange(len(sizes)), first]
-    place = torch.where((first < TRIES)[:, None], drawn[:, -2:] * (sides - shape + 1), (sides - shape) / 2)
+    place = torch.where((first < MAX_TRIES)[:, None], drawn[:, -2:] * (sides - shape + 1), (sides - shape) / 2)
     return torch.cat([place.floor(), shape], 1).long()
 
 
 def center_windows(sizes: Tensor) -> Tensor:
-    """Return the central squares of :data:`KEPT` times the shorter side, int64 [B, 4]; ``sizes`` int64 [B, 2]."""
-    side = (sizes.amin(1, keepdim=True) * KEPT).round().clamp(min=1).long().expand(-1, 2)
+    """Return the central squares of CENTER_FRACTION times the shorter side, int64 [B, 4]; ``sizes`` int64 [B, 2]."""
+    side = (sizes.amin(1, keepdim=True) * CENTER_FRACTION).round().clamp(min=1).long().expand(-1, 2)
     return torch.cat([(sizes - side) // 2, side], 1)
 
 

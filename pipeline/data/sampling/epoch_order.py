@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.data.sampling.stateless_rng import derive_key, permutation
 
 
-class Order:
+class EpochOrder:
     """The stream of sample indices of one split.
 
     Args:

@@ -19,7 +19,7 @@ from pipeline.task import view_side
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DecoderSpec:
     """What a decoder is made for."""
 
     manifest: Manifest
@@ -30,34 +30,34 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Engine:
+class Backend:
     check: Callable[[Path, Manifest, str, Mode, slice], None]
     """Compare a share of the files that ``open`` reads with what the set says of them. Raises DataError."""
     open: Callable[[Path, Manifest, str], SampleReader]
-    decoder: Callable[[Wanted], Decoder]
+    decoder: Callable[[DecoderSpec], Decoder]
 
 
-def torch_decoder(wanted: Wanted) -> Decoder:
+def torch_decoder(spec: DecoderSpec) -> Decoder:
     """Return what decodes on the CPU with torchvision and Pillow."""
-    manifest = wanted.manifest
-    side = view_side(manifest, wanted.size)
+    manifest = spec.manifest
+    side = view_side(manifest, spec.size)
     if side is None:
-        return ExactDecoder(manifest.shape, manifest.image_format, wanted.workers)
-    return WindowDecoder(manifest.shape[2], side, wanted.workers)
+        return ExactDecoder(manifest.shape, manifest.image_format, spec.workers)
+    return WindowDecoder(manifest.shape[2], side, spec.workers)
 
 
-def dali_decoder(wanted: Wanted) -> Decoder:
+def dali_decoder(spec: DecoderSpec) -> Decoder:
     """Return what decodes with DALI, on the device; points, which it cannot read, are left to NumPy.
 
     Raises:
         UsageError: DALI is not installed.
     """
-    height, width, channels = wanted.manifest.shape
-    if wanted.manifest.image_format == "npy":
-        return torch_decoder(wanted)
-    side = view_side(wanted.manifest, wanted.size)
+    height, width, channels = spec.manifest.shape
+    if spec.manifest.image_format == "npy":
+        return torch_decoder(spec)
+    side = view_side(spec.manifest, spec.size)
     shape = (channels, side or height, side or width)
-    return DaliDecoder(shape, wanted.device, resized=side is not None, workers=wanted.workers)
+    return DaliDecoder(shape, spec.device, resized=side is not None, workers=spec.workers)
 
 
 def open_records_or_tars(folder: Path, manifest: Manifest, split: str) -> SampleReader:
@@ -75,7 +75,7 @@ def check_records_or_tars(folder: Path, manifest: Manifest, split: str, mode: Mo
     (check_recordio if is_converted(folder) else check_tars)(folder, manifest, split, mode, share)
 
 
-ENGINES: Mapping[str, Engine] = {
-    "webdataset": Engine(check_tars, open_tars, torch_decoder),
-    "dali": Engine(check_records_or_tars, open_records_or_tars, dali_decoder),
+BACKENDS: Mapping[str, Backend] = {
+    "webdataset": Backend(check_tars, open_tars, torch_decoder),
+    "dali": Backend(check_records_or_tars, open_records_or_tars, dali_decoder),
 }

@@ -17,7 +17,7 @@ from torch.utils.dlpack import from_dlpack
 from data_prep.formats.sample import Sample
 from data_prep.system.errors import DataError, UsageError
 from pipeline.data.sampling.crop_windows import Crop
-from pipeline.data.streaming.decoders import broken
+from pipeline.data.streaming.decoders import broken_sample
 
 REMEDY = "pip install smpl-pipeline[dali]"
 
@@ -25,7 +25,7 @@ REMEDY = "pip install smpl-pipeline[dali]"
 class DaliDecoder:
     """Decode with DALI, each sample once: windows resized to squares, or whole images that all have one shape.
 
-    A pipeline serves one caller at a time, so there are as many as there are callers at once.
+    A pipeline serves one caller at a time, so there are as many as there are calls at once.
 
     Args:
         shape: (C, H, W) of what is written.
@@ -44,8 +44,8 @@ class DaliDecoder:
         self.shape, self.device, self.resized = shape, device, resized
         on_gpu = device.type == "cuda"
         self.chunk = 256 if on_gpu else 32
-        self.callers = 2 if on_gpu else workers
-        self.threads = max(1, workers // self.callers)
+        self.concurrency = 2 if on_gpu else workers
+        self.threads = max(1, workers // self.concurrency)
         self._idle: dict[int, LifoQueue[Any]] = {}
 
     def __call__(self, samples: Sequence[Sample], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
@@ -72,7 +72,7 @@ class DaliDecoder:
         for sample, shape in zip(samples, decoded[0].shape(), strict=True):
             if shape != (height, width, channels):
                 size = f"{shape[1]}x{shape[0]}"
-                raise broken(sample, f"image is {size} pixels, the manifest says {width}x{height}")
+                raise broken_sample(sample, f"image is {size} pixels, the manifest says {width}x{height}")
         return [views.as_tensor() for views in decoded]
 
     def _blame(self, samples: Sequence[Sample], message: str) -> DataError:
@@ -81,7 +81,7 @@ class DaliDecoder:
             try:
                 self._build(0).run(encoded=[np.frombuffer(sample.image, np.uint8)])
             except RuntimeError:
-                return broken(sample, "broken image")
+                return broken_sample(sample, "broken image")
         return DataError(f"samples {[sample.key for sample in samples]}: DALI: {' '.join(message.split())}")
 
     @contextmanager
@@ -159,7 +159,7 @@ def image_size(sample: Sample) -> tuple[int, int]:
         with Image.open(io.BytesIO(sample.image), formats=("JPEG", "PNG", "WEBP")) as picture:
             return picture.height, picture.width
     except (OSError, SyntaxError, ValueError) as error:
-        raise broken(sample, f"broken image: {error}") from None
+        raise broken_sample(sample, f"broken image: {error}") from None
 
 
 def _copy(decoded: Any, batch: Tensor) -> None:

@@ -31,7 +31,7 @@ class Decoder(Protocol):
     """Where the batches lie that it writes into."""
     chunk: int
     """Samples that are best decoded in one call, and the most that it takes."""
-    callers: int
+    concurrency: int
     """Threads that should call it at once."""
 
     def __call__(self, samples: Sequence[Sample], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
@@ -59,8 +59,8 @@ class WindowDecoder:
     chunk = 8
 
     def __init__(self, channels: int, side: int, workers: int) -> None:
-        self.shape, self.callers = (channels, side, side), workers
-        self.quick = _torchvision_decoder() if channels == 3 else None
+        self.shape, self.concurrency = (channels, side, side), workers
+        self.fast_decoder = _torchvision_decoder() if channels == 3 else None
 
     def __call__(self, samples: Sequence[Sample], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
         images = [self._decode(sample) for sample in samples]
@@ -71,9 +71,9 @@ class WindowDecoder:
 
     def _decode(self, sample: Sample) -> Tensor:
         """Return uint8 [C, H, W], channels last in memory."""
-        if self.quick is not None:
+        if self.fast_decoder is not None:
             with suppress(RuntimeError, ValueError):  # Pillow says what is wrong, or can read it
-                return self.quick(torch.frombuffer(bytearray(sample.image), dtype=torch.uint8), RGB, False)
+                return self.fast_decoder(torch.frombuffer(bytearray(sample.image), dtype=torch.uint8), RGB, False)
         return _stored_values(sample, (0, 0, self.shape[0]), ORIGINAL)
 
     def _cut(self, image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
@@ -91,7 +91,7 @@ class ExactDecoder:
     def __init__(self, shape: Shape, image_format: str, workers: int) -> None:
         height, width, channels = self.stored = shape
         self.shape = (channels, height, width)
-        self.image_format, self.callers = image_format, workers
+        self.image_format, self.concurrency = image_format, workers
         self.dtype = torch.from_numpy(np.zeros(0, CODECS[image_format].dtype)).dtype
 
     def __call__(self, samples: Sequence[Sample], _crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
@@ -101,7 +101,7 @@ class ExactDecoder:
                 batch[row].copy_(image)
 
 
-def broken(sample: Sample, reason: str) -> DataError:
+def broken_sample(sample: Sample, reason: str) -> DataError:
     return DataError(f"sample {sample.key:08d}: {reason}")
 
 
@@ -110,7 +110,7 @@ def _stored_values(sample: Sample, shape: Shape, image_format: str) -> Tensor:
     try:
         return torch.from_numpy(decode_image(sample.image, shape, image_format)).permute(2, 0, 1)
     except DataError as error:
-        raise broken(sample, str(error)) from None
+        raise broken_sample(sample, str(error)) from None
 
 
 def _torchvision_decoder() -> Callable[[Tensor, int, bool], Tensor] | None:

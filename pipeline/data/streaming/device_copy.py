@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Lane:
+class DeviceCopier:
     """Memory that worker threads fill, brought to the device beside what the device computes.
 
     On the CPU there is no way to go. On CUDA the memory is pinned and copied on a stream of its own; where decoding
@@ -18,28 +18,28 @@ class Lane:
 
     Args:
         device: that trains.
-        written: device that the decoder writes to.
+        decoder_device: the device that the decoder writes to.
     """
 
-    def __init__(self, device: torch.device, written: torch.device) -> None:
-        self.device, self.written = device, written
+    def __init__(self, device: torch.device, decoder_device: torch.device) -> None:
+        self.device, self.decoder_device = device, decoder_device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return memory [B, C, H, W] for a batch, channels last."""
         layout = torch.channels_last
-        if self.written.type == "cuda":
+        if self.decoder_device.type == "cuda":
             with torch.cuda.stream(self.stream):
-                return torch.empty(shape, dtype=dtype, device=self.written, memory_format=layout)
+                return torch.empty(shape, dtype=dtype, device=self.decoder_device, memory_format=layout)
         return torch.empty(shape, dtype=dtype, memory_format=layout, pin_memory=self.stream is not None)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def copy_stream(self) -> Iterator[None]:
         """Inside, a worker may write to the memory."""
         with torch.cuda.stream(self.stream):  # without a stream this does nothing
             yield
 
-    def deliver(self, tensors: list[Tensor]) -> list[Tensor]:
+    def to_device(self, tensors: list[Tensor]) -> list[Tensor]:
         """Return what was written, on the device, for the stream that is current here."""
         if self.stream is None:
             return tensors

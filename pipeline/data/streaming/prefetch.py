@@ -48,7 +48,7 @@ class Prefetcher(Generic[T]):
         self._pool: ThreadPoolExecutor | None = None
         self._ahead: dict[int, Pending[T]] = {}
 
-    def take(self, number: int) -> T:
+    def get(self, number: int) -> T:
         """Return what ``number`` stands for. Raises what its jobs raised; then nothing is in work any more."""
         try:
             self._fill(number)

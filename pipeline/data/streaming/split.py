@@ -17,18 +17,18 @@ from data_prep.dataset.manifest import Manifest
 from data_prep.formats.sample import SampleReader
 from data_prep.system.errors import DataError
 from data_prep.system.workers import available_cpus
-from pipeline.data.sampling.block_order import Layout
+from pipeline.data.sampling.block_order import ShardLayout
 from pipeline.data.sampling.crop_windows import center_windows
-from pipeline.data.streaming.backends import ENGINES, Wanted
+from pipeline.data.streaming.backends import BACKENDS, DecoderSpec
 from pipeline.data.streaming.decoders import Decoder
-from pipeline.data.streaming.device_copy import Lane
+from pipeline.data.streaming.device_copy import DeviceCopier
 from pipeline.data.streaming.prefetch import Pending, Prefetcher
 from pipeline.distributed.world import World
 from pipeline.task import view_side
 
-EVALUATED = 128
+EVAL_BATCH_SIZE = 128
 """Images in a batch of an evaluation."""
-EVALUATED_AHEAD = 2
+PREFETCH_BATCHES = 2
 """Such batches that are begun before they are asked for."""
 
 SlotCrop = Callable[[Tensor, Tensor], Tensor]
@@ -39,8 +39,8 @@ SlotCrop = Callable[[Tensor, Tensor], Tensor]
 class StreamOptions:
     """How splits are streamed."""
 
-    engine: str
-    """``webdataset`` or ``dali``: a name in ``ENGINES``."""
+    backend: str
+    """``webdataset`` or ``dali``: a name in ``BACKENDS``."""
     size: int | None = None
     """``augment.size``."""
     scale: float = 0.08
@@ -75,15 +75,15 @@ class StreamSplit:
     shards: tuple[int, ...]
     """Samples in each shard."""
     decoder: Decoder
-    lane: Lane
+    copier: DeviceCopier
     resized: bool
     """Whether images are cut and resized; else crops are not asked."""
     scale: float
     """Least share of the area that a random resized crop keeps."""
 
     @cached_property
-    def layout(self) -> Layout:
-        return Layout(torch.from_numpy(np.argsort(self.store.keys, kind="stable")), self.shards)
+    def layout(self) -> ShardLayout:
+        return ShardLayout(torch.from_numpy(np.argsort(self.store.keys, kind="stable")), self.shards)
 
     @property
     def ids(self) -> Tensor:
@@ -98,9 +98,9 @@ class StreamSplit:
     ) -> Pending[Decoded]:
         """Submit the decoding of ``samples`` int64 [B] for ``slots`` int64 [B], once for all ``crops``."""
         shape, count, chunk = self.decoder.shape, len(samples), self.decoder.chunk
-        views = [self.lane.empty((count, *shape), self.decoder.dtype) for _ in crops]
+        views = [self.copier.allocate((count, *shape), self.decoder.dtype) for _ in crops]
         labels = torch.empty(count, dtype=torch.int64)
-        places = self.layout.places[samples].tolist()
+        places = self.layout.positions[samples].tolist()
 
         def decode(part: slice) -> None:
             labels[part] = self._decode(places[part], slots[part], crops, [view[part] for view in views])
@@ -110,17 +110,17 @@ class StreamSplit:
 
     def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this rank's share: images [B, C, H, W] on its device, cut in the center if at all, and labels [B]."""
-        starts = range(world.rank * EVALUATED, len(self), world.size * EVALUATED)
+        starts = range(world.rank * EVAL_BATCH_SIZE, len(self), world.size * EVAL_BATCH_SIZE)
 
         def begin(pool: ThreadPoolExecutor, number: int) -> Pending[Decoded]:
-            samples = torch.arange(starts[number], min(starts[number] + EVALUATED, len(self)))
+            samples = torch.arange(starts[number], min(starts[number] + EVAL_BATCH_SIZE, len(self)))
             return self.begin(pool, samples, samples, [_centered])
 
-        ahead = Prefetcher(begin, self.decoder.callers, EVALUATED_AHEAD, len(starts))
+        ahead = Prefetcher(begin, self.decoder.concurrency, PREFETCH_BATCHES, len(starts))
         try:
             for number in range(len(starts)):
-                decoded = ahead.take(number)
-                images, labels = self.lane.deliver([*decoded.views, decoded.labels])
+                decoded = ahead.get(number)
+                images, labels = self.copier.to_device([*decoded.views, decoded.labels])
                 yield images, labels
         finally:
             ahead.close()
@@ -128,7 +128,7 @@ class StreamSplit:
     def _decode(self, places: list[int], slots: Tensor, crops: Sequence[SlotCrop], views: Sequence[Tensor]) -> Tensor:
         samples = [self.store.read(place) for place in places]
         try:
-            with self.lane.writing():
+            with self.copier.copy_stream():
                 self.decoder(samples, [partial(crop, slots) for crop in crops], views)
         except DataError as error:
             raise DataError(f"{self.name}: {error}; prepare the data set again") from None
@@ -136,23 +136,23 @@ class StreamSplit:
 
 
 def open_stream(folder: Path, manifest: Manifest, split: str, world: World, options: StreamOptions) -> StreamSplit:
-    """Check and open a split; each rank checks its share of the files that the engine reads.
+    """Check and open a split; each rank checks its share of the files that the backend reads.
 
     Raises:
         DataError: a file is missing, damaged or not the manifest's.
-        UsageError: the engine is not installed, or a size is asked of points.
+        UsageError: the backend is not installed, or a size is asked of points.
     """
     shards = manifest.split(split)
-    engine, share = ENGINES[options.engine], slice(world.rank, None, world.size)
-    world.together(lambda: engine.check(folder, manifest, split, options.verify, share))
-    store = world.together(lambda: engine.open(folder, manifest, split))
-    decoder = engine.decoder(Wanted(manifest, options.size, world.device, options.threads))
+    backend, share = BACKENDS[options.backend], slice(world.rank, None, world.size)
+    world.together(lambda: backend.check(folder, manifest, split, options.verify, share))
+    store = world.together(lambda: backend.open(folder, manifest, split))
+    decoder = backend.decoder(DecoderSpec(manifest, options.size, world.device, options.threads))
     return StreamSplit(
         f"{folder}: {split} split",
         store,
         tuple(shard.samples for shard in shards),
         decoder,
-        Lane(world.device, decoder.device),
+        DeviceCopier(world.device, decoder.device),
         resized=view_side(manifest, options.size) is not None,
         scale=options.scale,
     )

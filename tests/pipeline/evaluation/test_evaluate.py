@@ -14,7 +14,7 @@ from torch import nn
 
 from data_prep.prepare.run import Request, prepare
 from pipeline.commands.evaluate import main
-from pipeline.data.batches.split import Split
+from pipeline.data.batches.split import DataSplit
 from pipeline.evaluation.confusion import evaluate_classes, regroup
 from pipeline.evaluation.tables import SHOWN, Evaluation, Score, tables
 from pipeline.precision import choose_precision
@@ -223,7 +223,7 @@ def test_only_the_split_that_was_asked_for_is_opened_and_once(monkeypatch: pytes
 
     before = PreparedSet.open
 
-    def watched(self: PreparedSet, split: str) -> Split:
+    def watched(self: PreparedSet, split: str) -> DataSplit:
         opened.append(split)
         return before(self, split)
 

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.data.resident.split import EVALUATED, ResidentSplit
+from pipeline.data.resident.split import EVAL_BATCH_SIZE, ResidentSplit
 from pipeline.evaluation.confusion import evaluate_classes
 from pipeline.evaluation.scoring import evaluate, predict
 from pipeline.models.ensemble import Ensemble
 from pipeline.precision import choose_precision
 from tests.pipeline.conftest import ALONE
 
-IMAGES, CLASSES = EVALUATED + 83, 7
+IMAGES, CLASSES = EVAL_BATCH_SIZE + 83, 7
 """Two batches, of which the last is not full."""
 
 

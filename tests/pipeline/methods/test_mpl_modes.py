@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from data_prep.system.errors import UsageError
 from pipeline.methods.mpl_options import MODES, Choices, MPLOptions
-from pipeline.models.sync_norm import synchronize_norms
+from pipeline.training.factory import synchronize_norms
 from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import fresh, gradient, logits, set_weights, step, weights
 from tests.pipeline.conftest import assert_same, make_config

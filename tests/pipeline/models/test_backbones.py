@@ -18,13 +18,12 @@ from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.config.resolve import resolve
 from pipeline.models import MODELS
 from pipeline.models.backbone import Backbone
-from pipeline.models.dry_run import rehearse
+from pipeline.models.dry_run import find_unused_parameters
 from pipeline.models.freeze import frozen_modules
 from pipeline.models.pretrained import read_weights
-from pipeline.models.sync_norm import synchronize_norms
 from pipeline.models.timm_model import TimmModel, load_timm
 from pipeline.task import Task
-from pipeline.training.factory import build_module
+from pipeline.training.factory import build_module, synchronize_norms
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import make_config
 
@@ -39,8 +38,8 @@ def task(channels: int = 3, size: int = 32, classes: int = 5) -> Task:
 
 def build(name: str = "torchvision", of: Task | None = None, seed: int = 0, **options: Any) -> Backbone:
     torch.manual_seed(seed)
-    kind = MODELS.load(name)
-    model: Backbone = kind(kind.Options(**options), of or task())
+    model_class = MODELS.load(name)
+    model: Backbone = model_class(model_class.Options(**options), of or task())
     return model
 
 
@@ -57,9 +56,9 @@ def differing(left: State, right: State) -> set[str]:
     return {name for name in left if not torch.equal(left[name], right[name])}
 
 
-def refusal(action: Callable[[], object], kind: type[UserError]) -> str:
+def refusal(action: Callable[[], object], model_class: type[UserError]) -> str:
     """Return the line that ``action`` is refused with."""
-    with pytest.raises(kind) as caught:
+    with pytest.raises(model_class) as caught:
         action()
     line = str(caught.value)
     assert "\n" not in line
@@ -203,7 +202,7 @@ def of_another_network(state: State) -> State:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("change", "misfit"),
+    ("change", "find_mismatch"),
     [
         (without_a_layer, "it lacks layer1.0.conv1.weight"),
         (with_a_layer_more, "the network has no layer1.2.conv1.weight"),
@@ -213,11 +212,11 @@ def of_another_network(state: State) -> State:
 )
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_a_file_of_another_network_is_refused_with_the_first_tensor_that_does_not_fit(
-    library: str, change: Callable[[State], State], misfit: str, tmp_path: Path
+    library: str, change: Callable[[State], State], find_mismatch: str, tmp_path: Path
 ) -> None:
     path = bare(change(tensors(build(library))), tmp_path)
     line = refusal(lambda: build(library, weights=str(path)), DataError)
-    assert line == f"model.weights: {path} does not fit: {misfit}"
+    assert line == f"model.weights: {path} does not fit: {find_mismatch}"
 
 
 def test_a_file_for_another_kind_of_timm_network_is_refused(tmp_path: Path) -> None:
@@ -497,7 +496,9 @@ class Forked(nn.Module):
 def test_a_rehearsal_finds_idle_parameters_and_changes_neither_network_nor_stream() -> None:
     network = Forked(5)
     before, stream = copy.deepcopy(network.state_dict()), torch.get_rng_state()
-    assert {id(parameter) for parameter in rehearse(network, task())} == {id(p) for p in network.idle.parameters()}
+    assert {id(parameter) for parameter in find_unused_parameters(network, task())} == {
+        id(p) for p in network.idle.parameters()
+    }
     assert torch.equal(stream, torch.get_rng_state())
     assert not differing(before, network.state_dict())
 
@@ -507,7 +508,7 @@ def test_an_output_that_is_no_row_of_logits_is_refused(output: Callable[[Tensor]
     network = Forked(5)
     network.register_forward_hook(lambda _module, _inputs, logits: output(logits))
     with pytest.raises(ValueError, match="not a row of 5 logits"):
-        rehearse(network, task())
+        find_unused_parameters(network, task())
 
 
 def test_options_survive_the_way_through_a_configuration(tmp_path: Path) -> None:

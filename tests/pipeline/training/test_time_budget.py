@@ -19,7 +19,7 @@ from pipeline.config.finetune import finetune_recipe
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import Config
-from pipeline.data.loader_choice import Choice
+from pipeline.data.loader_choice import LoaderChoice
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.run_folder import CONFIG, RunFolder
 from pipeline.train import main
@@ -128,7 +128,9 @@ def test_a_rehearsal_times_every_part_and_leaves_nothing_behind(
     undisturbed = make_trainer(out="undisturbed")
     undisturbed.train()
     prepare(Request("digits", out=tmp_path / "data"), progress=False)
-    prepared = PreparedSet(tmp_path / "data", load_manifest(tmp_path / "data"), ALONE, Choice("resident", ""), None)
+    prepared = PreparedSet(
+        tmp_path / "data", load_manifest(tmp_path / "data"), ALONE, LoaderChoice("resident", ""), None
+    )
     config: Config = undisturbed.config.model_copy(update={"budget_minutes": 0.01})
     (tmp_path / "run").mkdir()
     pace = rehearse(config, prepared, make_data(), ALONE, tmp_path / "run")

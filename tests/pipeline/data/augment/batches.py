@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from pipeline.data.augment import AugmentOptions, View, build_views
-from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.options import PolicyName
 from pipeline.data.augment.pools import CIFAR, Pool
+from pipeline.data.augment.sampled_ops import SampledOps
 
 
 def noise(batch: int = 8, channels: int = 3, height: int = 32, width: int = 32) -> Tensor:
@@ -39,7 +39,7 @@ def every_view() -> dict[str, View]:
     return {"weak": weak} | {policy: build_views(options[policy], 32, 32)[1] for policy in options}
 
 
-def forced(name: str, sign: float, grade: float, batch: int = 8, pool: Pool = CIFAR) -> Draw:
+def forced(name: str, sign: float, fraction: float, batch: int = 8, pool: Pool = CIFAR) -> SampledOps:
     """Return a round in which every sample drew ``name``."""
     op = torch.full((batch,), list(pool).index(name))
-    return Draw(pool, op, torch.full((batch,), sign), torch.full((batch,), grade))
+    return SampledOps(pool, op, torch.full((batch,), sign), torch.full((batch,), fraction))

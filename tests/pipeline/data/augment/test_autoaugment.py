@@ -15,7 +15,7 @@ FILL = 128
 TORCHVISION = autoaugment.AutoAugment()
 POLICIES = {"CIFAR10": CIFAR10_POLICY, "SVHN": SVHN_POLICY, "IMAGENET": IMAGENET_POLICY}
 NOTHING = ("Identity", 0.0, None)
-GRADED = sorted(name for name, op in OPS.items() if op.graded)
+WITH_MAGNITUDE = sorted(name for name, op in OPS.items() if op.has_magnitude)
 MOST_OFF = {"Brightness": 1, "Color": 1, "Contrast": 1, "Sharpness": 1, "AutoContrast": 1}  # levels; the rest agree
 
 
@@ -39,7 +39,7 @@ def _both(name, magnitude, images):
     """Return our result and torchvision's, int [B, C, H, W], with the signs that ours drew."""
     augment = AutoAugment([((name, 1.0, magnitude), NOTHING)], FILL)
     samples = torch.arange(len(images))
-    signs = augment.draws(KEY, samples)[0].sign
+    signs = augment.sample_ops(KEY, samples)[0].sign
     assert set(signs.tolist()) == {-1.0, 1.0}
     theirs = [_torchvision_s(image, name, magnitude, sign) for image, sign in zip(images, signs.tolist(), strict=True)]
     return augment(images, KEY, samples).int(), torch.stack(theirs).int()
@@ -47,7 +47,7 @@ def _both(name, magnitude, images):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("images", [noise, smooth])
-@pytest.mark.parametrize("name", sorted(set(GRADED) - GEOMETRIC))
+@pytest.mark.parametrize("name", sorted(set(WITH_MAGNITUDE) - GEOMETRIC))
 def test_every_bin_changes_levels_as_torchvision_does(name, images, channels):
     for magnitude in range(10):
         ours, theirs = _both(name, magnitude, images(channels=channels))
@@ -86,7 +86,7 @@ def test_each_step_is_applied_with_its_own_probability(name):
     count = 4000
     for steps in POLICIES[name]:
         augment = AutoAugment([steps])
-        applied = [draw.op != 0 for draw in augment.draws(KEY, torch.arange(count))]
+        applied = [draw.op != 0 for draw in augment.sample_ops(KEY, torch.arange(count))]
         chances = [probability for _, probability, _ in steps]
         events = [*zip(applied, chances, strict=True), (applied[0] & applied[1], chances[0] * chances[1])]
         for happened, chance in events:
@@ -98,7 +98,7 @@ def test_each_step_is_applied_with_its_own_probability(name):
 def test_each_op_occurs_as_often_as_the_policy_says(name):
     policy, count = POLICIES[name], 50_000
     augment = AutoAugment(policy)
-    for position, draw in enumerate(augment.draws(KEY, torch.arange(count))):
+    for position, draw in enumerate(augment.sample_ops(KEY, torch.arange(count))):
         for index, op in enumerate(list(augment.pool)[1:], start=1):
             chance = sum(steps[position][1] for steps in policy if steps[position][0] == op) / len(policy)
             spread = (chance * (1 - chance) / count) ** 0.5
@@ -107,14 +107,14 @@ def test_each_op_occurs_as_often_as_the_policy_says(name):
 
 def test_sub_policies_are_equally_likely_and_stay_together():
     policy = [(("Rotate", 1.0, level), ("ShearX", 1.0, 9 - level)) for level in range(10)]
-    first, second = AutoAugment(policy).draws(KEY, torch.arange(10_000))
-    torch.testing.assert_close(first.grade, 1 - second.grade)
-    counts = (first.grade * 9).round().long().bincount(minlength=10)
+    first, second = AutoAugment(policy).sample_ops(KEY, torch.arange(10_000))
+    torch.testing.assert_close(first.fraction, 1 - second.fraction)
+    counts = (first.fraction * 9).round().long().bincount(minlength=10)
     assert ((counts - 1000) ** 2 / 1000).sum() < 27.9  # 99.9 % of 9 degrees of freedom
 
 
 def test_signs_are_even_and_of_the_steps_own():
-    first, second = AutoAugment(CIFAR10_POLICY).draws(KEY, torch.arange(10_000))
+    first, second = AutoAugment(CIFAR10_POLICY).sample_ops(KEY, torch.arange(10_000))
     assert abs(first.sign.mean()) < 0.04
     assert abs(second.sign.mean()) < 0.04
     assert abs((first.sign * second.sign).mean()) < 0.04
@@ -126,7 +126,7 @@ def test_draws_hold_the_op_and_the_bin_of_their_sub_policy(name):
     samples = torch.arange(100)
     for steps in POLICIES[name]:
         augment = AutoAugment([steps])
-        for (op, _, magnitude), draw in zip(steps, augment.draws(KEY, samples), strict=True):
+        for (op, _, magnitude), draw in zip(steps, augment.sample_ops(KEY, samples), strict=True):
             assert {list(augment.pool)[index] for index in draw.op.tolist()} <= {op, "Identity"}
             amount = STRENGTHS[op] if magnitude is None else STRENGTHS[op] * magnitude / 9
             if op == "Solarize":
@@ -147,7 +147,7 @@ def test_the_first_step_goes_first():
 @pytest.mark.parametrize("name", [*sorted(GEOMETRIC), "Solarize", "Equalize", "Invert", "Sharpness"])
 def test_a_step_of_probability_zero_does_nothing(name):
     images = noise(64)
-    step = (name, 0.0, 9 if OPS[name].graded else None)
+    step = (name, 0.0, 9 if OPS[name].has_magnitude else None)
     assert torch.equal(AutoAugment([(step, step)])(images, KEY, torch.arange(64)), images)
 
 

@@ -52,7 +52,7 @@ def test_views_are_not_blank_at_top_magnitude(images):
 def test_autoaugment_moves_no_pixel_further_than_its_bound(policy):
     augment = AutoAugment(policy)
     place = torch.arange(SIZE)
-    for draw in augment.draws(3, torch.arange(2000)):
+    for draw in augment.sample_ops(3, torch.arange(2000)):
         rows, columns = source_places(draw, SIZE, SIZE)
         for index, name in enumerate(augment.pool):
             down, right = BOUNDS.get(name, (0, 0))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipeline.data.augment import CIFAR, AugmentOptions, Chain, Cutout, WeakView, build_views
-from pipeline.data.augment.draw import Draw
 from pipeline.data.augment.options import PolicyName
+from pipeline.data.augment.sampled_ops import SampledOps
 from pipeline.data.augment.stages import Stages
 from pipeline.data.sampling.stateless_rng import derive_key, uniform
 from tests.pipeline.data.augment.batches import every_view, noise, smooth
@@ -74,18 +74,18 @@ def test_key_may_be_a_tensor(view):
 
 
 def test_ops_signs_and_grades_are_uniform():
-    drawn = Draw.from_uniform(CIFAR, uniform(KEY, torch.arange(14_000), 3), 10, random_magnitude=True)
+    drawn = SampledOps.from_uniform(CIFAR, uniform(KEY, torch.arange(14_000), 3), 10, random_magnitude=True)
     counts = drawn.op.bincount(minlength=14).float()
     chi_square = ((counts - 1000) ** 2 / 1000).sum()
     assert chi_square < 34.5  # 99.9 % of 13 degrees of freedom
     assert abs(drawn.sign.mean()) < 0.03
     assert torch.allclose(
-        drawn.grade.quantile(torch.tensor([0.25, 0.5, 0.75])), torch.tensor([0.25, 0.5, 0.75]), atol=0.02
+        drawn.fraction.quantile(torch.tensor([0.25, 0.5, 0.75])), torch.tensor([0.25, 0.5, 0.75]), atol=0.02
     )
 
 
 def test_each_sample_draws_one_op_a_round():
-    drawn = Draw.from_uniform(CIFAR, uniform(KEY, torch.arange(1000), 3), 10, random_magnitude=False)
+    drawn = SampledOps.from_uniform(CIFAR, uniform(KEY, torch.arange(1000), 3), 10, random_magnitude=False)
     touched = torch.stack([drawn.amount(name) != 0 for name in CIFAR if name != "Identity"]).sum(0)
     assert torch.equal(touched, (drawn.op != list(CIFAR).index("Identity")).long())
 
@@ -128,6 +128,6 @@ def test_weak_and_strong_share_the_source_image():
 def test_sorted_by_op_is_the_batch_at_once(view, images, channels, monkeypatch):
     """A CPU's way to make views, and a GPU's."""
     batch = images(64, channels)
-    by_op = view(batch, KEY, SAMPLES)
-    monkeypatch.setattr(Stages, "__call__", Stages.at_once)
-    assert torch.equal(view(batch, KEY, SAMPLES), by_op)
+    sorted_by_op = view(batch, KEY, SAMPLES)
+    monkeypatch.setattr(Stages, "__call__", Stages.apply_to_batch)
+    assert torch.equal(view(batch, KEY, SAMPLES), sorted_by_op)

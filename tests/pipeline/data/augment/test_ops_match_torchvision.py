@@ -11,7 +11,7 @@ from pipeline.data.augment.policies import STRENGTHS
 from tests.pipeline.data.augment.batches import forced, noise, smooth
 
 FILL = 128
-GRADES = [0.1, 0.45, 0.7, 1.0]
+FRACTIONS = [0.1, 0.45, 0.7, 1.0]
 IMAGES = {"noise": noise, "smooth": smooth}
 
 LEVEL_OPS = {
@@ -52,26 +52,26 @@ def test_every_op_is_compared():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
-@pytest.mark.parametrize("grade", GRADES)
+@pytest.mark.parametrize("fraction", FRACTIONS)
 @pytest.mark.parametrize("kind", IMAGES)
 @pytest.mark.parametrize("name", LEVEL_OPS)
-def test_levels_within_one(name, kind, grade, sign, channels):
+def test_levels_within_one(name, kind, fraction, sign, channels):
     images = IMAGES[kind](channels=channels)
-    ours = RandAugment(STRENGTHS, fill=FILL).apply(images, forced(name, sign, grade, pool=STRENGTHS))
-    theirs = torch.stack([LEVEL_OPS[name](image, STRENGTHS[name] * grade * sign) for image in images])
+    ours = RandAugment(STRENGTHS, fill=FILL).apply(images, forced(name, sign, fraction, pool=STRENGTHS))
+    theirs = torch.stack([LEVEL_OPS[name](image, STRENGTHS[name] * fraction * sign) for image in images])
     assert (ours.int() - theirs.int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
-@pytest.mark.parametrize("grade", GRADES)
+@pytest.mark.parametrize("fraction", FRACTIONS)
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 @pytest.mark.parametrize("name", MOVES)
-def test_moves_agree_but_for_ties(name, size, grade, sign, channels):
+def test_moves_agree_but_for_ties(name, size, fraction, sign, channels):
     """A source that falls between two pixels may round either way: up to 1 % of the pixels may differ."""
     images = noise(4, channels, *size)
-    ours = RandAugment(STRENGTHS, fill=FILL).apply(images, forced(name, sign, grade, batch=4, pool=STRENGTHS))
-    theirs = MOVES[name](images, STRENGTHS[name] * grade * sign)
+    ours = RandAugment(STRENGTHS, fill=FILL).apply(images, forced(name, sign, fraction, batch=4, pool=STRENGTHS))
+    theirs = MOVES[name](images, STRENGTHS[name] * fraction * sign)
     assert (ours != theirs).float().mean() <= 0.01
 
 
@@ -81,7 +81,7 @@ def test_flat_channels_stay_as_they_are():
         assert torch.equal(RandAugment(STRENGTHS).apply(images, forced(name, 1.0, 1.0, pool=STRENGTHS)), images), name
 
 
-@pytest.mark.parametrize("name", sorted(name for name, op in OPS.items() if op.graded))
+@pytest.mark.parametrize("name", sorted(name for name, op in OPS.items() if op.has_magnitude))
 def test_zero_amount_is_the_identity_to_the_bit(name):
     images = noise()
     assert torch.equal(RandAugment(STRENGTHS).apply(images, forced(name, -1.0, 0.0, pool=STRENGTHS)), images)

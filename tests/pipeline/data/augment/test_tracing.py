@@ -13,7 +13,7 @@ SAMPLES = torch.arange(8)
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(Stages, "__call__", Stages.at_once)
+    monkeypatch.setattr(Stages, "__call__", Stages.apply_to_batch)
 
 
 @pytest.mark.slow

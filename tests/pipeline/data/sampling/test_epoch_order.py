@@ -3,7 +3,7 @@ import torch
 from pipeline.data.augment import build_views
 from pipeline.data.batches.assemble import Views
 from pipeline.data.resident.loader import ResidentLoader
-from pipeline.data.sampling.epoch_order import Order
+from pipeline.data.sampling.epoch_order import EpochOrder
 from pipeline.data.sampling.stateless_rng import derive_key, permutation, random_bits, uniform
 from pipeline.distributed.world import World
 from tests.pipeline.conftest import CPU, make_config, make_data
@@ -33,17 +33,17 @@ def test_numbers_are_uniform_and_uncorrelated() -> None:
 
 
 def test_each_epoch_is_a_permutation_of_its_own() -> None:
-    order = Order(0, "labeled", 13, CPU)
+    order = EpochOrder(0, "labeled", 13, CPU)
     epochs = [order.at(13 * number, 13).tolist() for number in range(4)]
     assert all(sorted(epoch) == list(range(13)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
 def test_the_stream_does_not_depend_on_how_it_is_read() -> None:
-    whole = Order(3, "unlabeled", 7, CPU).at(0, 60)
-    order = Order(3, "unlabeled", 7, CPU)
+    whole = EpochOrder(3, "unlabeled", 7, CPU).at(0, 60)
+    order = EpochOrder(3, "unlabeled", 7, CPU)
     assert torch.equal(whole, torch.cat([order.at(start, 4) for start in range(0, 60, 4)]))
-    assert torch.equal(whole[33:50], Order(3, "unlabeled", 7, CPU).at(33, 17))
+    assert torch.equal(whole[33:50], EpochOrder(3, "unlabeled", 7, CPU).at(33, 17))
 
 
 def test_every_world_size_sees_the_same_global_batches() -> None:

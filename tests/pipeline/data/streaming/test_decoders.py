@@ -75,14 +75,14 @@ def test_a_broken_image_is_named(resizing: Decoder, content: bytes) -> None:
     assert batch.any()
 
 
-@pytest.mark.parametrize("engine", ["torch", "dali"])
+@pytest.mark.parametrize("backend", ["torch", "dali"])
 @pytest.mark.parametrize("image_format", ["png", "webp"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_of_one_shape_are_read_exactly(engine: str, image_format: str, channels: int) -> None:
+def test_images_of_one_shape_are_read_exactly(backend: str, image_format: str, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, channels), dtype=np.uint8)
     samples = [Sample(n, image_format, encode_image(image, image_format), 0) for n, image in enumerate(images)]
     decoder: Decoder = ExactDecoder((8, 8, channels), image_format, 1)
-    if engine == "dali":
+    if backend == "dali":
         decoder = DaliDecoder((channels, 8, 8), CPU, resized=False, workers=1)
     decoder(samples, [given(WINDOWS)], [batch := empty(5, channels, 8)])
     assert np.array_equal(batch.permute(0, 2, 3, 1).numpy(), images)

@@ -19,7 +19,7 @@ from data_prep.prepare.convert import convert
 from data_prep.prepare.run import Request, prepare
 from data_prep.system.errors import DataError
 from pipeline.data.resident.split import load_split
-from pipeline.data.sampling.block_order import BlockOrder, Layout
+from pipeline.data.sampling.block_order import BlockOrder, ShardLayout
 from pipeline.data.sampling.stateless_rng import permutation
 from pipeline.data.streaming.loader import StreamLoader
 from pipeline.data.streaming.prefetch import Pending, Prefetcher
@@ -27,7 +27,7 @@ from pipeline.data.streaming.split import StreamOptions, open_stream
 from tests.limits import LIMIT_S
 from tests.pipeline.conftest import ALONE, CPU
 from tests.pipeline.streams import (
-    ENGINES,
+    BACKENDS,
     MemoryStore,
     photographs,
     ranks,
@@ -39,8 +39,8 @@ from tests.pipeline.streams import (
     varied_split,
 )
 
-SETS = {"digits": ENGINES, "moons": ("webdataset",)}
-CASES = [(name, engine) for name, engines in SETS.items() for engine in engines]
+SETS = {"digits": BACKENDS, "moons": ("webdataset",)}
+CASES = [(name, backend) for name, backends in SETS.items() for backend in backends]
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +55,23 @@ def threads() -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [0, 2])
-@pytest.mark.parametrize(("name", "engine"), CASES)
+@pytest.mark.parametrize(("name", "backend"), CASES)
 def test_a_streamed_batch_is_the_resident_batch(
-    prepared: dict[str, tuple[Path, Manifest]], name: str, engine: str, block: int
+    prepared: dict[str, tuple[Path, Manifest]], name: str, backend: str, block: int
 ) -> None:
-    stream, resident = (stored_loader(*prepared[name], kind, block=block) for kind in (engine, None))
+    stream, resident = (stored_loader(*prepared[name], kind, block=block) for kind in (backend, None))
     for step in (0, 1, 2, 3, 90, 4):
         assert same(stream.batch(step), resident.batch(step))
         assert stream.sample_ids(step) == resident.sample_ids(step)
     stream.close()
 
 
-@pytest.mark.parametrize(("name", "engine"), CASES)
-def test_an_evaluation_sees_the_same_images(prepared: dict[str, tuple[Path, Manifest]], name: str, engine: str) -> None:
+@pytest.mark.parametrize(("name", "backend"), CASES)
+def test_an_evaluation_sees_the_same_images(
+    prepared: dict[str, tuple[Path, Manifest]], name: str, backend: str
+) -> None:
     folder, manifest = prepared[name]
-    streamed = open_stream(folder, manifest, "test", ALONE, StreamOptions(engine))
+    streamed = open_stream(folder, manifest, "test", ALONE, StreamOptions(backend))
     resident = load_split(folder, manifest, "test", ALONE)
     found = [list(streamed.batches(world)) for world in ranks(3)]
     images, labels = ([pair[part] for share in found for pair in share] for part in (0, 1))
@@ -80,20 +82,20 @@ def test_an_evaluation_sees_the_same_images(prepared: dict[str, tuple[Path, Mani
     assert not threads()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("block", [0, 1])
-def test_a_run_that_starts_anywhere_sees_what_an_undisturbed_one_sees(engine: str, block: int) -> None:
-    undisturbed = varied_loader(engine, block=block)
+def test_a_run_that_starts_anywhere_sees_what_an_undisturbed_one_sees(backend: str, block: int) -> None:
+    undisturbed = varied_loader(backend, block=block)
     batches = [undisturbed.batch(step) for step in range(6)]
-    resumed = varied_loader(engine, block=block)
+    resumed = varied_loader(backend, block=block)
     assert all(same(batches[step], resumed.batch(step)) for step in (3, 4, 5, 1, 0))
     undisturbed.close()
     resumed.close()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_threads_do_not_change_a_bit(engine: str) -> None:
-    one, four = (varied_loader(engine, workers=workers) for workers in (1, 4))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_do_not_change_a_bit(backend: str) -> None:
+    one, four = (varied_loader(backend, workers=workers) for workers in (1, 4))
     assert all(same(one.batch(step), four.batch(step)) for step in range(4))
     one.close()
     four.close()
@@ -101,7 +103,7 @@ def test_threads_do_not_change_a_bit(engine: str) -> None:
 
 def test_both_engines_cut_the_same_windows() -> None:
     pytest.importorskip("nvidia.dali")
-    ours, dali = (varied_loader(engine) for engine in ENGINES)
+    ours, dali = (varied_loader(backend) for backend in BACKENDS)
     for left, right in zip(ours.batch(2).tensors()[:3:2], dali.batch(2).tensors()[:3:2], strict=True):
         assert (left.float() - right.float()).abs().mean() < 2
     ours.close()
@@ -110,11 +112,11 @@ def test_both_engines_cut_the_same_windows() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [0, 1, 2])
-@pytest.mark.parametrize("engine", [None, *ENGINES])
+@pytest.mark.parametrize("backend", [None, *BACKENDS])
 def test_an_epoch_has_every_sample_once(
-    prepared: dict[str, tuple[Path, Manifest]], engine: str | None, block: int
+    prepared: dict[str, tuple[Path, Manifest]], backend: str | None, block: int
 ) -> None:
-    loader = stored_loader(*prepared["digits"], engine, block=block, batch_size=7, mu=9)
+    loader = stored_loader(*prepared["digits"], backend, block=block, batch_size=7, mu=9)
     ids = [each for step in range(70) for each in loader.sample_ids(step)["unlabeled"]]
     size = len(stored_splits(*prepared["digits"], None)[1])
     epochs = [ids[first : first + size] for first in range(0, 3 * size, size)]
@@ -125,8 +127,8 @@ def test_an_epoch_has_every_sample_once(
 
 def test_a_block_needs_few_shards_at_a_time() -> None:
     shards = (5, 9, 1, 7, 8, 2)
-    layout = Layout(permutation(1, 32), shards)
-    owner = torch.repeat_interleave(torch.arange(6), torch.tensor(shards))[layout.places]
+    layout = ShardLayout(permutation(1, 32), shards)
+    owner = torch.repeat_interleave(torch.arange(6), torch.tensor(shards))[layout.positions]
     orders = [owner[BlockOrder(3, "unlabeled", layout, 2, CPU).at(32 * epoch, 32)].tolist() for epoch in range(2)]
     for order in orders:
         runs, seen = [], 0
@@ -142,29 +144,29 @@ def test_a_block_needs_few_shards_at_a_time() -> None:
 
 def test_weak_and_strong_are_cut_otherwise_and_belong_to_the_same_image() -> None:
     loader = varied_loader()
-    parts = loader._ahead.take(0)
+    parts = loader._ahead.get(0)
     weak, strong = parts["unlabeled"].decoded.views
     assert (weak != strong).flatten(1).any(1).all()
     assert len(parts["labeled"].decoded.views) == 1
     loader.close()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_broken_image_is_named_and_the_threads_end(engine: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_broken_image_is_named_and_the_threads_end(backend: str) -> None:
     samples = photographs(12)
     samples[4] = Sample(samples[4].key, "jpg", samples[4].image[:150], 0)
-    split = varied_split(samples, engine)
+    split = varied_split(samples, backend)
     loader = StreamLoader(split, None, varied_loader().views, ALONE, batch_size=12, mu=1, seed=0)
     with pytest.raises(DataError, match=rf"^folder: sample {samples[4].key:08d}: .*; prepare the data set again$"):
         loader.batch(0)
     assert not threads()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_broken_image_concerns_only_the_rank_that_reads_it(engine: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_broken_image_concerns_only_the_rank_that_reads_it(backend: str) -> None:
     samples = photographs(8)
     broken = Sample(samples[4].key, "jpg", b"", 0)
-    split = varied_split([broken if sample.key == broken.key else sample for sample in samples], engine)
+    split = varied_split([broken if sample.key == broken.key else sample for sample in samples], backend)
     views, failed = varied_loader().views, []
     for world in ranks(4):
         loader = StreamLoader(split, None, views, world, batch_size=8, mu=1, seed=0)
@@ -215,9 +217,9 @@ def test_what_is_begun_ahead_is_bounded_and_not_begun_twice() -> None:
         return Pending(number, (pool.submit(time.sleep, 0),))
 
     ahead = Prefetcher(begin, workers=2, depth=2, stop=6)
-    assert [ahead.take(number) for number in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
+    assert [ahead.get(number) for number in (0, 1, 2, 4, 5)] == [0, 1, 2, 4, 5]
     assert begun == [0, 1, 2, 3, 4, 5]
-    assert ahead.take(9) == 9
+    assert ahead.get(9) == 9
     assert begun[6:] == [9]
     ahead.close()
 

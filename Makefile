@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test check lint types format bench gpu manifests image image-test lock clean
+.PHONY: train test coverage check lint types format bench gpu manifests image image-test lock clean
 
 # One process for each GPU; without any, two.
 PROCESSES ?= $(if $(shell command -v nvidia-smi),,--nproc 2)
@@ -10,12 +10,18 @@ PROCESSES ?= $(if $(shell command -v nvidia-smi),,--nproc 2)
 train: environment
 	$(BIN)/smpl-train $(PROCESSES)
 
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 test: environment
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST)
+
+# The same tests, and which lines of the packages they run: slower, and without those that only other processes run.
+coverage: environment
+	$(PYTEST) --cov
 
 # What to run before each commit: lint, types and the tests that are not marked as slow.
 check: lint types
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: environment
 	$(BIN)/ruff check .

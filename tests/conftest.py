@@ -1,5 +1,13 @@
-"""For all tests: one thread a process, so that processes side by side do not wait for each other."""
+"""For all tests: one thread a process, so that processes do not wait for each other, and the order of the files."""
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files with slow tests first, so that no worker is idle at the end while another runs a long file."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

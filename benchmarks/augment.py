@@ -10,6 +10,7 @@ and kornia draw two ops for the whole batch, which is faster but a different aug
 """
 
 import importlib
+import logging
 import multiprocessing
 import statistics
 import time
@@ -31,6 +32,8 @@ from data_prep.system.workers import available_cpus
 from pipeline.data.augment import AugmentOptions, build_views
 from pipeline.distributed.world import this_device
 from pipeline.training.compilation import choose_compiler
+
+logger = logging.getLogger(__name__)
 
 OPTIONS = AugmentOptions(cutout=0, random_magnitude=False)
 MAGNITUDE = 30
@@ -155,12 +158,12 @@ def _transform(pictures: np.ndarray[Any, Any]) -> int:
 
 
 def _installed(name: str) -> bool:
-    """Return whether the library of a contender is installed; print a line if it is not."""
+    """Return whether the library of a contender is installed; log a warning if it is not."""
     module = REQUIRED_MODULES.get(name, "torch")
     try:
         importlib.import_module(module)
     except ImportError:
-        click.echo(f"{name:<44} left out: {module} is not installed")
+        logger.warning("%s is left out: %s is not installed", name, module)
         return False
     return True
 

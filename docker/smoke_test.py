@@ -154,7 +154,7 @@ def test_networks_are_compiled(home: Path) -> None:
     small = ("--method=supervised", "--steps=2", "--set=model.width=1")
     done = run(home, "--compile=max", *small, "--out=/out/compiled")
     assert done.returncode == 0, done.stderr
-    assert "compiled" in done.stdout
+    assert "compiled" in done.stderr
 
 
 def test_there_is_no_installer(home: Path) -> None:

@@ -5,6 +5,7 @@ folder named after the commit, so that results of different code are never mixed
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -25,6 +26,8 @@ from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 from pipeline.registry import nearest
+
+logger = logging.getLogger(__name__)
 
 SOURCES = ("benchmarks", "data_prep", "pipeline", "tests")
 SETTINGS = ("pyproject.toml", "setup.cfg")
@@ -58,7 +61,7 @@ def main(
         raise UsageError("there is no GPU that torch can use; --rehearse runs the suite at tiny sizes on a CPU")
     make_folder(folder)
     with locked(folder / ".lock", wait=False):
-        summary = run_pieces(pieces, folder, minutes, click.echo, seconds_since_start())
+        summary = run_pieces(pieces, folder, minutes, logger.info, seconds_since_start())
         click.echo(write_tables(folder))
     for line in summary.lines():
         click.echo(line)

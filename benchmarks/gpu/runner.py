@@ -22,7 +22,7 @@ SHOWN_LINES = 12
 """Number of last lines of a failed piece's log to print."""
 DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 Report = Callable[[str], None]
-"""Prints a line."""
+"""Receives a line about a piece."""
 
 
 @dataclass

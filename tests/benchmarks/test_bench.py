@@ -41,7 +41,7 @@ def test_augment_names_each_library_that_is_not_installed(tmp_path: Path, monkey
     out = tmp_path / "augment.json"
     result = bench("augment", "--batch-size", "2", "--repeats", "1", "--threads", "1", "--out", str(out))
     assert result.exit_code == 0, result.output
-    lines = [line for line in result.stdout.splitlines() if "left out" in line]
+    lines = [line for line in result.stderr.splitlines() if "left out" in line]
     assert len(lines) == 2
     assert all(name in line for name, line in zip((KORNIA, DALI), lines, strict=True))
     rows = json.loads(out.read_text())["rows"]

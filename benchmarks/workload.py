@@ -10,7 +10,8 @@ from torch import Tensor
 from benchmarks.synthetic_images import PHOTO_SIZES, SMALL_SIZES, write_image_files
 from data_prep.dataset.manifest import Manifest, load_manifest
 from data_prep.formats.webdataset.reader import open_tars
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError
 from pipeline.task import view_side
 
@@ -56,8 +57,8 @@ def make_prepared_set(folder: Path, images: int, workers: int, *, small: bool) -
     write_image_files(files, images, SMALL_SIZES if small else PHOTO_SIZES, kind="png" if small else "jpg")
     shard_size = max(1, images // SHARDS)
     image_format = "png" if small else "original"
-    wanted = Request("folder", new, files, image_format=image_format, shard_size=shard_size, workers=workers)
-    prepare(wanted, progress=False)
+    wanted = PrepareRequest("folder", new, files, image_format=image_format, shard_size=shard_size, workers=workers)
+    prepare(wanted)
     return new
 
 

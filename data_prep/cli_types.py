@@ -1,4 +1,4 @@
-"""TODO"""
+"""The types of the options and arguments of ``smpl-data``; the training commands use some of them too."""
 
 import os
 import re
@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from data_prep.prepare.progress import Share
+from data_prep.prepare.options import ShardRange
 from data_prep.splits.label_counts import read_labels
 
 DURATION = re.compile(r"([0-9]{1,9})([smh]?)")
-
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+"""Seconds in each unit of a duration."""
 
 
 class LabelNumbers(click.ParamType[int | str]):
-    """The type of ``--labels``: 6, or 5+1 for one number a class."""
+    """The type of ``--labels``: 6 images in all, 5+1 of the classes one by one, or 10% of every class."""
 
     name = "N|N+N"
 
@@ -29,7 +29,7 @@ class LabelNumbers(click.ParamType[int | str]):
 
 
 class LocalFolder(click.ParamType[Path]):
-    """The type of a prepared set's folder, which is on this machine."""
+    """The type of the folder of a prepared set on this machine; a URL is refused."""
 
     name = "DIR"
 
@@ -41,7 +41,7 @@ class LocalFolder(click.ParamType[Path]):
 
 
 class Formats(click.ParamType[tuple[str, ...]]):
-    """The type of ``--format``: webdataset first, for the others are made of it."""
+    """The type of ``--format``: names of formats, webdataset first, because the others are made from it."""
 
     name = "FORMAT,..."
 
@@ -53,20 +53,20 @@ class Formats(click.ParamType[tuple[str, ...]]):
         return tuple(sorted(names, reverse=True))
 
 
-class ShardRange(click.ParamType[Share]):
-    """The type of ``--shard-range``: 2/8, or 8 where a cluster says which of them this is."""
+class ShardRangeType(click.ParamType[ShardRange]):
+    """The type of ``--shard-range``: 2/8, or 8 where the cluster gives the index."""
 
     name = "I/N|N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
-        """Read the range; of N alone, I is JOB_COMPLETION_INDEX. Raises click's BadParameter."""
-        if isinstance(value, Share):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ShardRange:
+        """Read the range; without an index, take it from JOB_COMPLETION_INDEX. Raises click's BadParameter."""
+        if isinstance(value, ShardRange):
             return value
         index, slash, count = value.rpartition("/")
         index = index if slash else os.environ.get("JOB_COMPLETION_INDEX", "")
         if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
             self.fail(f"{value!r}: I/N with I from 0 to N - 1, or N where JOB_COMPLETION_INDEX is set", param, ctx)
-        return Share(int(index), int(count))
+        return ShardRange(int(index), int(count))
 
 
 class Duration(click.ParamType[int]):

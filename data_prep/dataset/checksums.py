@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from os import fstat, stat_result
@@ -145,6 +146,34 @@ def check_shard(folder: Path, shard: Shard) -> None:
             check_file(folder, file, may_be_missing=is_mirror(folder))
     except DataError as error:
         raise DataError(f"{error}; {REMEDY}") from None
+
+
+def damaged_shards(folder: Path, shards: Iterable[Shard]) -> dict[str, DataError]:
+    """Check several shards at a time, as :func:`check_shard` does, and return the errors by the shards' names."""
+
+    def find_error(shard: Shard) -> DataError | None:
+        try:
+            check_shard(folder, shard)
+        except DataError as error:
+            return error
+        return None
+
+    shards = list(shards)
+    with ThreadPoolExecutor(min(MAX_THREADS, available_cpus())) as pool:
+        errors = zip(shards, pool.map(find_error, shards), strict=True)
+        return {shard.name: error for shard, error in errors if error}
+
+
+def missing_shards(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
+    """Return the shards whose tar is missing or has another size, or whose index is missing or empty."""
+
+    def is_present(shard: Shard) -> bool:
+        with suppress(OSError):
+            tar, index = (folder / name for name in (shard.name, shard.index_name))
+            return tar.stat().st_size == shard.bytes and index.stat().st_size > 0
+        return False
+
+    return [shard for shard in shards if not is_present(shard)]
 
 
 def check_shards(folder: Path, manifest: Manifest, shards: Iterable[Shard], mode: Mode) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -131,6 +132,13 @@ class Manifest:
     def fingerprint(self) -> str:
         """sha256 of the canonical text: two prepared sets with the same fingerprint hold the same bytes."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def has_manifest(folder: Path) -> bool:
+    """Whether the folder holds a ``manifest.json``, so a finished set."""
+    with suppress(OSError):  # such as a folder that may not be searched
+        return (folder / MANIFEST).exists()
+    return False
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:

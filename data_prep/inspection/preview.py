@@ -35,7 +35,7 @@ def table(manifest: Manifest) -> Iterator[str]:
         yield f"{split:<10}{len(shards):>8}{manifest.samples(split):>10}{size:>14}{min(counts):>11}{max(counts):>11}"
 
 
-def contact_sheet(folder: Path, manifest: Manifest, path: Path) -> None:
+def save_contact_sheet(folder: Path, manifest: Manifest, path: Path) -> None:
     """Write a PNG of the first samples of each class. Raises DataError on damage or a full disk."""
     draw = _draw_points if CODECS[manifest.image_format].dtype == np.float32 else _draw_rows
     picture = draw(folder, manifest)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.dataset.checksums import expected_index, expected_tar
-from data_prep.dataset.manifest import SPLITS, Manifest, Shard, load_manifest
+from data_prep.dataset.manifest import SPLITS, Manifest, Shard
 from data_prep.formats.recordio.checksums import recordio_damage
 from data_prep.formats.sample import Sample
 from data_prep.formats.webdataset.scan import Fault, load_bytes, scan_shard
@@ -40,9 +40,8 @@ class Finding:
     faults: tuple[Fault, ...]
 
 
-def find_damage(folder: Path, workers: int | None = None) -> list[str]:
-    """All damage, one line each; an empty list is a good data set. Raises DataError if the manifest itself is bad."""
-    manifest = load_manifest(folder)
+def find_damage(folder: Path, manifest: Manifest, workers: int | None = None) -> list[str]:
+    """Return all damage of a set, one line each; an empty list for a good set."""
     shape, image_format, classes = manifest.shape, manifest.image_format, len(manifest.classes)
     jobs = [Inspection(folder, shard, shape, image_format, classes) for shard in manifest.shards]
     samples = sum(shard.samples for shard in manifest.shards)

@@ -1,87 +1,83 @@
-"""The list of finished shards while a preparation is under way, so that a killed one can go on.
+"""What an unfinished preparation keeps in its folder: lock files, and a list of the shards that are finished.
 
-Of a preparation that several processes share, each has a ledger of its own.
+The list lets a killed preparation go on where it stopped. If several calls write a range of the shards each, each has a
+list of its own.
 """
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from data_prep.dataset.shard_stats import Receipt
-from data_prep.prepare.plan import Identity
+from data_prep.dataset.shard_stats import ShardStats
+from data_prep.prepare.options import ShardRange
+from data_prep.prepare.plan import SetIdentity
 from data_prep.system.atomic_files import append_durably, fsync_folder, write_durably
 from data_prep.system.errors import DataError
 
+LOCK = ".lock"
+"""Held by the one call that writes all shards, or shared by the calls that write a range each."""
+START_LOCK = ".begin.lock"
+"""Held while a progress file is started, so that two different preparations cannot both start in one folder."""
 PATTERN = ".progress*.jsonl"
 
 
 @dataclass(frozen=True)
-class Share:
-    """Every ``count``-th piece of a plan, from ``index`` on."""
-
-    index: int = 0
-    count: int = 1
-
-    @property
-    def suffix(self) -> str:
-        """Tells the files of shares apart; empty where one process does everything."""
-        return f"-{self.index}-of-{self.count}" if self.count > 1 else ""
-
-
-WHOLE = Share()
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """A first line that says what is being prepared, then a line a finished shard."""
+class ProgressFile:
+    """A JSON line that says what is being prepared, then one line for each finished shard."""
 
     path: Path
 
     @classmethod
-    def of(cls, folder: Path, share: Share) -> "Ledger":
-        """The ledger of a share of the work in an output folder."""
-        return cls(folder / f".progress{share.suffix}.jsonl")
-
-    def same_shares(self, other: "Ledger") -> bool:
-        """Whether both are of one way to share the work."""
-        return self.path.name.partition("-of-")[2] == other.path.name.partition("-of-")[2]
+    def of(cls, folder: Path, shard_range: ShardRange) -> "ProgressFile":
+        """Return the progress file of a range of shards; it need not exist yet."""
+        return cls(folder / f".progress{shard_range.suffix}.jsonl")
 
     @classmethod
-    def all_in(cls, folder: Path) -> list["Ledger"]:
-        """Every ledger in the folder."""
+    def find_all(cls, folder: Path) -> list["ProgressFile"]:
+        """Return every progress file in the folder."""
         return [cls(path) for path in sorted(folder.glob(PATTERN))]
 
-    def read(self) -> tuple[Identity | None, dict[str, Receipt]]:
-        """What was being prepared (None: nothing) and the receipts by piece; a torn last line is dropped.
+    def has_same_count(self, other: "ProgressFile") -> bool:
+        """Whether both are of ranges that divide the shards by the same count."""
+        return self.path.name.partition("-of-")[2] == other.path.name.partition("-of-")[2]
 
-        Raises DataError on a ledger of another version.
+    def read(self) -> tuple[SetIdentity | None, dict[str, ShardStats]]:
+        """Return what is being prepared, None if nothing is, and the finished shards by name.
+
+        A last line that a crash has cut is dropped. Raises DataError on a file of another version.
         """
+        rows = self._rows()
+        if not rows:
+            return None, {}
+        try:
+            tuples = {name: tuple(rows[0][name]) for name in ("classes", "pieces")}
+            finished = [ShardStats.from_row(row) for row in rows[1:]]
+            return SetIdentity(**rows[0] | tuples), {stats.piece: stats for stats in finished}
+        except (KeyError, TypeError, ValueError):
+            raise DataError(
+                f"{self.path} is not a progress file of this version; remove it and its folder's files"
+            ) from None
+
+    def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for line in self.path.read_text("utf-8", errors="replace").splitlines() if self.path.exists() else []:
             try:
                 rows.append(json.loads(line))
             except ValueError:
                 break
-        if not rows:
-            return None, {}
-        try:
-            first = rows[0]
-            lists = {name: tuple(first[name]) for name in ("classes", "pieces")}
-            receipts = [Receipt.from_row(row) for row in rows[1:]]
-            return Identity(**first | lists), {receipt.piece: receipt for receipt in receipts}
-        except (KeyError, TypeError, ValueError):
-            raise DataError(f"{self.path} is not a ledger of this version; remove it and its folder's files") from None
+        return rows
 
-    def start(self, identity: Identity, finished: dict[str, Receipt]) -> None:
-        """Write the first line and what is known to be finished."""
-        lines = [asdict(identity), *(receipt.to_row() for receipt in finished.values())]
+    def start(self, identity: SetIdentity, finished: dict[str, ShardStats]) -> None:
+        """Write the first line and the shards that are known to be finished. Raises DataError."""
+        lines = [asdict(identity), *(stats.to_row() for stats in finished.values())]
         write_durably(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
-    def add(self, receipt: Receipt) -> None:
-        """Note a piece whose shard stands under its final name."""
-        append_durably(self.path, json.dumps(receipt.to_row()))
+    def add(self, stats: ShardStats) -> None:
+        """Add a shard that has its final name. Raises DataError."""
+        append_durably(self.path, json.dumps(stats.to_row()))
 
-    def close(self) -> None:
-        """Remove it: the manifest stands."""
+    def remove(self) -> None:
+        """Remove the file, because the manifest has been written."""
         self.path.unlink(missing_ok=True)
         fsync_folder(self.path.parent)

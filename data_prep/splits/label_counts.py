@@ -48,12 +48,12 @@ def per_class(labels: int | str, available: Sequence[int]) -> tuple[int, ...]:
     return (labels // len(available),) * len(available)
 
 
-def check_numbers(option: str, wanted: int | str, classes: int, *, lowest: int) -> None:
-    """Check that a number fits the classes, of which each is to get ``lowest`` or more. Raises UsageError."""
+def check_numbers(option: str, wanted: int | str, classes: int, *, minimum: int) -> None:
+    """Check that a number fits the classes, of which each is to get ``minimum`` or more. Raises UsageError."""
     if isinstance(wanted, int):
-        if wanted >= lowest * classes and wanted % classes == 0:
+        if wanted >= minimum * classes and wanted % classes == 0:
             return
-        nearest = max(lowest * classes, round(wanted / classes) * classes)
+        nearest = max(minimum * classes, round(wanted / classes) * classes)
         raise UsageError(
             f"{option} {wanted}: must be a multiple of the {classes} classes; the nearest valid is {nearest}"
         )
@@ -62,8 +62,8 @@ def check_numbers(option: str, wanted: int | str, classes: int, *, lowest: int) 
     numbers = per_class(wanted, range(classes))
     if len(numbers) != classes:
         raise UsageError(f"{option} {wanted}: {len(numbers)} numbers for {classes} classes; give one for each")
-    if min(numbers) < lowest:
-        raise UsageError(f"{option} {wanted}: every class needs one; the least is {write_labels([lowest] * classes)}")
+    if min(numbers) < minimum:
+        raise UsageError(f"{option} {wanted}: every class needs one; the least is {write_labels([minimum] * classes)}")
 
 
 def _is_percent(text: str) -> bool:
@@ -71,7 +71,7 @@ def _is_percent(text: str) -> bool:
     return found is not None and 0 < float(found[1]) <= 100
 
 
-def check_room(
+def check_enough_images(
     classes: Sequence[str],
     available: Sequence[int],
     labeled: Sequence[int],

@@ -7,7 +7,8 @@ from typing import Any
 
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.dataset.mirror import is_remote, mirror
-from data_prep.prepare.run import Request, default_out, prepare
+from data_prep.prepare.options import PrepareRequest, default_out
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config, DataOptions
 from pipeline.data.augment import build_views
@@ -76,7 +77,7 @@ def _open(config: Config, data: DataSet, may_prepare: bool) -> Manifest:
         command = f"smpl-data prepare {config.dataset} --out {folder}"
         raise UsageError(f"--data-dir {folder} holds no prepared data set; make one: {command}")
     options = config.data.model_dump()
-    return prepare(Request(config.dataset, out=folder, source=data.source, checksum=data.checksum, **options))
+    return prepare(PrepareRequest(config.dataset, out=folder, source=data.source, checksum=data.checksum, **options))
 
 
 def _check_options(config: Config, folder: Path, manifest: Manifest, expected: Mapping[str, Any]) -> None:

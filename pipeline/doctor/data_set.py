@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 
+from data_prep.dataset.checksums import missing_shards
 from data_prep.dataset.manifest import SPLITS, load_manifest
-from data_prep.prepare.finalize import stands
 from data_prep.system.errors import DataError
 from pipeline.doctor.check import CheckOptions, CheckResult, Level
 
@@ -22,7 +22,7 @@ def data_set(options: CheckOptions) -> Iterator[CheckResult]:
         return
     counts = ", ".join(f"{manifest.samples(split):,} {split}" for split in SPLITS)
     found = f"{folder}: {manifest.dataset}, {len(manifest.classes)} classes, {counts}"
-    incomplete = [shard.name for shard in manifest.shards if not stands(folder, shard)]
+    incomplete = [shard.name for shard in missing_shards(folder, manifest.shards)]
     unreadable = [shard.name for shard in manifest.shards if not os.access(folder / shard.name, os.R_OK)]
     if incomplete:
         problem = f"{found}; {len(incomplete)} shards are missing or cut: {incomplete[0]}"

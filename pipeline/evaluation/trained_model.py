@@ -9,7 +9,7 @@ from torch import nn
 
 from data_prep.dataset.checksums import hash_file
 from data_prep.dataset.manifest import MANIFEST, Manifest
-from data_prep.prepare.run import default_out
+from data_prep.prepare.options import default_out
 from data_prep.system.errors import UsageError
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config

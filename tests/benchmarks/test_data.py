@@ -146,9 +146,10 @@ def test_a_library_that_is_not_installed_is_named_in_its_row(
 
 
 def test_points_and_tiny_images_are_refused(tmp_path: Path) -> None:
-    from data_prep.prepare.run import Request, prepare
+    from data_prep.prepare.options import PrepareRequest
+    from data_prep.prepare.run import prepare
 
-    prepare(Request("digits", out=tmp_path / "digits"), progress=False)
+    prepare(PrepareRequest("digits", out=tmp_path / "digits"))
     with pytest.raises(UsageError, match="color images of 32 pixels"):
         load_workload(tmp_path / "digits", tmp_path / "files", 10, 8, 1, CPU)
 

@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from tests.data_prep import fixtures
 
 
@@ -18,7 +19,7 @@ def _own_environment(tmp_path, monkeypatch):
 def digits(tmp_path_factory):
     """The digits as prepared by default; read only."""
     folder = tmp_path_factory.mktemp("digits") / "set"
-    prepare(Request("digits", out=folder), progress=False)
+    prepare(PrepareRequest("digits", out=folder))
     return folder
 
 
@@ -26,7 +27,7 @@ def digits(tmp_path_factory):
 def moons(tmp_path_factory):
     """The moons with 5 and 1 labels; read only."""
     folder = tmp_path_factory.mktemp("moons") / "set"
-    prepare(Request("moons", out=folder, labels="5+1"), progress=False)
+    prepare(PrepareRequest("moons", out=folder, labels="5+1"))
     return folder
 
 

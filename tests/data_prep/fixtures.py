@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.dataset.manifest import load_manifest, save_manifest
+from data_prep.inspection.verify import find_damage
+from data_prep.prepare.convert import convert
 from tests.limits import LIMIT_S
 
 COMMAND = [sys.executable, "-c", "from data_prep.cli import main; main()"]
@@ -32,6 +34,16 @@ def times_open(path, process="self"):
         with suppress(OSError):
             count += link.readlink() == path.resolve()
     return count
+
+
+def convert_set(folder, to="recordio"):
+    """Convert the set in a folder."""
+    return convert(folder, load_manifest(folder), to)
+
+
+def damage_of(folder, workers=None):
+    """Return what ``smpl-data verify`` lists of the set in a folder."""
+    return find_damage(folder, load_manifest(folder), workers)
 
 
 def contents(folder):

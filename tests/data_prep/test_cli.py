@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from data_prep.cli import main
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError
 from tests.data_prep import fixtures
 
@@ -135,9 +136,9 @@ def test_mistakes_are_one_line_and_exit_with_2(name, tmp_path, monkeypatch):
 def test_the_nearest_choice_named_is_valid(option, tmp_path):
     """What the message recommends goes through."""
     valid = {"labels": 1240, "val": 1320}[option]
-    prepare(Request("digits", out=tmp_path / "set", **{option: valid}), progress=False)
+    prepare(PrepareRequest("digits", out=tmp_path / "set", **{option: valid}))
     with pytest.raises(UsageError):
-        prepare(Request("digits", out=tmp_path / "more", **{option: valid + 10}), progress=False)
+        prepare(PrepareRequest("digits", out=tmp_path / "more", **{option: valid + 10}))
 
 
 @pytest.mark.parametrize("command", ["verify", "show"])
@@ -183,7 +184,7 @@ def test_show_prints_the_splits_and_draws_a_row_a_class(digits, tmp_path, monkey
 
 
 def test_show_draws_color_sets(tmp_path, tiny):
-    prepare(Request(**tiny, out=tmp_path / "set"), progress=False)
+    prepare(PrepareRequest(**tiny, out=tmp_path / "set"))
     assert call("show", tmp_path / "set", "--sheet", tmp_path / "sheet.png").exit_code == 0
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from data_prep import cli
-from data_prep.prepare import run
-from data_prep.prepare.options import Request, settle
+from data_prep.prepare.options import PrepareRequest, resolve
 from pipeline import train
 from pipeline.cli import main as smpl
 from pipeline.config.data_set import DataSet
@@ -45,15 +44,16 @@ class Training:
 class Preparing:
     """A call of smpl data prepare."""
 
-    request: Request
+    request: PrepareRequest
     folder: Path
     options: dict[str, Any]
 
     @classmethod
-    def of(cls, request: Request) -> "Preparing":
+    def of(cls, request: PrepareRequest) -> "Preparing":
         """What it would prepare; the source is not there, any folder takes its place."""
         here = replace(request, source=request.source and Path.cwd())
-        return cls(request, request.folder, settle(here)[1])
+        resolved = resolve(here)
+        return cls(request, resolved.folder, resolved.options)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Reader:
         self.patch = patch
         self.seen: list[Any] = []
         patch.setattr(train, "MODES", {None: lambda *given: self.seen.append(Training.of(*given))})
-        patch.setattr(run, "completed", self._prepare)
+        patch.setattr(cli, "resolve", self._prepare)
         patch.setattr(cli.finish, "callback", lambda folder, wait: self.seen.append(Finishing(folder, wait)))
 
     def read(self, work: Workload, part: Object, index: int = 0) -> list[Any]:
@@ -97,7 +97,7 @@ class Reader:
             with suppress(_HeldBackError):
                 command.main(words, standalone_mode=False)
 
-    def _prepare(self, request: Request) -> None:
+    def _prepare(self, request: PrepareRequest) -> None:
         self.seen.append(Preparing.of(request))
         raise _HeldBackError
 

@@ -70,7 +70,7 @@ def test_the_batch_divides_among_all_gpus(reader, name):
 
 @pytest.mark.parametrize("name", GANGS)
 def test_shares_are_one_whole(reader, name):
-    shares = [call.request.share for call, *_ in calls(reader, name, Preparing)]
+    shares = [call.request.shard_range for call, *_ in calls(reader, name, Preparing)]
     assert [(share.index, share.count) for share in shares] == [(index, len(shares)) for index in range(len(shares))]
 
 

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.atomic_files import locked
 from pipeline.config.command_line import read_config
 from pipeline.config.recipes import load_recipe
@@ -97,13 +98,13 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys() -> 
 
 @pytest.mark.slow
 def test_data_prepared_otherwise_but_for_what_the_recipe_asks_will_do() -> None:
-    prepare(Request("digits", image_format="webp", shard_size=500))
+    prepare(PrepareRequest("digits", image_format="webp", shard_size=500))
     assert run(*SHORT).exit_code == 0
 
 
 @pytest.mark.slow
 def test_a_named_data_folder_speaks_for_itself() -> None:
-    prepare(Request("digits", out=Path("mine"), labels=40, val=50, seed=3, include_labeled=False))
+    prepare(PrepareRequest("digits", out=Path("mine"), labels=40, val=50, seed=3, include_labeled=False))
     assert run(*SHORT, "--data-dir", "mine", "--out", "run").exit_code == 0
     data = load_recipe("run/config.yaml")["data"]
     options = {"labels": 40, "val": 50, "seed": 3, "include_labeled": False}

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from data_prep.dataset.manifest import Shard
-from data_prep.dataset.shard_stats import Receipt, Skipped
+from data_prep.dataset.shard_stats import ShardStats, SkippedImage
 from data_prep.formats.webdataset.index import BLOCK, Member, padded, tar_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 from data_prep.images.encoded import EncodedImage, ImagePart, RejectedImage
@@ -38,7 +38,7 @@ class ShardJob:
     skip: bool = False
 
 
-def write_shard(job: ShardJob) -> Receipt:
+def write_shard(job: ShardJob) -> ShardStats:
     """Encode, write and rename one shard and its index.
 
     Raises DataError on an image that cannot be had, a full disk or a read-only folder.
@@ -70,7 +70,7 @@ class _Tally:
     job: ShardJob
     keys: list[int] = field(default_factory=list)
     members: list[Member] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedImage] = field(default_factory=list)
     sums: Sums = field(default_factory=Sums)
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class _Tally:
             raise DataError(
                 f"{image.name}: {image.reason}; mend or remove it, or leave such images out: --on-error skip"
             )
-        self.skipped.append(Skipped(self.job.split, label, image.name, image.reason))
+        self.skipped.append(SkippedImage(self.job.split, label, image.name, image.reason))
 
     def _add(self, key: int, label: int, image: EncodedImage) -> None:
         self.keys.append(key)
@@ -102,8 +102,8 @@ class _Tally:
         self.smallest = tuple(map(min, zip(self.smallest or image.shape, image.shape, strict=True)))
         self.largest = tuple(map(max, zip(self.largest or image.shape, image.shape, strict=True)))
 
-    def receipt(self, shard: Shard | None) -> Receipt:
-        return Receipt(
+    def receipt(self, shard: Shard | None) -> ShardStats:
+        return ShardStats(
             piece=self.job.name,
             shard=shard,
             counts=tuple(self.counts[:-1]),

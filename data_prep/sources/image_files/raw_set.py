@@ -101,7 +101,7 @@ def _test_numbers(wanted: str, labels: Labels, classes: tuple[str, ...]) -> tupl
         raise UsageError(f"--test: {error}") from None
     if number == LISTED:
         raise UsageError("--test list: there is no list of test images; give a number or a part, such as 20%")
-    check_numbers("--test", number, len(classes), lowest=1)
+    check_numbers("--test", number, len(classes), minimum=1)
     available = np.bincount(labels, minlength=len(classes)).tolist()
     numbers = per_class(number, available)
     for name, wants, has in zip(classes, numbers, available, strict=True):

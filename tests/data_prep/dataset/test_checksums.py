@@ -15,7 +15,8 @@ import pytest
 from data_prep.dataset.checksums import check_shard, check_shards
 from data_prep.dataset.manifest import load_manifest
 from data_prep.dataset.verified_files import VERIFIED
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import DataError
 from data_prep.system.paths import cache_folder
 from tests.data_prep.fixtures import contents
@@ -132,7 +133,7 @@ def test_damage_is_found_and_its_remedy_mends_it(what, remembered, aged):
     assert f"`smpl-data prepare digits --out {aged}`" in text
     if (aged / name).exists():
         (aged / name).rename(aged.parent / "removed")
-    prepare(Request("digits", out=aged), progress=False)
+    prepare(PrepareRequest("digits", out=aged))
     check(aged)
     after = contents(aged)
     assert {key: after[key] for key in before if key != VERIFIED} == {

@@ -19,7 +19,8 @@ from data_prep.dataset.checksums import check_shards
 from data_prep.dataset.manifest import load_manifest, save_manifest
 from data_prep.dataset.mirror import is_remote, local_path, mirror, use_file
 from data_prep.dataset.mirror_cache import parse_bytes
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.storage import transfer
 from data_prep.system.errors import DataError, UnreachableError, UsageError
 from data_prep.system.paths import cache_folder
@@ -460,7 +461,7 @@ def test_a_changed_set_replaces_what_was_kept(server):
     old = mirror(server.url)
     local_path(old, TEST)
     shutil.rmtree(server.folder)
-    manifest = prepare(Request("digits", out=server.folder, seed=1), progress=False)
+    manifest = prepare(PrepareRequest("digits", out=server.folder, seed=1))
     new = mirror(server.url)
     assert new != old
     assert load_manifest(new) == manifest
@@ -474,7 +475,7 @@ def test_a_changed_set_replaces_what_was_kept(server):
 def test_a_set_that_changed_unnoticed_is_not_mixed_with_the_old_one(server):
     folder = mirror(server.url)
     shutil.rmtree(server.folder)
-    prepare(Request("digits", out=server.folder, seed=1), progress=False)
+    prepare(PrepareRequest("digits", out=server.folder, seed=1))
     assert "if the set has changed there" in fails(DataError, folder, "unlabeled-000000.tar")
     assert tars(folder) == []
 

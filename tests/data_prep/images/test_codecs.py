@@ -6,11 +6,12 @@ import torch
 from PIL import Image
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.inspection.preview import contact_sheet
-from data_prep.inspection.verify import find_damage
-from data_prep.prepare.run import Request, prepare
+from data_prep.inspection.preview import save_contact_sheet
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from pipeline.data.resident.split import load_split
 from pipeline.data.streaming.split import StreamOptions, open_stream
+from tests.data_prep.fixtures import damage_of
 from tests.pipeline.conftest import ALONE
 
 pytestmark = pytest.mark.slow
@@ -48,8 +49,8 @@ def write(folder, kinds, *, varied):
 
 def prepared(tmp_path, kinds, image_format, *, varied):
     source = write(tmp_path / "source", kinds, varied=varied)
-    request = Request("folder", source=source, out=tmp_path / "set", image_format=image_format, labels=2, val=2)
-    return tmp_path / "set", prepare(request, progress=False)
+    request = PrepareRequest("folder", source=source, out=tmp_path / "set", image_format=image_format, labels=2, val=2)
+    return tmp_path / "set", prepare(request)
 
 
 @pytest.mark.parametrize("varied", [False, True], ids=["one size", "varied"])
@@ -59,8 +60,8 @@ def test_what_was_prepared_can_be_read(kinds, image_format, varied, tmp_path):
     pytest.importorskip("nvidia.dali")
     folder, manifest = prepared(tmp_path, kinds, image_format, varied=varied)
     assert manifest.varied == varied
-    assert find_damage(folder) == []
-    contact_sheet(folder, load_manifest(folder), tmp_path / "sheet.png")
+    assert damage_of(folder) == []
+    save_contact_sheet(folder, load_manifest(folder), tmp_path / "sheet.png")
     for split in SPLITS:
         ours, dali = (streamed(folder, manifest, split, engine, varied=varied) for engine in ("webdataset", "dali"))
         assert (ours - dali).abs().mean() < 3

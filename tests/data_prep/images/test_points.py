@@ -11,11 +11,11 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images.codecs import decode_image, encode_image
 from data_prep.images.pixel_stats import Sums
-from data_prep.inspection.verify import find_damage
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.sources import SOURCES, LoadOptions, check_raw
 from data_prep.system.errors import DataError
-from tests.data_prep.fixtures import Bomb, contents, rewrite
+from tests.data_prep.fixtures import Bomb, contents, damage_of, rewrite
 
 SHAPE = (1, 2, 1)
 POINT = np.array([0.25, -1.5], np.float32).reshape(SHAPE)
@@ -70,8 +70,8 @@ def test_every_finite_float_survives_and_numpy_reads_it(shape):
 @pytest.mark.slow
 def test_worker_count_never_changes_a_byte(moons, tmp_path):
     for workers in (1, 2):
-        request = Request("moons", out=tmp_path / str(workers), labels="5+1", workers=workers)
-        prepare(request, progress=False)
+        request = PrepareRequest("moons", out=tmp_path / str(workers), labels="5+1", workers=workers)
+        prepare(request)
     assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(moons)
 
 
@@ -125,7 +125,7 @@ DAMAGE = {
 def test_broken_point_under_a_fitting_manifest(name, copied_moons):
     content, said = DAMAGE[name]
     rewrite(copied_moons, NAME, lambda members: [(members[0][0], content), *members[1:]])
-    lines = find_damage(copied_moons)
+    lines = damage_of(copied_moons)
     assert len(lines) == 1
     assert lines[0].startswith(f"{NAME}: sample ")
     assert f"broken image: {said}" in lines[0]
@@ -136,7 +136,7 @@ def test_a_pickle_inside_an_array_is_refused_and_never_executed(copied_moons, tm
     objects = np.array([Bomb(flag), Bomb(flag)], dtype=object).reshape(SHAPE)
     content = saved(objects, allow_pickle=True)
     rewrite(copied_moons, NAME, lambda members: [(members[0][0], content), *members[1:]])
-    assert any(NO_POINT in line for line in find_damage(copied_moons))
+    assert any(NO_POINT in line for line in damage_of(copied_moons))
     assert not flag.exists()
     for file in np.load(io.BytesIO(content), allow_pickle=True).flat:
         file.close()
@@ -148,7 +148,7 @@ def test_flipped_bit(offset, copied_moons):
     content = bytearray((copied_moons / NAME).read_bytes())
     content[offset] ^= 1
     (copied_moons / NAME).write_bytes(content)
-    assert f"{NAME}: sha256 differs from the manifest" in find_damage(copied_moons)
+    assert f"{NAME}: sha256 differs from the manifest" in damage_of(copied_moons)
 
 
 def raw_with(change):
@@ -184,5 +184,5 @@ def test_nothing_is_written_of_a_source_with_nan(tmp_path, monkeypatch):
     points = np.full((2000, 2), np.nan), np.arange(2000) % 2
     monkeypatch.setattr("sklearn.datasets.make_moons", lambda *_, **__: points)
     with pytest.raises(DataError, match="moons train set: image 0 holds NaN"):
-        prepare(Request("moons", out=tmp_path), progress=False)
+        prepare(PrepareRequest("moons", out=tmp_path))
     assert contents(tmp_path) == {}

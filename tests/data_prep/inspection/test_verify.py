@@ -14,9 +14,8 @@ from data_prep.dataset.checksums import check_shard
 from data_prep.dataset.manifest import Shard, load_manifest, save_manifest
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.images.codecs import decode_image, encode_image
-from data_prep.inspection.verify import find_damage
 from data_prep.system.errors import DataError
-from tests.data_prep.fixtures import rewrite, tar_of
+from tests.data_prep.fixtures import damage_of, rewrite, tar_of
 
 NAME = "val-000000.tar"
 
@@ -26,12 +25,12 @@ def replace_image(content):
 
 
 def test_good_set_has_no_damage(digits):
-    assert find_damage(digits) == []
+    assert damage_of(digits) == []
 
 
 def test_workers_find_the_same(copied):
     (copied / NAME).write_bytes(b"")
-    assert find_damage(copied, workers=2) == find_damage(copied, workers=1) != []
+    assert damage_of(copied, workers=2) == damage_of(copied, workers=1) != []
 
 
 HEADER = 512
@@ -51,7 +50,7 @@ def test_cut_shard(name, copied):
     keep, said = CUTS[name]
     content = (copied / NAME).read_bytes()
     (copied / NAME).write_bytes(content[:keep])
-    lines = find_damage(copied)
+    lines = damage_of(copied)
     assert any(NAME in line and said in line for line in lines), lines
     assert any(f"{keep} bytes, the manifest says {len(content)}" in line for line in lines)
     shard = next(shard for shard in load_manifest(copied).shards if shard.name == NAME)
@@ -66,12 +65,12 @@ def test_flipped_bit(offset, copied):
     content = bytearray((copied / NAME).read_bytes())
     content[offset] ^= 1
     (copied / NAME).write_bytes(content)
-    assert f"{NAME}: sha256 differs from the manifest" in find_damage(copied)
+    assert f"{NAME}: sha256 differs from the manifest" in damage_of(copied)
 
 
 def test_missing_shard(copied):
     (copied / NAME).unlink()
-    lines = find_damage(copied)
+    lines = damage_of(copied)
     assert f"{NAME}: missing or unreadable" in lines
     assert any("class '0' has 0 samples, the manifest says 10" in line for line in lines)
 
@@ -79,13 +78,13 @@ def test_missing_shard(copied):
 @pytest.mark.parametrize("name", ["val-000001.tar", "test-000000.tar.partial"])
 def test_extra_file(name, copied):
     (copied / name).write_bytes(b"")
-    assert find_damage(copied) == [f"{name}: not in the manifest"]
+    assert damage_of(copied) == [f"{name}: not in the manifest"]
 
 
 def test_all_damage_is_listed(copied):
     (copied / "test-000000.tar").unlink()
     (copied / "labeled-000000.tar").write_bytes(b"")
-    lines = find_damage(copied)
+    lines = damage_of(copied)
     assert {line.split(":")[0] for line in lines} >= {"test-000000.tar", "labeled-000000.tar", "test", "labeled"}
 
 
@@ -101,7 +100,7 @@ def test_all_damage_is_listed(copied):
 )
 def test_broken_image_under_a_fitting_manifest(image, said, copied):
     rewrite(copied, NAME, replace_image(image))
-    lines = find_damage(copied)
+    lines = damage_of(copied)
     assert len(lines) == 1
     assert lines[0].startswith(f"{NAME}: sample ")
     assert said in lines[0]
@@ -113,19 +112,19 @@ def test_broken_image_under_a_fitting_manifest(image, said, copied):
 )
 def test_bad_label_under_a_fitting_manifest(label, said, copied):
     rewrite(copied, NAME, lambda members: [members[0], (members[1][0], label), *members[2:]])
-    assert any(said in line for line in find_damage(copied))
+    assert any(said in line for line in damage_of(copied))
 
 
 def test_swapped_label_breaks_the_class_counts(copied):
     rewrite(copied, NAME, lambda rows: [rows[0], (rows[1][0], b"%d" % ((int(rows[1][1]) + 1) % 10)), *rows[2:]])
-    lines = find_damage(copied)
+    lines = damage_of(copied)
     assert len(lines) == 2
     assert all("samples, the manifest says 10" in line for line in lines)
 
 
 def test_repeated_key(copied):
     rewrite(copied, NAME, lambda members: [*members[:2], *members[:2], *members[4:]])
-    assert any("1 keys stand twice" in line for line in find_damage(copied))
+    assert any("1 keys stand twice" in line for line in damage_of(copied))
 
 
 def test_training_image_in_val(copied):
@@ -137,7 +136,7 @@ def test_training_image_in_val(copied):
         return members
 
     rewrite(copied, NAME, rename)
-    assert "val: 1 of its images are in the training splits as well" in find_damage(copied)
+    assert "val: 1 of its images are in the training splits as well" in damage_of(copied)
 
 
 def special(kind):

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from data_prep.cli import main
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.finalize import finish, finish_within
-from data_prep.prepare.progress import Share
-from data_prep.prepare.run import Request, prepare, prepare_share
+from data_prep.prepare.finalize import finish, wait_and_finish
+from data_prep.prepare.options import PrepareRequest, ShardRange, resolve
+from data_prep.prepare.run import prepare, prepare_range
 from data_prep.system.atomic_files import locked
 from data_prep.system.errors import DataError, UsageError, UserError
 from tests.data_prep.fixtures import contents, times_open
@@ -25,13 +25,13 @@ SMALL_SHARDS = 100
 
 def share_of(folder, index, count, **options):
     options = {"shard_size": SMALL_SHARDS} | options
-    return Request("digits", out=folder, share=Share(index, count), **options)
+    return resolve(PrepareRequest("digits", out=folder, shard_range=ShardRange(index, count), **options))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "set"
-    prepare(Request("digits", out=folder, shard_size=SMALL_SHARDS), progress=False)
+    prepare(PrepareRequest("digits", out=folder, shard_size=SMALL_SHARDS))
     return folder
 
 
@@ -78,26 +78,26 @@ def test_each_share_writes_its_own_shards(whole, tmp_path):
     pieces = [shard.name for shard in load_manifest(whole).shards]
     for index in range(2):
         before = {path.name for path in tmp_path.glob("*.tar")}
-        assert prepare_share(share_of(tmp_path, index, 2), progress=False) == len(pieces[index::2])
+        assert prepare_range(share_of(tmp_path, index, 2)) == len(pieces[index::2])
         assert {path.name for path in tmp_path.glob("*.tar")} - before == set(pieces[index::2])
 
 
 def test_a_share_that_is_missing_is_named(tmp_path):
-    prepare_share(share_of(tmp_path, 0, 2), progress=False)
+    prepare_range(share_of(tmp_path, 0, 2))
     with pytest.raises(UsageError, match=r"9 of 19 shards are not written yet \(unlabeled-000000.tar, "):
         finish(tmp_path)
 
 
 @pytest.mark.slow
 def test_shares_of_two_preparations_do_not_mix(tmp_path):
-    prepare_share(share_of(tmp_path, 0, 2), progress=False)
+    prepare_range(share_of(tmp_path, 0, 2))
     with pytest.raises(UsageError, match="seed 0 there and 1 here"):
-        prepare_share(share_of(tmp_path, 1, 2, seed=1), progress=False)
-    with pytest.raises(UsageError, match="is being prepared in other shares"):
-        prepare_share(share_of(tmp_path, 1, 3), progress=False)
-    with pytest.raises(UsageError, match="is being prepared in other shares"):
-        prepare(Request("digits", out=tmp_path, shard_size=SMALL_SHARDS), progress=False)
-    prepare_share(share_of(tmp_path, 1, 2), progress=False)
+        prepare_range(share_of(tmp_path, 1, 2, seed=1))
+    with pytest.raises(UsageError, match="is being prepared in other shard ranges"):
+        prepare_range(share_of(tmp_path, 1, 3))
+    with pytest.raises(UsageError, match="is being prepared in other shard ranges"):
+        prepare(PrepareRequest("digits", out=tmp_path, shard_size=SMALL_SHARDS))
+    prepare_range(share_of(tmp_path, 1, 2))
     finish(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_nobody_else_prepares_while_a_share_is_at_work(tmp_path):
     with locked(tmp_path / ".lock", shared=True):
         whole = start("digits", tmp_path, "--seed=7")
         wait_for(lambda: times_open(tmp_path / ".lock", whole.pid))
-        prepare_share(share_of(tmp_path, 0, 2), progress=False)
+        prepare_range(share_of(tmp_path, 0, 2))
         assert whole.poll() is None
     assert whole.wait(LIMIT_S) == 2
     assert not (tmp_path / "manifest.json").exists()
@@ -115,22 +115,22 @@ def test_nobody_else_prepares_while_a_share_is_at_work(tmp_path):
 
 def test_a_shard_that_was_damaged_meanwhile_is_found(tmp_path):
     for index in range(2):
-        prepare_share(share_of(tmp_path, index, 2), progress=False)
+        prepare_range(share_of(tmp_path, index, 2))
     path = tmp_path / "test-000001.tar"
     path.write_bytes(path.read_bytes()[:-1024])
     with pytest.raises(DataError, match=r"test-000001.tar: \d+ bytes, the manifest says \d+"):
         finish(tmp_path)
-    prepare_share(share_of(tmp_path, 0, 2), progress=False)
-    prepare_share(share_of(tmp_path, 1, 2), progress=False)
+    prepare_range(share_of(tmp_path, 0, 2))
+    prepare_range(share_of(tmp_path, 1, 2))
     finish(tmp_path)
 
 
 def test_a_second_call_of_a_share_or_of_finish_changes_nothing(whole, tmp_path):
     for index in (0, 1, 0):
-        prepare_share(share_of(tmp_path, index, 2), progress=False)
+        prepare_range(share_of(tmp_path, index, 2))
     for _ in range(2):
         finish(tmp_path)
-    assert prepare_share(share_of(tmp_path, 1, 2), progress=False) == 0
+    assert prepare_range(share_of(tmp_path, 1, 2)) == 0
     assert contents(tmp_path) == contents(whole)
     (tmp_path / "val-000000.tar").unlink()
     with pytest.raises(DataError, match="has lost val-000000"):
@@ -144,7 +144,7 @@ def test_shares_are_tars_alone(tmp_path):
     assert "smpl-data convert" in result.stderr
 
 
-@pytest.mark.parametrize(("folder", "said"), [("nothing", "does not exist"), (".", "holds no shares")])
+@pytest.mark.parametrize(("folder", "said"), [("nothing", "does not exist"), (".", "holds no shards")])
 def test_there_is_nothing_to_finish(folder, said, tmp_path):
     result = CliRunner().invoke(main, ["finish", str(tmp_path / folder)])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
@@ -152,25 +152,24 @@ def test_there_is_nothing_to_finish(folder, said, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wait_finishes_what_comes(whole, tmp_path, monkeypatch):
-    said = []
-
+def test_a_wait_finishes_what_comes(whole, tmp_path, monkeypatch, caplog):
     def next_share(_):
-        prepare_share(share_of(tmp_path, next(indices), 2), progress=False)
+        prepare_range(share_of(tmp_path, next(indices), 2))
 
     indices = iter(range(2))
     monkeypatch.setattr("data_prep.prepare.finalize.time.sleep", next_share)
-    assert finish_within(tmp_path, 60, said.append) == load_manifest(whole)
-    assert len(said) == 1
-    assert "holds no shares" in said[0]
+    with caplog.at_level("INFO", "data_prep"):
+        assert wait_and_finish(tmp_path, 60) == load_manifest(whole)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "holds no shards" in caplog.text
     assert contents(tmp_path) == contents(whole)
-    assert finish_within(tmp_path, 0, said.append) == load_manifest(whole)
+    assert wait_and_finish(tmp_path, 0) == load_manifest(whole)
 
 
-@pytest.mark.parametrize("second", [finish, lambda folder: finish_within(folder, 0, print)])
+@pytest.mark.parametrize("second", [finish, lambda folder: wait_and_finish(folder, 0)])
 def test_the_second_at_the_lock_finds_a_finished_set(second, whole, tmp_path, monkeypatch):
     for index in range(2):
-        prepare_share(share_of(tmp_path, index, 2), progress=False)
+        prepare_range(share_of(tmp_path, index, 2))
 
     @contextmanager
     def after_another(path, **_):
@@ -185,10 +184,10 @@ def test_the_second_at_the_lock_finds_a_finished_set(second, whole, tmp_path, mo
 
 def test_it_waits_while_a_share_is_at_work(tmp_path):
     for index in range(2):
-        prepare_share(share_of(tmp_path, index, 2), progress=False)
-    with locked(tmp_path / ".lock", shared=True), pytest.raises(UserError, match=r"at work there.* in vain"):
-        finish_within(tmp_path, 0, print)
-    finish_within(tmp_path, 0, print)
+        prepare_range(share_of(tmp_path, index, 2))
+    with locked(tmp_path / ".lock", shared=True), pytest.raises(UserError, match=r"at work there.*; waited 0 s"):
+        wait_and_finish(tmp_path, 0)
+    wait_and_finish(tmp_path, 0)
 
 
 def test_a_wait_that_runs_out_exits_with_1(tmp_path):
@@ -200,22 +199,22 @@ def test_a_wait_that_runs_out_exits_with_1(tmp_path):
 def test_what_no_wait_mends_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("data_prep.prepare.finalize.time.sleep", lambda _: pytest.fail("it should not wait"))
     for index in range(2):
-        prepare_share(share_of(tmp_path / "set", index, 2), progress=False)
+        prepare_range(share_of(tmp_path / "set", index, 2))
     path = tmp_path / "set" / "test-000001.tar"
     path.write_bytes(path.read_bytes()[:-1024])
     with pytest.raises(DataError, match="test-000001"):
-        finish_within(tmp_path / "set", 60, print)
-    prepare_share(share_of(tmp_path / "other", 0, 2, seed=1), progress=False)
+        wait_and_finish(tmp_path / "set", 60)
+    prepare_range(share_of(tmp_path / "other", 0, 2, seed=1))
     (tmp_path / "other" / ".progress-0-of-2.jsonl").replace(tmp_path / "set" / ".progress-0-of-2.jsonl")
     with pytest.raises(UsageError, match="is of another preparation"):
-        finish_within(tmp_path / "set", 60, print)
+        wait_and_finish(tmp_path / "set", 60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_wait_exits_with_4(number, tmp_path):
     command = [sys.executable, "-c", "from data_prep.cli import main; main()", "finish", str(tmp_path), "--wait=12h"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr.readline().startswith("waiting, 43200 s at most: ")
+    assert "INFO waiting at most 43200 s: " in process.stderr.readline()
     process.send_signal(number)
     _, errors = process.communicate(timeout=LIMIT_S)
     assert errors == f"error: stopped by {number.name}; the same command goes on from here\n"

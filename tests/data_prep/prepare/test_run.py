@@ -16,9 +16,10 @@ from data_prep.formats.webdataset.scan import read_shard
 from data_prep.formats.webdataset.writer import ustar_header
 from data_prep.images.codecs import decode_image
 from data_prep.images.pixel_stats import Sums
-from data_prep.prepare.plan import Identity
-from data_prep.prepare.progress import WHOLE, Ledger
-from data_prep.prepare.run import Request, completed, default_out, prepare
+from data_prep.prepare.options import ALL_SHARDS, PrepareRequest, default_out, resolve
+from data_prep.prepare.plan import SetIdentity
+from data_prep.prepare.progress import ProgressFile
+from data_prep.prepare.run import find_complete, prepare
 from data_prep.sources import SOURCES, LoadOptions
 from data_prep.system import atomic_files
 from data_prep.system.atomic_files import locked
@@ -34,13 +35,13 @@ def read_split(folder, split):
 
 def test_worker_count_never_changes_a_byte(tmp_path, tiny):
     for workers in (1, 2):
-        prepare(Request(**tiny, out=tmp_path / str(workers), workers=workers), progress=False)
+        prepare(PrepareRequest(**tiny, out=tmp_path / str(workers), workers=workers))
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 def test_second_call_writes_nothing(copied):
     before = {path.name: path.stat().st_mtime_ns for path in copied.iterdir()}
-    assert prepare(Request("digits", out=copied), progress=False) == load_manifest(copied)
+    assert prepare(PrepareRequest("digits", out=copied)) == load_manifest(copied)
     assert {path.name: path.stat().st_mtime_ns for path in copied.iterdir()} == before
 
 
@@ -61,8 +62,8 @@ def test_manifest_holds_nothing_of_this_machine(digits, tmp_path):
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_lossless_formats_return_the_source_pixels(image_format, dataset, tmp_path, tiny):
     base = tiny if dataset == "cifar10" else {"dataset": "digits"}
-    request = Request(**base | {"out": tmp_path / "set", "image_format": image_format})
-    manifest = prepare(request, progress=False)
+    request = PrepareRequest(**base | {"out": tmp_path / "set", "image_format": image_format})
+    manifest = prepare(request)
     raw = SOURCES[dataset].load(LoadOptions(request.source, request.checksum))
     samples = read_split(tmp_path / "set", "unlabeled")
     for sample in samples:
@@ -84,7 +85,7 @@ def test_jpeg_is_close(tmp_path):
 
 @pytest.mark.parametrize("include", [True, False])
 def test_overlap_modes(include, tmp_path, tiny):
-    manifest = prepare(Request(**tiny, out=tmp_path / "set", include_labeled=include), progress=False)
+    manifest = prepare(PrepareRequest(**tiny, out=tmp_path / "set", include_labeled=include))
     unlabeled = {sample.key for sample in read_split(tmp_path / "set", "unlabeled")}
     val = {sample.key for sample in read_split(tmp_path / "set", "val")}
     labeled = set(manifest.labeled_ids)
@@ -100,7 +101,7 @@ def test_order_is_shuffled(digits):
 
 
 def test_statistics_are_those_of_the_training_images(tmp_path, tiny):
-    manifest = prepare(Request(**tiny, out=tmp_path / "set"), progress=False)
+    manifest = prepare(PrepareRequest(**tiny, out=tmp_path / "set"))
     raw = SOURCES["cifar10"].load(LoadOptions(tiny["source"], checksum=False))
     keys = sorted(sample.key for sample in read_split(tmp_path / "set", "unlabeled"))
     pixels = raw.train.images[keys].reshape(-1, 3).astype(np.float64)
@@ -121,14 +122,14 @@ def test_statistics_do_not_depend_on_the_order():
 
 
 def test_val_of_zero_has_no_shards(tmp_path, tiny):
-    manifest = prepare(Request(**tiny | {"out": tmp_path / "set", "val": 0}), progress=False)
+    manifest = prepare(PrepareRequest(**tiny | {"out": tmp_path / "set", "val": 0}))
     assert manifest.split("val") == ()
     assert manifest.counts["val"] == (0,) * 10
     assert load_manifest(tmp_path / "set") == manifest
 
 
 def test_shards_are_equal_up_to_one_sample(tmp_path, tiny):
-    manifest = prepare(Request(**tiny | {"out": tmp_path / "set", "shard_size": 33}), progress=False)
+    manifest = prepare(PrepareRequest(**tiny | {"out": tmp_path / "set", "shard_size": 33}))
     sizes = [shard.samples for shard in manifest.split("unlabeled")]
     assert max(sizes) <= 33
     assert max(sizes) - min(sizes) <= 1
@@ -144,41 +145,41 @@ def test_default_folder(monkeypatch):
 
 def test_other_options_are_refused_with_both_values(copied):
     with pytest.raises(UsageError, match=r"seed 0 there and 5 here; choose another --out") as caught:
-        prepare(Request("digits", out=copied, seed=5), progress=False)
+        prepare(PrepareRequest("digits", out=copied, seed=5))
     assert "labels" not in str(caught.value)
 
 
 def test_foreign_tars_are_left_alone(tmp_path):
     (tmp_path / "mine.tar").write_bytes(b"precious")
     with pytest.raises(UsageError, match="choose another --out"):
-        prepare(Request("digits", out=tmp_path), progress=False)
+        prepare(PrepareRequest("digits", out=tmp_path))
     assert (tmp_path / "mine.tar").read_bytes() == b"precious"
 
 
 def test_missing_and_cut_shards_are_mended(copied, digits):
     (copied / "val-000000.tar").unlink()
     (copied / "test-000000.tar").write_bytes(b"")
-    assert completed(Request("digits", out=copied)) is None
-    prepare(Request("digits", out=copied), progress=False)
+    assert find_complete(resolve(PrepareRequest("digits", out=copied))) is None
+    prepare(PrepareRequest("digits", out=copied))
     assert contents(copied) == contents(digits)
 
 
 def test_finished_shards_are_reused_only_when_confirmed(tmp_path, tiny, monkeypatch):
     """Fail at the fifth shard, damage the first behind the ledger's back, go on: only the whole shards are kept."""
-    request = Request(**tiny, out=tmp_path / "set", workers=1)
-    whole = Request(**tiny, out=tmp_path / "whole", workers=1)
-    prepare(whole, progress=False)
-    failing_write(monkeypatch, request.folder, OSError(28, "No space left on device"), after=5)
+    request = PrepareRequest(**tiny, out=tmp_path / "set", workers=1)
+    whole = PrepareRequest(**tiny, out=tmp_path / "whole", workers=1)
+    prepare(whole)
+    failing_write(monkeypatch, request.out, OSError(28, "No space left on device"), after=5)
     with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
-        prepare(request, progress=False)
-    assert completed(request) is None
-    assert not list(request.folder.glob("*.partial"))
-    first, second = sorted(request.folder.glob("*.tar"))[:2]
+        prepare(request)
+    assert find_complete(resolve(request)) is None
+    assert not list(request.out.glob("*.partial"))
+    first, second = sorted(request.out.glob("*.tar"))[:2]
     first.write_bytes(first.read_bytes()[:-1] + b"x")
     kept = second.stat().st_mtime_ns
     monkeypatch.undo()
-    prepare(request, progress=False)
-    assert contents(request.folder) == contents(whole.folder)
+    prepare(request)
+    assert contents(request.out) == contents(whole.out)
     assert second.stat().st_mtime_ns == kept
 
 
@@ -195,13 +196,13 @@ def failing_write(monkeypatch, folder, error, after):
 def test_unfinished_folder_refuses_other_options(tmp_path, tiny):
     folder = tmp_path / "set"
     folder.mkdir()
-    Ledger.of(folder, WHOLE).start(Identity("cifar10", ("0", "1"), {"seed": 9}, {}, ()), {})
+    ProgressFile.of(folder, ALL_SHARDS).start(SetIdentity("cifar10", ("0", "1"), {"seed": 9}, {}, ()), {})
     with pytest.raises(UsageError, match="seed 9 there and 0 here"):
-        prepare(Request(**tiny, out=folder), progress=False)
+        prepare(PrepareRequest(**tiny, out=folder))
 
 
 def test_torn_ledger_line_is_dropped(tmp_path):
-    ledger, identity = Ledger.of(tmp_path, WHOLE), Identity("digits", ("0", "1"), {"seed": 1}, {}, ())
+    ledger, identity = ProgressFile.of(tmp_path, ALL_SHARDS), SetIdentity("digits", ("0", "1"), {"seed": 1}, {}, ())
     ledger.start(identity, {})
     with ledger.path.open("a") as file:
         file.write('{"piece": "labeled-0000')

@@ -7,12 +7,11 @@ from click.testing import CliRunner
 
 from data_prep.cli import main
 from data_prep.dataset.manifest import load_manifest
-from data_prep.inspection.verify import find_damage
 from data_prep.prepare.finalize import finish
-from data_prep.prepare.progress import Share
-from data_prep.prepare.run import Request, prepare, prepare_share
+from data_prep.prepare.options import PrepareRequest, ShardRange, resolve
+from data_prep.prepare.run import prepare, prepare_range
 from data_prep.system.errors import DataError, UsageError
-from tests.data_prep.fixtures import contents
+from tests.data_prep.fixtures import contents, damage_of
 from tests.data_prep.trees import names_of, write
 
 BROKEN = ("cat/004.jpg", "cat/011.jpg", "dog/007.jpg")
@@ -29,7 +28,7 @@ def source(tmp_path):
 
 def request(source, out, **options):
     options = {"labels": "25%", "val": "10%", "shard_size": 4} | options
-    return Request("folder", source=source, out=out, **options)
+    return PrepareRequest("folder", source=source, out=out, **options)
 
 
 def test_the_first_bad_image_is_named_and_nothing_looks_finished(source, tmp_path):
@@ -41,7 +40,7 @@ def test_the_first_bad_image_is_named_and_nothing_looks_finished(source, tmp_pat
 
 
 def test_left_out_images_are_named_and_the_totals_are_those_of_the_rest(source, tmp_path):
-    manifest = prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    manifest = prepare(request(source, tmp_path / "set", skip=True))
     with (tmp_path / "set" / "rejected.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["file"] for row in rows} == set(BROKEN)
@@ -51,21 +50,21 @@ def test_left_out_images_are_named_and_the_totals_are_those_of_the_rest(source, 
         left_out = sum(row["class"] == name and row["split"] != "labeled" for row in rows)
         kept = sum(manifest.counts[split][place] for split in ("unlabeled", "val", "test"))
         assert kept + left_out == 20
-    assert find_damage(tmp_path / "set") == []
+    assert damage_of(tmp_path / "set") == []
 
 
 def test_a_preparation_that_failed_goes_on_with_skip(source, tmp_path):
     with pytest.raises(DataError):
-        prepare(request(source, tmp_path / "failed"), progress=False)
-    prepare(request(source, tmp_path / "failed", skip=True), progress=False)
-    prepare(request(source, tmp_path / "whole", skip=True), progress=False)
+        prepare(request(source, tmp_path / "failed"))
+    prepare(request(source, tmp_path / "failed", skip=True))
+    prepare(request(source, tmp_path / "whole", skip=True))
     assert contents(tmp_path / "failed") == contents(tmp_path / "whole")
 
 
 def test_shares_leave_out_what_one_process_does(source, tmp_path):
-    prepare(request(source, tmp_path / "whole", skip=True), progress=False)
+    prepare(request(source, tmp_path / "whole", skip=True))
     for index in range(3):
-        prepare_share(request(source, tmp_path / "shares", skip=True, share=Share(index, 3)), progress=False)
+        prepare_range(resolve(request(source, tmp_path / "shares", skip=True, shard_range=ShardRange(index, 3))))
     result = CliRunner().invoke(main, ["finish", str(tmp_path / "shares")])
     assert result.exit_code == 0
     assert "left out" in result.stderr
@@ -76,8 +75,8 @@ def test_shares_leave_out_what_one_process_does(source, tmp_path):
 def test_a_class_that_loses_every_labeled_image_is_an_error(source, tmp_path):
     for path in (source / "cat").iterdir():
         path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DataError, match="there is no labeled image of 'cat' that could be had"):
-        prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    with pytest.raises(DataError, match="no labeled image of 'cat' could be read"):
+        prepare(request(source, tmp_path / "set", skip=True))
     assert not (tmp_path / "set" / "manifest.json").exists()
 
 
@@ -86,8 +85,8 @@ def test_a_test_split_of_bad_images_alone_is_an_error(tmp_path):
     write(source, names_of("cat", "dog", count=2, prefix="test/"))
     for path in source.glob("test/*/*"):
         path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(DataError, match="there is no test image that could be had"):
-        prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    with pytest.raises(DataError, match="no test image could be read"):
+        prepare(request(source, tmp_path / "set", skip=True))
 
 
 def test_images_of_one_great_side(tmp_path):
@@ -96,19 +95,19 @@ def test_images_of_one_great_side(tmp_path):
     source = write(tmp_path / "source", names_of("cat", "dog", count=20))
     for path in source.glob("*/*"):
         Image.new("RGB", (5000, 3)).save(path)
-    assert prepare(request(source, tmp_path / "set"), progress=False).shape == (3, 5000, 3)
+    assert prepare(request(source, tmp_path / "set")).shape == (3, 5000, 3)
 
 
 def test_an_image_that_was_added_is_noticed_where_the_source_is_named(source, tmp_path):
-    prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    prepare(request(source, tmp_path / "set", skip=True))
     write(source, ["cat/new.jpg"], start=99)
     with pytest.raises(UsageError, match="source listing"):
-        prepare(request(source, tmp_path / "set", skip=True), progress=False)
+        prepare(request(source, tmp_path / "set", skip=True))
 
 
 def test_another_folder_under_the_same_name_is_refused(source, tmp_path):
     other = write(tmp_path / "other", names_of("cat", "dog", count=20), start=100)
-    prepare(request(source, tmp_path / "set", skip=True), progress=False)
+    prepare(request(source, tmp_path / "set", skip=True))
     result = CliRunner().invoke(
         main, ["prepare", "folder", f"--source={other}", f"--out={tmp_path / 'set'}", "--labels=25%", "--shard-size=4"]
     )

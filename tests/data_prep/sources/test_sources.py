@@ -8,7 +8,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.sources import SOURCES, LoadOptions
 from data_prep.sources.archives.unpickle import unpickle_arrays
 from data_prep.system.errors import DataError
@@ -41,17 +42,17 @@ def test_cifar100_fine_labels(tmp_path):
     raw = load("cifar100", fixtures.write_cifar100(tmp_path))
     np.testing.assert_array_equal(raw.train.images, fixtures.random_images(300, 0))
     assert raw.train.labels.tolist() == list(range(100)) * 3
-    request = Request(
+    request = PrepareRequest(
         "cifar100", tmp_path / "set", tmp_path / "cifar-100-python", labels=100, val=100, checksum=False, workers=1
     )
-    assert prepare(request, progress=False).counts["labeled"] == (1,) * 100
+    assert prepare(request).counts["labeled"] == (1,) * 100
     assert len(set(SOURCES["cifar100"].classes)) == 100
 
 
 def test_folder_and_archive_give_the_same_bytes(tmp_path, tiny, cifar10):
     archive = fixtures.pack(cifar10, tmp_path / "cifar-10-python.tar.gz")
     for name, source in {"inner": cifar10, "outer": cifar10.parent, "tar": archive, "beside": tmp_path}.items():
-        prepare(Request(**tiny | {"out": tmp_path / name, "source": source}), progress=False)
+        prepare(PrepareRequest(**tiny | {"out": tmp_path / name, "source": source}))
     assert len({tuple(fixtures.contents(tmp_path / name).items()) for name in ("inner", "outer", "tar", "beside")}) == 1
 
 
@@ -184,9 +185,9 @@ def test_label_out_of_range_is_refused(tmp_path, cifar10):
     broken = shutil.copytree(cifar10, tmp_path / "batches")
     images = fixtures.random_images(40)
     (broken / "data_batch_1").write_bytes(fixtures.py2_batch(images, [*range(39), 40], b"labels"))
-    request = Request("cifar10", tmp_path / "set", broken, labels=10, val=0, checksum=False)
+    request = PrepareRequest("cifar10", tmp_path / "set", broken, labels=10, val=0, checksum=False)
     with pytest.raises(DataError, match=r"cifar10 train set: labels 0\.\.40 for 10 classes"):
-        prepare(request, progress=False)
+        prepare(request)
 
 
 def test_class_without_images_is_named(tmp_path, cifar10):
@@ -195,7 +196,7 @@ def test_class_without_images_is_named(tmp_path, cifar10):
         batch = fixtures.py2_batch(fixtures.random_images(36), list(range(9)) * 4, b"labels")
         (broken / f"data_batch_{number}").write_bytes(batch)
     with pytest.raises(DataError, match="no image of class 'truck'"):
-        prepare(Request("cifar10", tmp_path / "set", broken, labels=10, val=0, checksum=False), progress=False)
+        prepare(PrepareRequest("cifar10", tmp_path / "set", broken, labels=10, val=0, checksum=False))
 
 
 def test_gzip_of_python2_batches_is_read_in_memory(tmp_path, cifar10):

@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.splits.assign import divide, rank, shuffled
 from tests.data_prep import fixtures
 
@@ -58,7 +59,7 @@ def test_test_split_ignores_seed_and_options(dataset, tmp_path, tiny):
     folders = []
     for seed, val in ((0, 10), (7, 20)):
         folders.append(tmp_path / str(seed))
-        prepare(Request(**base | {"out": folders[-1], "seed": seed, "val": val}), progress=False)
+        prepare(PrepareRequest(**base | {"out": folders[-1], "seed": seed, "val": val}))
     first, second = ({k: v for k, v in fixtures.contents(f).items() if k.startswith("test-")} for f in folders)
     assert first == second
     assert first

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.splits.assign import divide
 from data_prep.splits.label_counts import per_class, read_labels
 from data_prep.system.errors import UsageError
@@ -61,23 +62,23 @@ def test_the_manifest_keeps_what_was_asked_for(moons, tmp_path):
     manifest = load_manifest(moons)
     assert manifest.options["labels"] == "5+1"
     assert manifest.counts["labeled"] == (5, 1)
-    assert prepare(Request("moons", out=tmp_path / "set"), progress=False).options["labels"] == 6
+    assert prepare(PrepareRequest("moons", out=tmp_path / "set")).options["labels"] == 6
 
 
 def test_equal_numbers_give_the_shards_of_the_even_number(tmp_path):
     for labels in (6, "3+3"):
-        prepare(Request("moons", out=tmp_path / str(labels), labels=labels), progress=False)
+        prepare(PrepareRequest("moons", out=tmp_path / str(labels), labels=labels))
     even, written = contents(tmp_path / "6"), contents(tmp_path / "3+3")
     assert {name for name in even if even[name] != written[name]} == {"manifest.json"}
     with pytest.raises(UsageError, match=r"labels 6 there and '3\+3' here"):
-        prepare(Request("moons", out=tmp_path / "6", labels="3+3"), progress=False)
+        prepare(PrepareRequest("moons", out=tmp_path / "6", labels="3+3"))
 
 
 def test_a_request_is_read_as_the_command_is(tmp_path):
-    prepare(Request("moons", out=tmp_path, labels="05+1"), progress=False)
+    prepare(PrepareRequest("moons", out=tmp_path, labels="05+1"))
     assert load_manifest(tmp_path).options["labels"] == "5+1"
     with pytest.raises(UsageError, match="--labels: 'some' is neither"):
-        prepare(Request("moons", out=tmp_path, labels="some"), progress=False)
+        prepare(PrepareRequest("moons", out=tmp_path, labels="some"))
 
 
 @pytest.mark.parametrize(
@@ -91,5 +92,5 @@ def test_a_request_is_read_as_the_command_is(tmp_path):
 )
 def test_the_nearest_choices_named_are_valid(valid, tmp_path):
     """What the messages in test_cli recommend goes through."""
-    manifest = prepare(Request("moons", out=tmp_path / "set", **valid), progress=False)
+    manifest = prepare(PrepareRequest("moons", out=tmp_path / "set", **valid))
     assert manifest.counts["labeled"] == per_class(valid["labels"], (9, 9))

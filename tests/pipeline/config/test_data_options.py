@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError
 from pipeline.config.data_set import DataSet, default_folder, resolve_data
 from pipeline.config.recipes import load_recipe
@@ -67,7 +68,7 @@ def test_a_set_is_prepared_with_labels_per_class_and_found_again() -> None:
 
 
 def test_a_named_folder_with_other_labels_is_refused() -> None:
-    prepare(Request("moons", out=Path("mine"), labels=6), progress=False)
+    prepare(PrepareRequest("moons", out=Path("mine"), labels=6))
     config = resolve({"dataset": "moons"}, {})
     with pytest.raises(UsageError, match=r"data\.labels: 5\+1 is asked for, mine has 6"):
         resolve_data(config, DataSet(Path("mine"), {"labels": "5+1"}))

@@ -17,7 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import DataError, UsageError
 from pipeline.config.command_line import read_config
 from pipeline.config.finetune import finetune_recipe, finetuned
@@ -298,7 +299,7 @@ def test_a_run_that_lost_its_model_and_a_fine_tuning_into_the_run_itself_are_ref
 
 
 def test_data_of_another_split_are_refused_with_both_fingerprints() -> None:
-    prepare(Request("digits", out=Path("other-split"), labels=20, val=100, seed=1))
+    prepare(PrepareRequest("digits", out=Path("other-split"), labels=20, val=100, seed=1))
     result = run("--finetune", "conv", "--data-dir", "other-split")
     assert result.exit_code == 2
     assert all(load_manifest(folder).fingerprint[:12] in result.stderr for folder in (DATA, Path("other-split")))

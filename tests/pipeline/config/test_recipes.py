@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from data_prep import sources
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.sources import ArrayPart, LoadOptions, RawSet, Source
 from pipeline.config.recipes import built_in, load_recipe
 from pipeline.config.resolve import flatten
@@ -54,7 +55,7 @@ def small(name: str) -> Source:
 def prepared(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if name in SHAPES:
         monkeypatch.setitem(sources.SOURCES, name, small(name))
-    prepare(Request(name, out=folder), progress=False)
+    prepare(PrepareRequest(name, out=folder))
     return folder
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from data_prep.dataset.manifest import Manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError
 from pipeline.data import loader_choice
 from pipeline.data.loader_choice import choose_loader, decoded_bytes, free_memory
@@ -16,7 +17,7 @@ from tests.pipeline.conftest import CPU
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return prepare(Request("digits", out=tmp_path_factory.mktemp("digits") / "set"), progress=False)
+    return prepare(PrepareRequest("digits", out=tmp_path_factory.mktemp("digits") / "set"))
 
 
 def varied(manifest: Manifest) -> Manifest:

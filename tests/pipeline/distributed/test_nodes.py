@@ -24,7 +24,8 @@ from torch.distributed.elastic.rendezvous import (
     rendezvous_handler_registry,
 )
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError, UserError
 from pipeline.distributed.launcher import choose_processes
 from pipeline.distributed.node_env import ALONE, Nodes, find_nodes
@@ -102,7 +103,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "images" / part / synset / f"{synset}_{number}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(smooth(20 + number % 5, 18 + number % 7, number)))
-    prepare(Request("imagenet", out=folder / "data" / "imagenet-10pct-seed0", source=folder / "images"), progress=False)
+    prepare(PrepareRequest("imagenet", out=folder / "data" / "imagenet-10pct-seed0", source=folder / "images"))
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     return folder
 

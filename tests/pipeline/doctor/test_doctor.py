@@ -20,7 +20,8 @@ import torchvision
 from click.testing import CliRunner
 from PIL import Image
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system import cgroup
 from pipeline.commands.doctor import main
 from pipeline.doctor import data_set, folders, images, libraries, machine, network, subprocess_checks
@@ -270,7 +271,7 @@ def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_prepared_set_is_opened_and_its_holes_are_found(place: Path) -> None:
     folder = place / "moons"
-    prepare(Request("moons", out=folder), progress=False)
+    prepare(PrepareRequest("moons", out=folder))
     found = find(data_set.data_set, data_dir=folder)
     assert (found.level, "2 classes, 6 labeled, 2,000 unlabeled, 0 val, 2,000 test" in found.found) == (Level.OK, True)
     (folder / "test-000000.tar").unlink()

@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner, Result
 from torch import nn
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from pipeline.commands.evaluate import main
 from pipeline.data.batches.split import DataSplit
 from pipeline.evaluation.confusion import evaluate_classes, regroup
@@ -163,7 +164,7 @@ def test_a_file_alone_is_enough_with_the_data(tmp_path: Path) -> None:
 
 
 def test_another_set_of_the_same_classes_will_do_and_is_told() -> None:
-    prepare(Request("digits", out=Path("other"), labels=40, val=0, seed=3), progress=False)
+    prepare(PrepareRequest("digits", out=Path("other"), labels=40, val=0, seed=3))
     result = run("digits", "--data-dir", "other")
     assert (result.exit_code, "another prepared set" in result.stdout) == (0, True)
     assert "it has labeled, unlabeled, test" in refused(2, "digits", "--data-dir", "other", "--split", "val")
@@ -191,7 +192,7 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line(tmp_path: Path) -> None:
     assert "no run folder" in refused(2, str(tmp_path))
     shutil.copy("digits/config.yaml", tmp_path)
     assert "--test-only" in refused(2, str(tmp_path))
-    prepare(Request("moons", out=tmp_path / "moons"), progress=False)
+    prepare(PrepareRequest("moons", out=tmp_path / "moons"))
     assert "it has 2 classes, the model 10" in refused(2, "digits", "--data-dir", str(tmp_path / "moons"))
     assert "smpl-data prepare" in refused(2, "digits", "--data-dir", str(tmp_path / "none"))
     assert "is not a file" in refused(2, "digits", "--json", str(tmp_path))

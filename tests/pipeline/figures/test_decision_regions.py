@@ -5,7 +5,8 @@ import torch
 from click.testing import CliRunner, Result
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from pipeline.cli import main
 from pipeline.figures.decision_regions import second_class
 from tests.pipeline.comparison.test_compare import in_a_folder_of_its_own
@@ -39,7 +40,7 @@ def test_a_panel_for_each_row_of_a_table_on_the_data_that_its_runs_saw() -> None
     assert "2 rows: a/c.png" in regions("--out", "a/c").stdout
     assert Path("a/c.png").stat().st_size > 10_000
 
-    prepare(Request("moons", out=Path("other-labels"), seed=1), progress=False)
+    prepare(PrepareRequest("moons", out=Path("other-labels"), seed=1))
     line = refusal("--data-dir", "other-labels")
     assert "row 'smpl' was trained on data" in line
     assert load_manifest(Path("other-labels")).fingerprint[:12] in line
@@ -50,7 +51,7 @@ def test_a_panel_for_each_row_of_a_table_on_the_data_that_its_runs_saw() -> None
 
 @pytest.mark.slow
 def test_a_table_of_other_runs_than_of_points_is_told() -> None:
-    prepare(Request("moons", out=Path("data/moons-6-seed0")), progress=False)
+    prepare(PrepareRequest("moons", out=Path("data/moons-6-seed0")))
     run = ["compare", "--dataset", "digits", *TINY, "--methods", "supervised", "--set", "batch_size=4"]
     assert CliRunner().invoke(main, run).exit_code == 0
     assert "table/supervised/seed0 was not trained on points of the plane" in refusal()
@@ -79,7 +80,7 @@ def test_a_folder_without_runs_is_told(table: str, message: str) -> None:
 
 
 def test_images_are_no_points(tmp_path: Path) -> None:
-    prepare(Request("digits", out=tmp_path / "digits"), progress=False)
+    prepare(PrepareRequest("digits", out=tmp_path / "digits"))
     run = Path("table/supervised/seed0/model.safetensors")
     run.parent.mkdir(parents=True)
     run.touch()

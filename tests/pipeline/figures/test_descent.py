@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from pipeline.cli import main
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
@@ -31,7 +32,7 @@ RATE = 0.7
 
 
 def points(folder: Path, **options: Any) -> TrainingData:
-    manifest = prepare(Request("moons", out=folder, **options), progress=False)
+    manifest = prepare(PrepareRequest("moons", out=folder, **options))
     return load_training_data(folder, manifest, SINGLE_PROCESS, unlabeled=True)
 
 
@@ -159,7 +160,7 @@ def test_a_mistake_is_one_line(arguments: list[str], message: str) -> None:
 
 
 def test_another_set_in_the_usual_place_is_refused() -> None:
-    prepare(Request("digits", out=Path("data/moons-6-seed0")), progress=False)
+    prepare(PrepareRequest("digits", out=Path("data/moons-6-seed0")))
     result = descend("--seeds", "1")
     assert result.exit_code == 2
     assert "holds digits, not moons" in result.stderr

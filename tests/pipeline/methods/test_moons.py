@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.data.resident.split import load_split
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prepare the points with ten different choices of six labels."""
     folder = tmp_path_factory.mktemp("moons")
     for seed in range(SEEDS):
-        prepare(Request("moons", out=folder / str(seed), seed=seed), progress=False)
+        prepare(PrepareRequest("moons", out=folder / str(seed), seed=seed))
     return folder
 
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError
 from pipeline.config.command_line import read_config
 from pipeline.config.finetune import finetune_recipe
@@ -127,7 +128,7 @@ def test_a_rehearsal_times_every_part_and_leaves_nothing_behind(
 ) -> None:
     undisturbed = make_trainer(out="undisturbed")
     undisturbed.train()
-    prepare(Request("digits", out=tmp_path / "data"), progress=False)
+    prepare(PrepareRequest("digits", out=tmp_path / "data"))
     prepared = PreparedSet(
         tmp_path / "data", load_manifest(tmp_path / "data"), ALONE, LoaderChoice("resident", ""), None
     )

@@ -23,11 +23,10 @@ from data_prep.formats.recordio.writer import pack, write_recordio
 from data_prep.formats.sample import Sample
 from data_prep.formats.webdataset.reader import open_tars
 from data_prep.images.codecs import decode_image
-from data_prep.inspection.verify import find_damage
-from data_prep.prepare.convert import convert
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import DataError, UsageError
-from tests.data_prep.fixtures import contents
+from tests.data_prep.fixtures import contents, convert_set, damage_of
 from tests.data_prep.formats.webdataset.test_reader import members_of, rewrite_indexed
 from tests.limits import LIMIT_S
 
@@ -39,8 +38,8 @@ def converted(tmp_path_factory, cifar10):
     """A tiny CIFAR-10 of several shards in both formats; read only."""
     folder = tmp_path_factory.mktemp("converted") / "set"
     options = {"checksum": False, "labels": 20, "val": 10, "shard_size": 40}
-    prepare(Request("cifar10", source=cifar10, out=folder, **options), progress=False)
-    convert(folder, progress=False)
+    prepare(PrepareRequest("cifar10", source=cifar10, out=folder, **options))
+    convert_set(folder)
     return folder
 
 
@@ -168,8 +167,8 @@ def test_a_full_set_is_twelve_files_and_their_description(converted):
 
 def test_a_split_without_samples_has_no_files(tmp_path):
     folder = tmp_path / "set"
-    prepare(Request("digits", out=folder, val=0), progress=False)
-    convert(folder, progress=False)
+    prepare(PrepareRequest("digits", out=folder, val=0))
+    convert_set(folder)
     assert set(record_files(folder)) == names("labeled", "unlabeled", "test") | {RECORDIO_MANIFEST}
     assert len(open_recordio(folder, load_manifest(folder), "val")) == 0
 
@@ -178,7 +177,7 @@ def test_an_unknown_class_is_minus_one(copied):
     name = "unlabeled-000000.tar"
     members = members_of(copied / name)
     rewrite_indexed(copied, name, [members[0], (members[1][0], b"-1"), *members[2:]])
-    convert(copied, progress=False)
+    convert_set(copied)
     first = open_recordio(copied, load_manifest(copied), "unlabeled").read(0)
     assert (first.name, first.label) == (members[0][0].name, -1)
     assert (copied / "unlabeled.lst").read_text().startswith(f"{first.key}\t-1\t{first.name}\n")
@@ -186,7 +185,7 @@ def test_an_unknown_class_is_minus_one(copied):
 
 def test_converting_twice_changes_nothing(damaged):
     before = inodes(damaged)
-    convert(damaged, progress=False)
+    convert_set(damaged)
     assert inodes(damaged) == before
 
 
@@ -196,7 +195,7 @@ def test_a_lost_file_is_written_anew_and_the_other_splits_stay(name, damaged):
     (damaged / name).unlink()
     with pytest.raises(DataError, match=rf"{name}: No such file .*`smpl-data convert \S+ --to recordio`"):
         open_recordio(damaged, load_manifest(damaged), "unlabeled").read(0)
-    convert(damaged, progress=False)
+    convert_set(damaged)
     assert contents(damaged) == files
     after = inodes(damaged)
     assert {name for name in before if before[name] != after[name]} <= names("unlabeled") | {RECORDIO_MANIFEST}
@@ -207,7 +206,7 @@ def test_records_of_another_preparation_are_refused_and_written_anew(damaged, ci
     manifest = load_manifest(damaged)
     other = damaged.with_name("other")
     options = {"checksum": False, "labels": 20, "val": 0, "shard_size": 40, "seed": 1}
-    prepare(Request("cifar10", source=cifar10, out=other, **options), progress=False)
+    prepare(PrepareRequest("cifar10", source=cifar10, out=other, **options))
     for name in record_files(damaged):
         shutil.copy(damaged / name, other)
     changed = load_manifest(other)
@@ -216,7 +215,7 @@ def test_records_of_another_preparation_are_refused_and_written_anew(damaged, ci
         DataError, match=rf"{RECORDIO_MANIFEST}: the records are of another preparation; run `smpl-data convert"
     ):
         open_recordio(other, changed, "labeled")
-    convert(other, progress=False)
+    convert_set(other)
     assert set(record_files(other)) == names("labeled", "unlabeled", "test") | {RECORDIO_MANIFEST}
     assert samples_of(open_recordio(other, changed, "labeled")) == samples_of(open_tars(other, changed, "labeled"))
 
@@ -226,6 +225,7 @@ import os, signal, sys
 from pathlib import Path
 from data_prep.formats.recordio import writer as recordio
 from data_prep.prepare import convert
+from data_prep.dataset.manifest import load_manifest
 count, pack, save = 0, recordio.pack, convert.save_recordio_manifest
 def killing_pack(sample):
     global count
@@ -238,7 +238,7 @@ def killing_save(records, path):
         os.kill(os.getpid(), signal.SIGKILL)
     save(records, path)
 recordio.pack, convert.save_recordio_manifest = killing_pack, killing_save
-convert.convert(Path(sys.argv[1]), progress=False)
+convert.convert(Path(sys.argv[1]), load_manifest(Path(sys.argv[1])))
 """
 
 
@@ -258,7 +258,7 @@ def test_killed_then_the_same_command_goes_on(moment, kept, damaged):
         open_recordio(damaged, load_manifest(damaged), "labeled")
     before = inodes(damaged)
     assert set(record_files(damaged)) == names(*kept)
-    convert(damaged, progress=False)
+    convert_set(damaged)
     assert contents(damaged) == expected
     assert {name for name in names(*kept) if inodes(damaged)[name] != before[name]} == set()
 
@@ -268,7 +268,7 @@ def test_a_killed_mending_looks_unfinished_and_goes_on(damaged):
     (damaged / "unlabeled.rec").unlink()
     subprocess.run([sys.executable, "-c", KILLED, str(damaged), "50"], check=False, timeout=LIMIT_S)
     assert set(record_files(damaged)) == names("labeled", "val", "test")
-    convert(damaged, progress=False)
+    convert_set(damaged)
     assert contents(damaged) == expected
 
 
@@ -278,12 +278,13 @@ def test_a_split_finished_before_the_kill_is_checked_before_it_is_kept(damaged):
         (damaged / name).unlink()
     subprocess.run([sys.executable, "-c", KILLED, str(damaged), "150"], check=False, timeout=LIMIT_S)
     flip(damaged / "labeled.rec", 40)
-    convert(damaged, progress=False)
+    convert_set(damaged)
     assert contents(damaged) == expected
 
 
 CONVERT = (
     "from data_prep.system.cli import exit_code; from data_prep.prepare.convert import convert; "
+    "from data_prep.dataset.manifest import load_manifest; "
     "from pathlib import Path"
 )
 
@@ -293,7 +294,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_of_the_split(damaged):
     for name in record_files(damaged):
         (damaged / name).unlink()
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))  # noqa: E731
-    script = f"{CONVERT}; import sys; sys.exit(exit_code(lambda: convert(Path({str(damaged)!r}), progress=False)))"
+    script = f"{CONVERT}; import sys; folder = Path({str(damaged)!r}); "
+    script += "sys.exit(exit_code(lambda: convert(folder, load_manifest(folder))))"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=False, preexec_fn=limit
     )
@@ -326,19 +328,19 @@ def test_a_damaged_tar_is_not_converted(offset, damaged):
         (damaged / name).unlink()
     flip(damaged / "unlabeled-000002.tar", offset)
     with pytest.raises(DataError, match=r"unlabeled-000002\.tar: "):
-        convert(damaged, progress=False)
+        convert_set(damaged)
     assert set(record_files(damaged)) == names("labeled")
 
 
 def test_points_are_refused(copied_moons):
     with pytest.raises(UsageError, match="RecordIO holds pictures"):
-        convert(copied_moons, progress=False)
+        convert_set(copied_moons)
     assert not record_files(copied_moons)
 
 
 def test_another_format_is_refused(converted):
     with pytest.raises(UsageError, match="--to tfrecord: known is recordio"):
-        convert(converted, "tfrecord")
+        convert_set(converted, "tfrecord")
 
 
 def test_an_image_that_a_length_of_29_bits_cannot_tell_is_refused():
@@ -478,7 +480,7 @@ def test_a_flipped_bit_is_mended_by_the_same_command(damaged):
     expected = contents(damaged)
     before = inodes(damaged)
     flip(damaged / "unlabeled.rec", 5000)
-    convert(damaged, progress=False)
+    convert_set(damaged)
     assert contents(damaged) == expected
     others = names("labeled", "val", "test")
     assert {name: inodes(damaged)[name] for name in others} == {name: before[name] for name in others}
@@ -545,24 +547,24 @@ def test_ranks_check_a_share_each(damaged):
 
 
 def test_verify_lists_damaged_records(converted, damaged):
-    assert find_damage(converted) == []
+    assert damage_of(converted) == []
     flip(damaged / "val.rec", 40)
     os.truncate(damaged / "test.idx", 10)
     (damaged / "labeled.lst").unlink()
     mends = "`smpl-data convert` writes it again"
     size = (converted / "test.idx").stat().st_size
-    assert find_damage(damaged) == [
+    assert damage_of(damaged) == [
         f"labeled.lst: No such file or directory; {mends}",
         f"val.rec: sha256 differs from records.json; {mends}",
         f"test.idx: 10 bytes, records.json says {size}; {mends}",
     ]
-    convert(damaged, progress=False)
-    assert find_damage(damaged) == []
+    convert_set(damaged)
+    assert damage_of(damaged) == []
 
 
 def test_verify_changes_nothing(damaged):
     before = contents(damaged)
-    find_damage(damaged)
+    damage_of(damaged)
     assert contents(damaged) == before
 
 
@@ -570,7 +572,7 @@ def test_verify_finds_an_unfinished_conversion(damaged):
     for name in record_files(damaged):
         (damaged / name).unlink()
     subprocess.run([sys.executable, "-c", KILLED, str(damaged), "150"], check=False, timeout=LIMIT_S)
-    lines = find_damage(damaged)
+    lines = damage_of(damaged)
     assert ".records.json: left by a conversion that did not finish; `smpl-data convert` goes on with it" in lines
     assert "labeled.rec: not in records.json" in lines
 
@@ -578,7 +580,7 @@ def test_verify_finds_an_unfinished_conversion(damaged):
 def test_verify_finds_records_of_another_preparation(damaged):
     text = (damaged / RECORDIO_MANIFEST).read_text()
     (damaged / RECORDIO_MANIFEST).write_text(text.replace('"samples": 10', '"samples": 11', 1))
-    lines = find_damage(damaged)
+    lines = damage_of(damaged)
     assert len(lines) == 1
     assert lines[0].startswith("records.json: the records are of another preparation; run `smpl-data convert")
 
@@ -586,7 +588,7 @@ def test_verify_finds_records_of_another_preparation(damaged):
 def test_what_a_kill_after_the_last_file_leaves_is_cleared(damaged):
     expected = contents(damaged)
     shutil.copy(damaged / RECORDIO_MANIFEST, damaged / ".records.json")
-    assert len(find_damage(damaged)) == 1
-    convert(damaged, progress=False)
+    assert len(damage_of(damaged)) == 1
+    convert_set(damaged)
     assert contents(damaged) == expected
-    assert find_damage(damaged) == []
+    assert damage_of(damaged) == []

@@ -20,13 +20,13 @@ from data_prep.formats.recordio.reader import open_recordio
 from data_prep.formats.webdataset.index import Member, tar_index
 from data_prep.formats.webdataset.reader import MIRROR_FILES, open_tars
 from data_prep.formats.webdataset.scan import read_shard
-from data_prep.prepare.convert import convert
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.storage.url import Url, save_url
 from data_prep.system import file_handles
 from data_prep.system.errors import DataError
 from data_prep.system.file_handles import SHARE, OpenFiles, open_sized
-from tests.data_prep.fixtures import bomb, contents, tar_of
+from tests.data_prep.fixtures import bomb, contents, convert_set, tar_of
 
 NAME, INDEX = "val-000000.tar", "val-000000.idx"
 SAMPLE = 2048  # bytes of a digit's sample: a header and a block, twice
@@ -150,7 +150,7 @@ def test_the_same_command_mends_what_the_error_says_to_remove(copied):
         open_val(copied).read(0)
     (copied / NAME).unlink()
     (copied / INDEX).unlink()
-    prepare(Request("digits", out=copied), progress=False)
+    prepare(PrepareRequest("digits", out=copied))
     assert contents(copied) == before
 
 
@@ -342,7 +342,7 @@ def test_the_limit_of_open_files_is_bounded(hard, raised, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["tars", "records"])
 def test_too_many_open_files_are_no_reason_to_prepare_again(kind, copied, monkeypatch):
-    convert(copied, progress=False)
+    convert_set(copied)
     store = {"tars": open_tars, "records": open_recordio}[kind](copied, load_manifest(copied), "val")
 
     def full(*_):
@@ -365,7 +365,7 @@ def test_files_are_closed_with_their_store(digits):
 
 def test_few_files_of_a_mirror_are_open(tmp_path):
     """What a bounded cache has dropped keeps its room on the disk while it is open."""
-    prepare(Request("digits", out=tmp_path, shard_size=20), progress=False)
+    prepare(PrepareRequest("digits", out=tmp_path, shard_size=20))
     save_url(Url("https://example.org/set"), tmp_path)
     store = open_tars(tmp_path, load_manifest(tmp_path), "unlabeled")
     assert len(store.shards) > MIRROR_FILES

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from data_prep.dataset.manifest import Manifest
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.sources import SOURCES, LoadOptions
 from data_prep.system.errors import DataError
 from pipeline.data.resident.split import load_split
@@ -22,7 +23,7 @@ DTYPES = {"digits": torch.uint8, "moons": torch.float32}
 @pytest.fixture(scope="module", params=DTYPES)
 def prepared(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     folder = tmp_path_factory.mktemp(request.param) / "set"
-    return folder, prepare(Request(request.param, out=folder, val=0), progress=False)
+    return folder, prepare(PrepareRequest(request.param, out=folder, val=0))
 
 
 class OneOfMany(World):
@@ -64,7 +65,7 @@ def test_shares_of_the_ranks_make_the_split(prepared: tuple[Path, Manifest]) -> 
 
 
 def test_a_damaged_point_is_refused_by_name(tmp_path: Path) -> None:
-    manifest = prepare(Request("moons", out=tmp_path), progress=False)
+    manifest = prepare(PrepareRequest("moons", out=tmp_path))
     path = tmp_path / "test-000000.tar"
     content = bytearray(path.read_bytes())
     content[512 + 128] ^= 1

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.convert import convert
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.processes import assert_same_model, rank_process, run, started, steps_logged
@@ -59,7 +60,7 @@ def test_records_train_what_tars_train(home: Path) -> None:
     pytest.importorskip("nvidia.dali")
     done = run(home, command("tars", "dali"))
     assert done.returncode == 0, done.stderr
-    convert(home / "data" / "folder-10pct-seed0", progress=False)
+    convert(home / "data" / "folder-10pct-seed0", load_manifest(home / "data" / "folder-10pct-seed0"))
     done = run(home, command("records", "dali"))
     assert done.returncode == 0, done.stderr
     assert_same_model(home, "records", load_file(home / "tars" / "model.safetensors"))

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from data_prep.dataset.checksums import Mode
-from data_prep.dataset.manifest import Manifest
+from data_prep.dataset.manifest import Manifest, load_manifest
 from data_prep.formats.sample import Sample
 from data_prep.prepare.convert import convert
-from data_prep.prepare.run import Request, prepare
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from data_prep.system.errors import DataError
 from pipeline.data.resident.split import load_split
 from pipeline.data.sampling.block_order import BlockOrder, ShardLayout
@@ -46,7 +47,7 @@ CASES = [(name, backend) for name, backends in SETS.items() for backend in backe
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Manifest]]:
     folders = {name: tmp_path_factory.mktemp(name) / "set" for name in SETS}
-    return {name: (folder, prepare(Request(name, out=folder), progress=False)) for name, folder in folders.items()}
+    return {name: (folder, prepare(PrepareRequest(name, out=folder))) for name, folder in folders.items()}
 
 
 def threads() -> list[str]:
@@ -249,7 +250,7 @@ def test_records_are_checked_where_they_are_read(
     prepared: dict[str, tuple[Path, Manifest]], tmp_path: Path, mode: Mode
 ) -> None:
     folder, manifest = shutil.copytree(prepared["digits"][0], tmp_path / "set"), prepared["digits"][1]
-    convert(folder, progress=False)
+    convert(folder, load_manifest(folder))
     content = bytearray((folder / "val.rec").read_bytes())
     content[60] ^= 1
     (folder / "val.rec").write_bytes(content)
@@ -263,7 +264,7 @@ def test_tars_are_not_checked_where_records_are_read(
 ) -> None:
     pytest.importorskip("nvidia.dali")
     folder, manifest = shutil.copytree(prepared["digits"][0], tmp_path / "set"), prepared["digits"][1]
-    convert(folder, progress=False)
+    convert(folder, load_manifest(folder))
     (folder / "val-000000.tar").write_bytes(b"")
     assert len(open_stream(folder, manifest, "val", ALONE, StreamOptions("dali", verify="always"))) == 100
     with pytest.raises(DataError, match=r"val-000000\.tar: 0 bytes"):

@@ -1,4 +1,4 @@
-"""Bytes from elsewhere: URLs without their secrets, transfers that resume, and checked downloads.
+"""Files at URLs: transfers that are retried, checked downloads into the cache, and URLs without their secrets.
 
-This folder imports only `system`.
+It imports only `system`. `sources` downloads published files with it, and `dataset` mirrors remote sets.
 """

@@ -1,4 +1,4 @@
-"""A real web server for prepared sets, which can do what bad servers do."""
+"""A real web server for prepared sets, which can fail in the ways that servers fail."""
 
 import threading
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def answer(handler, content, sent=None, status=200):
-    """Announce the whole content, send the first ``sent`` bytes of it."""
+    """Announce the whole content and send its first ``sent`` bytes."""
     handler.send_response(status)
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
@@ -48,7 +48,7 @@ def answer(handler, content, sent=None, status=200):
 
 
 def cut(times):
-    """Cut the first so many transfers in the middle."""
+    """Cut the first ``times`` transfers in the middle."""
     done = iter(range(times))
     return lambda handler, content: answer(handler, content, None if next(done, None) is None else len(content) // 2)
 
@@ -62,7 +62,7 @@ def replace(content):
 
 
 def stall(gate):
-    """Send half and wait for the gate."""
+    """Send half of the content and wait for the gate."""
 
     def half(handler, content):
         answer(handler, content, len(content) // 2)

@@ -1,4 +1,4 @@
-"""Small trees of small images, made here."""
+"""Small folders and archives of small images, made for tests."""
 
 import io
 import os
@@ -13,7 +13,7 @@ SYNSETS = ("n01440764", "n02102040", "n02979186")
 
 
 def picture(seed=0, kind="JPEG", size=(9, 7)):
-    """An image file of width and height ``size``, whose pixels tell its seed."""
+    """Return an image file of width and height ``size``, whose pixels depend on the seed."""
     from PIL import Image
 
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -23,7 +23,7 @@ def picture(seed=0, kind="JPEG", size=(9, 7)):
 
 
 def write(folder, names, start=0):
-    """Files with pictures, each of its own seed, whatever their suffix; ``names`` in the order of creation."""
+    """Write pictures, each with its own seed, in the order of ``names``, whatever their suffix."""
     for seed, name in enumerate(names, start):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def write(folder, names, start=0):
 
 @contextmanager
 def without_rights(folder):
-    """Root may read anything: be somebody else for a moment."""
+    """Become another user for a while, since root may read everything."""
     root = os.geteuid() == 0
     if root:
         for path in (folder, *folder.parents):
@@ -52,7 +52,7 @@ def names_of(*classes, count=5, prefix="", suffix=".jpg"):
 
 
 def names_in(part):
-    """The names of a part's images and their labels, in order."""
+    """Return the names of a part's images and their labels, in order."""
     names = [name.decode("utf-8", "surrogateescape") for name in part.references.names]
     return list(zip(names, part.labels.tolist(), strict=True))
 
@@ -66,7 +66,7 @@ def imagenet_names(synset, count=6):
 
 
 def write_imagenet(folder, count=6, val=2):
-    """``train/`` and ``val/`` with a folder a class, as torchvision wants them."""
+    """Write ``train/`` and ``val/`` with one folder for each class, as torchvision expects them."""
     for number, synset in enumerate(SYNSETS):
         write(folder / "train" / synset, imagenet_names(synset, count), 100 * number)
     for number, name in enumerate(val_names(val)):
@@ -79,7 +79,7 @@ def val_names(each=2):
 
 
 def tar_bytes(members, form=tarfile.USTAR_FORMAT):
-    """A tar of names and bytes, or of TarInfo and bytes."""
+    """Return a tar of names and bytes, or of TarInfo and bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
         for name, content in members:
@@ -90,7 +90,7 @@ def tar_bytes(members, form=tarfile.USTAR_FORMAT):
 
 
 def write_archives(folder, tree, form=tarfile.USTAR_FORMAT):
-    """The official archives of a tree in ``train/`` and ``val/``: a tar of a tar a class, and a flat one."""
+    """Write the official archives of a tree: a tar of one tar for each class of ``train/``, a flat one of ``val/``."""
     folder.mkdir(exist_ok=True)
     inner = [
         (

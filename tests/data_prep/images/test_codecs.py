@@ -1,4 +1,4 @@
-"""Whatever a folder of files becomes, all that looks at a prepared set can read it, of any mode and in any format."""
+"""Whatever images a folder holds, every reader of the prepared set can read them, in any mode and in any format."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def draw(number, size, mode):
 
 
 def write(folder, kinds, *, varied):
-    """Two classes of eight images, in turn of the given kinds."""
+    """Write two classes of eight images, whose kinds take turns."""
     for number in range(16):
         mode, suffix = KINDS[kinds[number // 2 % len(kinds)]]
         size = (SIDE + number * varied, SIDE + 3 * varied)
@@ -70,7 +70,7 @@ def test_what_was_prepared_can_be_read(kinds, image_format, varied, tmp_path):
 
 
 def streamed(folder, manifest, split, engine, *, varied):
-    """All images of a split [N, 3, H, W], as an evaluation sees them."""
+    """Return all images of a split [N, 3, H, W], as an evaluation gets them."""
     options = StreamOptions(engine, size=SIDE if varied else None, workers=1)
     return torch.cat(
         [images for images, _ in open_stream(folder, manifest, split, ALONE, options).batches(ALONE)]

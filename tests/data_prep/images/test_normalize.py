@@ -1,4 +1,4 @@
-"""Every policy of a normalizer, by itself; and whatever it lets through, all readers read alike."""
+"""Every rule of the normalizer by itself; and all readers decode what it accepts to the same pixels."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ ORIENTATION = 0x0112
 
 
 def smooth(size=SIZE):
-    """A picture without symmetry that JPEG hardly changes."""
+    """Return a picture without symmetry that JPEG hardly changes."""
     x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
     return Image.fromarray(np.stack([x, y, (x + y) / 2], axis=-1).astype(np.uint8))
 
@@ -34,7 +34,7 @@ def chunk(kind, payload):
 
 
 def png(size, depth, color, raw, *extra, interlaced=0):
-    """A PNG of given filtered rows, for what Pillow does not write."""
+    """Return a PNG with the given filtered rows, for what Pillow does not write."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, color, 0, 0, interlaced))
     body = b"".join(extra) + chunk(b"IDAT", zlib.compress(raw))
     return b"\x89PNG\r\n\x1a\n" + header + body + chunk(b"IEND", b"")
@@ -135,7 +135,7 @@ def test_spoiled_header_is_refused(kind):
 
 
 def test_every_flipped_bit_of_a_png_is_refused():
-    """Pillow reads on over wrong checksums; torchvision's process dies of them."""
+    """Pillow ignores wrong checksums; torchvision's process dies from them."""
     content = SOURCES["PNG"]
     for place in range(8, len(content), 7):
         damaged = bytearray(content)
@@ -150,7 +150,7 @@ def test_png_with_rows_missing_is_refused(kept, interlaced):
 
 
 def test_png_with_more_than_its_rows_is_refused():
-    """It is not even read to its end, which is spoiled."""
+    """It is not read to its end, which is damaged."""
     content = (
         png((4, 4), 8, 0, b"")[:33] + chunk(b"IDAT", zlib.compress(bytes(10**7))[:-4] + b"abcd") + chunk(b"IEND", b"")
     )
@@ -166,7 +166,7 @@ def test_png_of_an_unknown_method_or_chunk_is_refused():
 
 @pytest.mark.parametrize("size", [(2**13 + 1, 2**13), (12_000, 10_000), (60_000, 60_000), (MAX_SIDE + 1, 1)])
 def test_giants_are_refused_by_their_header(size):
-    """Nothing but a header is there, so decoding would say something else."""
+    """The file is only a header, so decoding it would raise another error."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
     assert "more than" in refused(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
 
@@ -184,7 +184,7 @@ def test_the_longest_side_can_be_stored_in_every_format(image_format):
     assert pixels(encoded).shape == encoded.shape == (2, MAX_SIDE, 3)
 
 
-# What stays as it is, and what an image becomes.
+# Which bytes are kept, and what other images become.
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -253,7 +253,7 @@ def test_quality_is_that_of_new_jpegs_only():
 
 
 def test_stray_bytes_between_segments_are_encoded_anew():
-    """DALI's parser refuses them, libjpeg steps over them."""
+    """DALI's parser refuses such bytes, libjpeg skips them."""
     content = SOURCES["JPEG"]
     table = content.index(b"\xff\xdb")
     stray = content[:table] + b"abc" + content[table:]
@@ -423,7 +423,7 @@ def test_resizing_turns_the_shape_with_the_image(resize):
 
 @pytest.mark.parametrize("size", [(640, 480), (643, 481), (1281, 963)])
 def test_a_large_jpeg_is_scaled_like_any_other(size):
-    """libjpeg's own scaling before ours neither shifts nor blurs it."""
+    """libjpeg's own scaling before ours neither shifts nor blurs the image."""
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
     content = saved(coarse.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=95, subsampling=0)

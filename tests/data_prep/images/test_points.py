@@ -1,4 +1,4 @@
-"""Points are kept bit for bit, and nothing but finite float32 of the right shape is taken for one."""
+"""Points are kept bit for bit, and only finite float32 of the right shape are accepted."""
 
 import dataclasses
 import io
@@ -23,7 +23,7 @@ NAME = "test-000000.tar"
 
 
 def saved(array, **options):
-    """An .npy as NumPy writes it."""
+    """Return an .npy as NumPy writes it."""
     buffer = io.BytesIO()
     np.save(buffer, array, **options)
     return buffer.getvalue()
@@ -80,7 +80,7 @@ def sum_up(images):
 
 
 def test_statistics_do_not_depend_on_the_order():
-    """Over twenty decades, where a plain sum in another order is another number."""
+    """The values span twenty decades, so a plain sum would depend on their order."""
     generator = np.random.default_rng(0)
     values = (10 ** generator.uniform(-10, 10, 3000) * generator.choice([-1, 1], 3000)).astype(np.float32)
     images, order = values.reshape(-1, 1, 3, 1), generator.permutation(1000)

@@ -1,4 +1,4 @@
-"""Official files are read exactly, and nothing in them is ever trusted."""
+"""Official files are read exactly, and nothing in them is trusted."""
 
 import gzip
 import pickle
@@ -200,7 +200,7 @@ def test_class_without_images_is_named(tmp_path, cifar10):
 
 
 def test_gzip_of_python2_batches_is_read_in_memory(tmp_path, cifar10):
-    """Nothing of the archive lands on disk: its folder holds the archive alone afterwards."""
+    """The archive is not unpacked to disk: afterwards its folder holds nothing else."""
     inside = tmp_path / "inside"
     inside.mkdir()
     load("cifar10", fixtures.pack(cifar10, inside / "any-name.tgz"))

@@ -1,4 +1,4 @@
-"""STL-10's binary files: pixels upright, labels from 0 on, the unlabeled images never in memory at once."""
+"""STL-10's binary files: pixels are upright, labels begin at 0, unlabeled images are never in memory at once."""
 
 import gzip
 import hashlib
@@ -26,7 +26,7 @@ def images(part):
 
 @pytest.fixture
 def binary(tmp_path):
-    """The official layout: channel by channel, each column by column; labels from 1 on."""
+    """Write the official layout: channel by channel, each column by column; labels from 1 on."""
     folder = tmp_path / "stl10_binary"
     folder.mkdir()
     for part in COUNTS:
@@ -59,7 +59,7 @@ def test_pixels_and_labels(binary):
 
 
 def test_first_pixels_lie_as_torchvision_reads_them(binary):
-    """The official files hold columns: byte 1 is the second row's first red pixel."""
+    """The official files hold columns: byte 1 is the first red pixel of the second row."""
     content = (binary / "train_X.bin").read_bytes()
     image = load(binary).train.select(np.array([0])).images[0]
     assert [image[0, 0, 0], image[1, 0, 0], image[0, 1, 0], image[0, 0, 1]] == [

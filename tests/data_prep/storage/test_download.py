@@ -1,4 +1,4 @@
-"""A download goes on where it was cut, is checked, and offline it says what to do."""
+"""A download resumes where it was cut, is checked, and without a network says what to do."""
 
 import hashlib
 import socket

@@ -1,4 +1,4 @@
-"""Memory that a step has freed is used again by the next, not asked for anew."""
+"""Memory that a step has freed is used again by the next one, without the kernel."""
 
 import subprocess
 import sys
@@ -17,12 +17,12 @@ def step():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 {call}
 weights = torch.ones(10 << 20, requires_grad=True)  # 40 MB: more than the C library keeps by itself
-print(min(step() for _ in range(8)))  # it takes some steps until every block has its place
+print(min(step() for _ in range(8)))  # the first steps lay out the blocks
 """
 
 
 def page_faults(call: str) -> int:
-    """Return the pages that the easiest of eight steps had to be given."""
+    """Return the fewest pages that the kernel gave to one of eight steps."""
     done = subprocess.run([sys.executable, "-c", CODE.format(call=call)], capture_output=True, text=True, check=True)
     return int(done.stdout)
 

@@ -1,4 +1,4 @@
-"""Trees and tables of one's own: every layout, the same listing everywhere, and every fault in one line."""
+"""The user's own folders and tables: every layout, the same listing on every file system, every fault in one line."""
 
 import os
 import random
@@ -22,7 +22,7 @@ def load(path, **options):
 
 
 def fault(path, kind=DataError, **options):
-    """The one line that a wrong source ends with."""
+    """Return the one line of the error that a wrong source raises."""
     with pytest.raises(UserError) as caught:
         load(path, **options)
     assert type(caught.value) is kind
@@ -38,13 +38,13 @@ def table(folder, *lines, name="labels.csv", encoding="utf-8"):
 
 @pytest.fixture
 def classes(tmp_path):
-    """Two classes of ten images."""
+    """Return a folder with two classes of ten images."""
     return trees.write(tmp_path / "tree", names_of("cat", "dog", count=10))
 
 
 @pytest.fixture
 def divided(tmp_path):
-    """train/, val/ and test/ of two classes."""
+    """Return a folder with train/, val/ and test/ of two classes."""
     names = [*names_of("cat", "dog", prefix="train/"), *names_of("cat", "dog", prefix="val/", count=2)]
     return trees.write(tmp_path / "tree", [*names, *names_of("cat", "dog", prefix="test/", count=3)])
 
@@ -440,7 +440,7 @@ def test_a_list_that_leaves_too_few_to_test_on(classes):
 
 
 class Unsearched(list):
-    """Class names among which nobody may search: that takes the square of their number."""
+    """Class names that cannot be searched, because searches for all of them would take quadratic time."""
 
     def index(self, *_):
         raise AssertionError("searched")

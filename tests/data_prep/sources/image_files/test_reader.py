@@ -1,4 +1,4 @@
-"""Images by reference: read one by one, refused where they are no plain files of the source, and small to send."""
+"""Images by reference: read one at a time, refused unless they are regular files of the source, and small to send."""
 
 import os
 import pickle
@@ -171,7 +171,7 @@ def test_shard_of_a_large_part_is_small_to_send():
 
 
 def test_reading_holds_one_image_at_a_time(tmp_path):
-    """Ten times as many images take no more memory: the rest is the references."""
+    """Ten times as many images take no more memory, apart from their references."""
 
     def peak(count):
         folder = trees.write(tmp_path / str(count), [])

@@ -1,4 +1,4 @@
-"""ImageNet from folders and from the official archives: the same images under the same keys, and nothing unpacked."""
+"""ImageNet from folders and from the official archives: the same images have the same keys, and nothing is unpacked."""
 
 import io
 import os
@@ -35,7 +35,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def flat(tree):
-    """The validation images in one folder; the order of their classes goes round."""
+    """Write the validation images into one folder; their classes take turns."""
     for path in list((tree / "val").glob("*/*")):
         path.rename(tree / "val" / path.name)
     for synset in SYNSETS:
@@ -52,7 +52,7 @@ def stems():
 
 
 def meta(synsets=SYNSETS, start=1):
-    """The devkit's table, classes in another order than the sorted one, an inner node at the end."""
+    """Write the devkit's table: its classes are not sorted, and an inner node of WordNet comes last."""
     from scipy.io import savemat
 
     fields = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")]
@@ -77,7 +77,7 @@ def val_list():
 
 
 def write_labels(folder, kind):
-    """One of the lists that are about."""
+    """Write one of the published lists."""
     inner = folder / "ILSVRC2012_devkit_t12" / "data"
     files = {
         "LOC_val_solution.csv": {"LOC_val_solution.csv": solution()},
@@ -350,7 +350,7 @@ def test_archive_cut_anywhere_is_refused(name, archives):
         members = archive.getmembers()
     end = members[-1]
     last = end.offset_data + -(-end.size // 512) * 512
-    edges = [members[1].offset, last]  # where one member ends: no error of tarfile
+    edges = [members[1].offset, last]  # where a member ends, tarfile raises no error
     for size in [*edges, *(edge + step for edge in edges for step in (-300, -1, 1, 300)), 100, 0]:
         (archives / name).write_bytes(content[:size])
         line = fault(archives)
@@ -367,7 +367,7 @@ def test_archive_with_a_broken_header_is_refused(archives):
 
 
 def test_inner_tar_that_lies_about_its_end(archives):
-    """An inner tar never reads on into the next one."""
+    """An inner tar is never read beyond its end into the next one."""
     whole = tar_bytes([("a.JPEG", trees.picture()), ("b.JPEG", trees.picture())])
     members = [(f"{SYNSETS[0]}.tar", whole[:1024]), (f"{SYNSETS[1]}.tar", whole)]
     (archives / TRAIN).write_bytes(tar_bytes(members))

@@ -128,7 +128,7 @@ def test_signature_alone_is_refused(kind):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_spoiled_header_is_refused(kind):
+def test_damaged_header_is_refused(kind):
     content = bytearray(SOURCES[kind])
     content[12:24] = bytes(12)
     refused(bytes(content))
@@ -224,7 +224,7 @@ def test_bytes_after_the_end_do_no_harm(kind):
         ("animated-webp", "png"),
     ],
 )
-def test_original_encodes_anew_in_jpeg_or_png(name, extension):
+def test_original_encodes_again_in_jpeg_or_png(name, extension):
     encoded = Normalizer()(SAMPLES[name])
     assert encoded.content != SAMPLES[name]
     assert encoded.extension == extension
@@ -252,7 +252,7 @@ def test_quality_is_that_of_new_jpegs_only():
     assert Normalizer("jpeg", quality=20)(SOURCES["JPEG"]).content == SOURCES["JPEG"]
 
 
-def test_stray_bytes_between_segments_are_encoded_anew():
+def test_stray_bytes_between_segments_are_encoded_again():
     """DALI's parser refuses such bytes, libjpeg skips them."""
     content = SOURCES["JPEG"]
     table = content.index(b"\xff\xdb")
@@ -263,7 +263,7 @@ def test_stray_bytes_between_segments_are_encoded_anew():
     assert encoded.extension == "jpg"
 
 
-def test_exif_that_a_webp_promises_and_lacks_is_encoded_anew():
+def test_exif_that_a_webp_announces_and_lacks_is_encoded_again():
     content = rotated("WEBP", orientation=1)
     assert Normalizer()(content).content == content
     assert Normalizer()(content.replace(b"EXIF", b"ABCD")).extension == "png"
@@ -374,7 +374,7 @@ def test_exif_that_cannot_be_read_is_ignored():
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_metadata_is_dropped_from_what_is_encoded_anew(image_format):
+def test_metadata_is_dropped_from_what_is_encoded_again(image_format):
     secret = b"taken at home"
     for kind, options in (
         ("JPEG", {"comment": secret}),
@@ -405,7 +405,7 @@ def test_metadata_is_dropped_from_what_is_encoded_anew(image_format):
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_the_shorter_side_is_brought_down_and_never_up(size, resize, expected, kind):
+def test_the_shorter_side_is_reduced_and_never_enlarged(size, resize, expected, kind):
     content = saved(smooth(size), kind)
     encoded = Normalizer(resize=resize)(content)
     assert encoded.shape == (expected[1], expected[0], 3)

@@ -56,7 +56,7 @@ def test_folder_and_archive_give_the_same_bytes(tmp_path, tiny, cifar10):
     assert len({tuple(fixtures.contents(tmp_path / name).items()) for name in ("inner", "outer", "tar", "beside")}) == 1
 
 
-def test_other_bytes_are_refused_unless_told(cifar10):
+def test_other_bytes_are_refused_unless_checksums_are_off(cifar10):
     with pytest.raises(DataError, match=r"data_batch_1 is not the published file \(md5 .*--checksum off"):
         load("cifar10", cifar10, checksum=True)
 

@@ -58,7 +58,7 @@ def test_pixels_and_labels(binary):
     np.testing.assert_array_equal(raw.test.images, images("test"))
 
 
-def test_first_pixels_lie_as_torchvision_reads_them(binary):
+def test_first_pixels_are_where_torchvision_reads_them(binary):
     """The official files hold columns: byte 1 is the first red pixel of the second row."""
     content = (binary / "train_X.bin").read_bytes()
     image = load(binary).train.select(np.array([0])).images[0]
@@ -126,7 +126,7 @@ def test_unlabeled_images_are_not_loaded(packed, binary, tmp_path):
     assert len(raw.train.labels) == 1020
 
 
-def test_other_bytes_are_refused_unless_told(binary):
+def test_other_bytes_are_refused_unless_checksums_are_off(binary):
     assert "train_X.bin is not the published file (md5 " in fault(binary, checksum=True)
 
 

@@ -67,7 +67,7 @@ def test_cached_file_is_not_fetched_again(server):
     assert server.asked == []
 
 
-def test_part_of_an_earlier_call_is_continued(server):
+def test_part_of_an_earlier_call_is_resumed(server):
     cache_folder().mkdir(parents=True)
     (cache_folder() / "file.bin.part").write_bytes(CONTENT[:300_000])
     server.asked.append("not the first any more")
@@ -106,7 +106,7 @@ def test_offline_says_what_to_put_where(name, monkeypatch):
     assert "--source" in text
 
 
-def test_offline_is_worth_another_try(monkeypatch):
+def test_offline_exits_as_unreachable(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     result = CliRunner().invoke(main, ["prepare", "cifar10"])
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
@@ -114,7 +114,7 @@ def test_offline_is_worth_another_try(monkeypatch):
 
 
 @pytest.mark.parametrize(("status", "error"), [(404, DataError), (403, DataError), (503, UnreachableError)])
-def test_an_answer_that_stays_is_told_from_one_that_passes(status, error, server):
+def test_a_permanent_answer_is_bad_data_and_a_transient_one_unreachable(status, error, server):
     server.status = status
     with pytest.raises(error, match=f"the server answers {status}"):
         fetch(PublishedFile(server.url, MD5))

@@ -114,7 +114,7 @@ def test_other_names_of_val(name, divided):
     assert raw.val_ids.tolist() == before.val_ids.tolist() == [10, 11, 12, 13]
 
 
-def test_train_folder_alone_gives_up_test_images(divided):
+def test_train_folder_alone_provides_test_images(divided):
     shutil.rmtree(divided / "test")
     shutil.rmtree(divided / "val")
     raw = load(divided)

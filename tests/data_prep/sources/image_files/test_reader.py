@@ -118,7 +118,7 @@ def test_any_name_is_read_and_shown_on_one_line(tmp_path):
     assert printable(b"plain name.jpg") == "plain name.jpg"
 
 
-def test_archive_member_is_read_where_it_lies(tmp_path):
+def test_archive_member_is_read_at_its_offset(tmp_path):
     images = [trees.picture(0), trees.picture(1)]
     (tmp_path / "a.bin").write_bytes(b"head" + images[0] + b"gap" + images[1])
     root = Root(os.fsencode(tmp_path / "a.bin"), "a.bin: ")

@@ -196,7 +196,7 @@ def test_numbers_need_all_classes(flat):
     assert "number 0 needs all 1000 classes" in fault(flat)
 
 
-def test_numbers_are_places_among_all_classes(tmp_path):
+def test_numbers_are_indices_into_all_classes(tmp_path):
     synsets = [f"n{number:08d}" for number in range(1000)]
     for synset in synsets:
         trees.write(tmp_path / "train" / synset, [])
@@ -295,7 +295,7 @@ def test_damaged_table_of_classes(flat):
         assert "is not the devkit's" in fault(flat)
 
 
-def test_other_devkit_is_refused_unless_told(flat):
+def test_other_devkit_is_refused_unless_checksums_are_off(flat):
     write_labels(flat, DEVKIT)
     assert "is not the published file (md5 " in fault(flat, checksum=True)
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -19,7 +20,7 @@ from PIL import Image
 
 from benchmarks.data import KINDS, contests
 from benchmarks.loaders import OTHER_LOADERS, our_loader
-from benchmarks.resource_usage import cpu_seconds, run_measured
+from benchmarks.resource_usage import INTERVAL_S, cpu_seconds, run_measured
 from benchmarks.synthetic_images import PHOTO_SIZES, draw_photo, write_image_files
 from benchmarks.workload import Workload, load_workload, make_prepared_set
 from data_prep.system.errors import UsageError, UserError
@@ -195,12 +196,26 @@ def size_of(path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def test_a_command_is_measured_with_its_children() -> None:
-    child = "x = b'x' * 50_000_000; sum(range(2_000_000)); import time; time.sleep(0.5)"
+def test_a_command_is_measured_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child holds 50 MB until its memory has been read."""
+    held, read = tmp_path / "held", tmp_path / "read"
+    readings: list[bool] = [False]
+    wait = subprocess.Popen.wait
+
+    def after_a_reading(process: "subprocess.Popen[str]", timeout: float | None = None) -> int:
+        if readings[-1]:
+            read.touch()
+        readings.append(held.exists())
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", after_a_reading)
+    child = f"x = b'x' * 50_000_000; import pathlib; pathlib.Path({str(held)!r}).touch()\n"
+    child += f"while not pathlib.Path({str(read)!r}).exists(): pass"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    started = time.perf_counter()
     usage = run_measured([sys.executable, "-c", parent])
     assert usage.peak_bytes > 60_000_000
-    assert usage.seconds > 0.5
+    assert INTERVAL_S <= usage.seconds <= time.perf_counter() - started
     assert usage.cpu_seconds > 0
 
 

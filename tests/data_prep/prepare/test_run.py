@@ -268,7 +268,7 @@ def test_a_killed_worker_is_one_line_and_ends_the_others():
     from data_prep.system.workers import run_jobs
 
     with pytest.raises(UserError, match="a worker was killed"):
-        list(run_jobs(ends_at_zero, [0.01, 0.01, 0.01, 0.01, 10, 0], 2))
+        list(run_jobs(ends_at_zero, [0.01, 0.01, 0.01, 0.01, LIMIT_S, 0], 2))
 
 
 def ends_at_zero(seconds):

@@ -8,15 +8,16 @@ import math
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
 from data_prep.system.cgroup import cpu_quota
 from data_prep.system.errors import UserError
 from data_prep.system.malloc import keep_memory
+from data_prep.system.parent_process import when_parent_ends
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -69,11 +70,4 @@ def _initialize_worker() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
+    when_parent_ends(partial(os._exit, 1))

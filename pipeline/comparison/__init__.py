@@ -1,4 +1,4 @@
-"""Methods x seeds: the rows of a comparison, the processes that train them, and the table of their accuracies.
+"""Methods x seeds: the variants of a comparison, the processes that train them, and the table of their accuracies.
 
-This folder imports `config` and starts training in processes of their own; only `commands` imports it.
+This folder imports `config` and `methods`, and starts `smpl-train` in processes of its own; only `commands` imports it.
 """

@@ -1,134 +1,113 @@
-"""Training runs of a table, several at a time, in processes that have torch imported already."""
+"""Several training runs at a time, in processes that have imported torch already."""
 
+import logging
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-import click
-from tqdm import tqdm
-
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.errors import DataError, UsageError
+from data_prep.system.logs import configure_logging
+from data_prep.system.parent_process import when_parent_ends
+from data_prep.system.progress_bar import progress_bar
 from data_prep.system.workers import available_cpus
-from pipeline.comparison.rows import Variant
-from pipeline.run_folder import MissingFileError, RunFolder
+from pipeline.comparison.runs import TrainingRun
+from pipeline.run_folder import RunFolder
 
-WARM = ["pipeline.train", "torch._dynamo", "tensorboardX", "sklearn.datasets", "scipy.stats"]
-"""What takes longer to import than a small run takes to train."""
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One run: a variant and a seed, of its weights, batches and label split alike."""
-
-    variant: Variant
-    seed: int
-    folder: Path
-
-    @property
-    def accuracy(self) -> float | None:
-        """Test accuracy in percent, or None if the run has not ended."""
-        try:
-            return RunFolder(self.folder).summary().test_accuracy
-        except MissingFileError:
-            return None
-
-    def arguments(self) -> list[str]:
-        """Return what ``smpl-train`` is told for this run alone."""
-        settings = [f"--set={setting}" for setting in (f"data.seed={self.seed}", *self.variant.settings)]
-        own = {"--method": self.variant.method, "--seed": self.seed, "--out": self.folder, "--nproc": 1}
-        return settings + [str(word) for flag in own.items() for word in flag]
+PRELOADED = ["pipeline.train", "torch._dynamo", "tensorboardX", "sklearn.datasets", "scipy.stats"]
+"""Modules that take longer to import than a small run takes to train."""
 
 
-def run_all(cells: Sequence[Cell], arguments: Sequence[str], jobs: int) -> list[Cell]:
-    """Run all cells, ``jobs`` at a time, and return those that failed; a finished one tells its result and ends.
+def train_all(runs: Sequence[TrainingRun], arguments: Sequence[str], jobs: int) -> list[TrainingRun]:
+    """Train all runs, ``jobs`` at a time, and return those that failed. A finished run is not trained again.
 
-    An interruption stops the running cells, which save what they have.
+    If this process is interrupted, the runs stop and save what they have.
     """
     threads = max(1, available_cpus() // jobs)
-    running: set[ForkServerProcess] = set()
-    ordered = sorted(cells, key=lambda cell: cell.seed)
+    processes: set[ForkServerProcess] = set()
+    ordered = sorted(runs, key=lambda run: run.seed)
     pool = ThreadPoolExecutor(jobs)
+    failed = []
     try:
-        codes = pool.map(lambda cell: _run(cell, arguments, threads, running), ordered)
-        done = zip(ordered, tqdm(codes, total=len(cells), unit="run"), strict=True)
-        return [cell for cell, code in done if code or cell.accuracy is None]
+        codes = pool.map(lambda run: _train_in_process(run, arguments, threads, processes), ordered)
+        with progress_bar(len(runs), "runs") as advance:
+            for run, code in zip(ordered, codes, strict=True):
+                advance(1)
+                if code or run.accuracy is None:
+                    failed.append(run)
+        return failed
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(running):
+        for process in list(processes):
             process.terminate()
         pool.shutdown()
 
 
-def _run(cell: Cell, arguments: Sequence[str], threads: int, running: set[ForkServerProcess]) -> int:
-    make_folder(cell.folder)
+def _train_in_process(
+    run: TrainingRun, arguments: Sequence[str], threads: int, processes: set[ForkServerProcess]
+) -> int:
+    """Train one run and return its exit code; its process is in ``processes`` as long as it runs."""
+    make_folder(run.folder)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(WARM)
-    words = [*arguments, *cell.arguments()]
-    answer, report = context.Pipe(duplex=False)
-    told = (words, cell.folder / "log.txt", dict(os.environ), threads, report)
-    process = context.Process(target=_train, args=told)
+    context.set_forkserver_preload(PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    words = [*arguments, *run.arguments()]
+    process = context.Process(target=_train, args=(words, run.log_file, dict(os.environ), threads, sender))
     process.start()
-    report.close()
-    running.add(process)
+    sender.close()
+    processes.add(process)
     try:
-        return int(answer.recv())
-    except EOFError:  # it was killed
+        return int(receiver.recv())
+    except EOFError:  # the process was killed
         return 1
     finally:
         process.join()
-        running.remove(process)
+        processes.remove(process)
 
 
 def _train(
-    arguments: list[str], log: Path, environment: dict[str, str], threads: int, report: "Connection[int, int]"
+    arguments: list[str], log_file: Path, environment: dict[str, str], threads: int, sender: "Connection[int, int]"
 ) -> None:
-    """Be ``smpl-train``, in a process forked from one that knows neither this environment nor this log.
+    """Run ``smpl-train`` in a process that was forked from one with another environment and another output.
 
-    The exit code goes through ``report``: that of a process may come from how its libraries take leave.
+    Its exit code is sent through ``sender``, because that of the process may come from how its libraries shut down.
     """
     import torch  # noqa: PLC0415
 
     from pipeline.train import main  # noqa: PLC0415
 
-    threading.Thread(target=_stop_after_parent, daemon=True).start()
-    with log.open("a") as file:
+    when_parent_ends(partial(os.kill, os.getpid(), signal.SIGTERM))  # the run saves and stops
+    with log_file.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.clear()
     os.environ.update(environment | {"OMP_NUM_THREADS": str(threads)})
+    configure_logging()
     torch.set_num_threads(threads)
-    _wait_for_others(log.with_name(".lock"))
+    _wait_until_unlocked(RunFolder(log_file.parent).lock_file)
     try:
         main.main(arguments, prog_name="smpl-train")
     except SystemExit as end:
-        with suppress(BrokenPipeError):  # of a comparison that was killed
-            report.send(int(end.code or 0))
+        with suppress(BrokenPipeError):  # the comparison was killed
+            sender.send(int(end.code or 0))
 
 
-def _stop_after_parent() -> None:
-    """Save and stop, as if asked to, when the comparison is no more: if killed, it cannot ask."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _wait_for_others(lock: Path) -> None:
-    """Return when nobody is at work in the folder of ``lock``, as runs of a killed comparison are for a while."""
-    with suppress(DataError):  # a folder that cannot be written to; the run itself will say so
+def _wait_until_unlocked(lock: Path) -> None:
+    """Wait until no process works in the folder of the lock; runs of a killed comparison still do until they saved."""
+    with suppress(DataError):  # the folder cannot be written to, and the run itself will say so
         try:
             with locked(lock, wait=False):
                 return
         except UsageError:
-            click.echo(f"waiting for another process that is at work in {lock.parent}")
+            logger.info("waiting for another process that works in %s", lock.parent)
         with locked(lock):
             pass

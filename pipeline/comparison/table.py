@@ -1,4 +1,4 @@
-"""A table of methods x seeds: on the terminal, as CSV, Markdown and a figure."""
+"""The table of a comparison, methods x seeds: as CSV, as Markdown and as a figure."""
 
 import csv
 import statistics
@@ -8,18 +8,18 @@ from pathlib import Path
 from data_prep.system.atomic_files import write_durably
 
 Scores = Iterable[tuple[str, int, float]]
-"""Row, seed and test accuracy in percent, of each run that ended."""
+"""Name of the variant, seed, and test accuracy in percent, of each finished run."""
 
 
 def write_table(out: Path, scores: Scores) -> None:
-    """Write results.csv, one line a run, and results.md and results.png, one row a variant."""
-    done = list(scores)
+    """Write results.csv with a line for each run, and results.md and results.png with a row for each variant."""
+    finished = list(scores)
     with (out / "results.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "seed", "test_accuracy"])
-        writer.writerows([name, seed, f"{accuracy:.4f}"] for name, seed, accuracy in done)
+        writer.writerows([name, seed, f"{accuracy:.4f}"] for name, seed, accuracy in finished)
     rows: dict[str, list[float]] = {}
-    for name, _, accuracy in done:
+    for name, _, accuracy in finished:
         rows.setdefault(name, []).append(accuracy)
     lines = ["| method | test accuracy % | seeds |", "|---|---|---|"]
     lines += [
@@ -45,8 +45,8 @@ def _draw(path: Path, rows: Mapping[str, list[float]]) -> None:
     axes.barh(names, means, xerr=deviations, color="0.7", capsize=4)
     for row, name in enumerate(names):
         axes.plot(rows[name], [row] * len(rows[name]), "k.", markersize=5)
-    everything = [accuracy for row in rows.values() for accuracy in row] or [0.0]
-    axes.set_xlim(max(0.0, min(everything) - 5), 100)
+    accuracies = [accuracy for row in rows.values() for accuracy in row] or [0.0]
+    axes.set_xlim(max(0.0, min(accuracies) - 5), 100)
     axes.set_xlabel("test accuracy, % (bars: mean and standard deviation; dots: seeds)")
     figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from data_prep.system.atomic_files import locked
 from pipeline.cli import main
-from pipeline.comparison.rows import Variant, read_rows
+from pipeline.comparison.variants import MethodVariant, read_variants
 from pipeline.config.command_line import read_config
 from pipeline.config.recipes import built_in
 from pipeline.config.schema import Config
@@ -66,10 +66,10 @@ def test_a_row_for_each_method_and_for_it_without_its_meta_term_then_resumes_and
 def rows_of(methods: str, *, ablate_meta: bool = False, settings: tuple[str, ...] = ()) -> list[str]:
     """Return the names of the rows, with the settings that all runs share."""
 
-    def resolved(variant: Variant) -> Config:
+    def resolved(variant: MethodVariant) -> Config:
         return read_config(None, {"method": variant.method}, (*settings, *variant.settings))
 
-    return [variant.name for variant in read_rows(methods, ablate_meta, resolved)]
+    return [variant.name for variant in read_variants(methods, ablate_meta, resolved)]
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def rows_of(methods: str, *, ablate_meta: bool = False, settings: tuple[str, ...
         ("uda:../x=1", "unknown key"),
         ("uda:uda.wait=3", "unknown key; did you mean 'weight'"),
         ("supervised:uda.weight=3", "method supervised does not read it"),
-        ("mpl:mpl.weight=0,mpl:mpl.weight=0.0", "rows 'mpl mpl.weight=0' and 'mpl mpl.weight=0.0' are the same run"),
+        ("mpl:mpl.weight=0,mpl:mpl.weight=0.0", "'mpl mpl.weight=0' and 'mpl mpl.weight=0.0' are the same run"),
         ("mpl,mpl:mpl.mode=exact", "are the same run"),
-        ("supervised:method=mpl", "row 'supervised:method=mpl': method is told by --methods here"),
-        ("supervised:dataset=moons", "dataset is told by --dataset"),
-        ("supervised:steps=9", "steps is told by --steps"),
-        ("supervised:seed=3", "seed is told by --seeds"),
-        ("supervised:data.seed=3", "data.seed is told by --seeds"),
-        ("supervised:data={seed: 3}", "data.seed is told by --seeds"),
+        ("supervised:method=mpl", "'supervised:method=mpl': method is set by --methods here"),
+        ("supervised:dataset=moons", "dataset is set by --dataset"),
+        ("supervised:steps=9", "steps is set by --steps"),
+        ("supervised:seed=3", "seed is set by --seeds"),
+        ("supervised:data.seed=3", "data.seed is set by --seeds"),
+        ("supervised:data={seed: 3}", "data.seed is set by --seeds"),
         ("uda:augment=[8", "not a value"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_wrong_row_is_refused_before_anything_runs(rows: str, message: str) ->
 def test_what_a_flag_says_of_all_runs_is_not_said_otherwise_by_set(setting: str) -> None:
     result = compare("--methods", "supervised", "--set", setting)
     assert result.exit_code == 2
-    assert f"--set: {setting.partition('=')[0]} is told by --" in result.stderr
+    assert f"--set: {setting.partition('=')[0]} is set by --" in result.stderr
     assert not Path("table").exists()
 
 

@@ -1,0 +1,72 @@
+"""The training runs of a comparison: every variant with every seed, and the command line of each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from data_prep.system.errors import UsageError
+from pipeline.comparison.variants import MethodVariant, refuse_keys_of_flags
+from pipeline.config.command_line import read_config
+from pipeline.config.schema import Config
+from pipeline.run_folder import MissingFileError, RunFolder
+
+
+@dataclass(frozen=True)
+class SharedOptions:
+    """The options that all runs of a comparison share; None where the recipe decides."""
+
+    dataset: str | None
+    steps: int | None
+    recipe: str | None
+    settings: tuple[str, ...]
+    """``KEY=VALUE`` each."""
+
+    def config(self, variant: MethodVariant) -> Config:
+        """Return the configuration of a variant's runs. Raises UsageError."""
+        refuse_keys_of_flags(self.settings, "--set")
+        flags = {"dataset": self.dataset, "method": variant.method, "steps": self.steps}
+        config = read_config(self.recipe, flags, (*self.settings, *variant.settings))
+        if config.budget_minutes is not None:
+            raise UsageError("budget_minutes: runs of a comparison need the same length; give --steps")
+        return config
+
+    def arguments(self) -> list[str]:
+        """Return the options as arguments of ``smpl-train``."""
+        flags = {"--dataset": self.dataset, "--steps": self.steps, "--recipe": self.recipe}
+        given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
+        return [f"--set={setting}" for setting in self.settings] + given
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run: a variant with a seed, which is that of its weights, its batches and its choice of labels."""
+
+    variant: MethodVariant
+    seed: int
+    folder: Path
+
+    @property
+    def log_file(self) -> Path:
+        """What the run printed."""
+        return self.folder / "log.txt"
+
+    @property
+    def accuracy(self) -> float | None:
+        """Test accuracy in percent, or None if the run has not finished."""
+        try:
+            return RunFolder(self.folder).summary().test_accuracy
+        except MissingFileError:
+            return None
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of ``smpl-train`` that are this run's own."""
+        settings = [f"--set={setting}" for setting in (f"data.seed={self.seed}", *self.variant.settings)]
+        flags = {"--method": self.variant.method, "--seed": self.seed, "--out": self.folder, "--nproc": 1}
+        return settings + [str(word) for flag in flags.items() for word in flag]
+
+
+def plan_runs(variants: Iterable[MethodVariant], seeds: int, out: Path) -> list[TrainingRun]:
+    """Return a run for each variant and each of the seeds 0 to ``seeds`` - 1, each with a folder in ``out``."""
+    pairs = product(variants, range(seeds))
+    return [TrainingRun(variant, seed, out / variant.folder / f"seed{seed}") for variant, seed in pairs]

@@ -1,0 +1,91 @@
+"""The variants of a comparison, methods with settings of their own, from the words of a command line."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from data_prep.system.errors import UsageError
+from pipeline.config.command_line import command_line
+from pipeline.config.resolve import flatten
+from pipeline.config.schema import Config
+from pipeline.methods import METHODS
+
+FLAGS = {"dataset": "--dataset", "method": "--methods", "steps": "--steps", "seed": "--seeds", "data.seed": "--seeds"}
+"""Keys that a comparison sets itself, with the flags that give their values."""
+
+
+@dataclass(frozen=True)
+class MethodVariant:
+    """A method with settings of its own: a row of the table."""
+
+    name: str
+    """As the table shows it: the method and its settings."""
+    method: str
+    settings: tuple[str, ...] = ()
+    """``KEY=VALUE`` each."""
+
+    @property
+    def folder(self) -> str:
+        """The name, with ``%`` and ``/`` escaped to make it a folder's; ``urllib.parse.unquote`` reverses that."""
+        return self.name.replace("%", "%25").replace("/", "%2F")
+
+
+Resolve = Callable[[MethodVariant], Config]
+"""Returns the configuration of a variant's runs. Raises UsageError."""
+
+
+def read_variants(methods: str, ablate_meta: bool, resolve: Resolve) -> list[MethodVariant]:
+    """Return the variants that ``--methods`` names; with ``ablate_meta``, each is followed by itself without meta term.
+
+    A variant is ``METHOD[:KEY=VALUE]...``, and commas separate them; commas and colons within brackets belong to a
+    value. A variant without a meta term, or whose ablation is a variant already, gets no ablation.
+
+    Raises:
+        UsageError: a variant cannot be read or resolved, it sets the key of a flag, or two are the same run.
+    """
+    variants = [(variant, resolve(variant)) for variant in map(_read_variant, split_outside(methods, ","))]
+    for (first, config), (second, other) in combinations(variants, 2):
+        if first.name == second.name:
+            raise UsageError(f"--methods: {first.name!r} is named twice; leave one out")
+        if config.tree() == other.tree():
+            raise UsageError(f"--methods: {first.name!r} and {second.name!r} are the same run; leave one out")
+    return list(_with_ablations(variants, resolve)) if ablate_meta else [variant for variant, _ in variants]
+
+
+def refuse_keys_of_flags(settings: Iterable[str], source: str) -> None:
+    """Raise UsageError if ``KEY=VALUE`` settings, which come from ``source``, set a key for which there is a flag."""
+    for key in flatten(command_line({}, tuple(settings))):
+        if key in FLAGS:
+            raise UsageError(f"{source}: {key} is set by {FLAGS[key]} here; leave it out")
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """Split at every separator, a single character, that is outside of brackets and braces."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == separator and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _read_variant(text: str) -> MethodVariant:
+    method, *settings = split_outside(text, ":")
+    refuse_keys_of_flags(settings, f"--methods: {text!r}")
+    return MethodVariant(" ".join([method, *settings]), method, tuple(settings))
+
+
+def _with_ablations(variants: Iterable[tuple[MethodVariant, Config]], resolve: Resolve) -> Iterator[MethodVariant]:
+    known = [config.tree() for _, config in variants]
+    for variant, _ in variants:
+        yield variant
+        key = METHODS.load(variant.method).meta_weight
+        if key is None:
+            continue
+        ablation = MethodVariant(f"{variant.name} {key}=0", variant.method, (*variant.settings, f"{key}=0.0"))
+        tree = resolve(ablation).tree()
+        if tree not in known:
+            known.append(tree)
+            yield ablation

@@ -141,6 +141,27 @@ def test_a_finished_run_does_not_read_the_test_split_again() -> None:
 
 
 @pytest.mark.slow
+def test_a_damaged_summary_stops_the_command_which_writes_it_again_once_it_is_deleted() -> None:
+    run(*SHORT)
+    path = Path("runs/digits-smpl-seed0/summary.json")
+    before = path.read_text()
+    path.write_text(before[:-20])
+    result = run(*SHORT)
+    assert result.exit_code == 3
+    assert "summary.json: unreadable or damaged; delete it" in result.stderr
+    path.unlink()
+    assert run(*SHORT).exit_code == 0
+    assert json.loads(path.read_text())["results"] == json.loads(before)["results"]
+
+
+def test_the_log_has_no_carriage_returns_and_the_answer_is_the_table_alone() -> None:
+    result = run(*SHORT)
+    assert "\r" not in result.stderr
+    assert result.stderr.count("INFO step ") == 2, "one line at each log interval"
+    assert result.stdout.splitlines()[0].startswith("weights")
+    assert not run(*SHORT, "--out", "quiet", "-q").stderr
+
+
 def test_fewer_steps_than_were_done_are_refused() -> None:
     run(*SHORT)
     result = run(*SHORT, "--steps", "3")
@@ -355,7 +376,8 @@ def test_the_table_names_ensembles_and_keeps_its_columns_whatever_the_names() ->
 
 @pytest.mark.slow
 def test_a_run_of_automatic_precision_goes_on_in_the_precision_it_had() -> None:
-    assert run(*SHORT, "--out", "run").exit_code == 0
+    assert run(*SHORT, "--out", "run", "--precision", "auto").exit_code == 0
+    assert load_recipe("run/config.yaml")["precision"] == "auto", "the run folder keeps what was configured"
     had = json.loads(Path("run/summary.json").read_text())["precision"]
     other = {"fp32": "bf16", "bf16": "fp32"}[had]
     refused = run(*SHORT, "--out", "run", "--steps", "9", "--precision", other)

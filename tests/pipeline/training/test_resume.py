@@ -1,6 +1,6 @@
-import json
+"""A run that was stopped goes on from its checkpoint, bit for bit, and refuses the checkpoint of another run."""
+
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +8,6 @@ import torch
 
 from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline import checkpoint
-from pipeline.checkpoint import CheckpointFolder
 from pipeline.distributed.world import World
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import CPU, assert_same, weights_of
@@ -99,44 +98,6 @@ def test_a_rank_goes_on_from_the_step_that_rank_0_tells_it_and_waits_for_its_fil
     assert caught.value.shared
 
 
-@pytest.mark.parametrize("damage", ["truncate", "delete", "record"])
-def test_a_run_without_an_undamaged_checkpoint_says_so(tmp_path: Path, damage: str) -> None:
-    folder = CheckpointFolder(tmp_path)
-    folder.save(5, {"step": 5})
-    file, record = tmp_path / "step-00000005.pt", tmp_path / "step-00000005.json"
-    {
-        "truncate": lambda: file.write_bytes(file.read_bytes()[:-10]),
-        "delete": file.unlink,
-        "record": lambda: record.write_text("{"),
-    }[damage]()
-    with pytest.raises(DataError, match=r"step-00000005\.pt.*delete"):
-        folder.load_newest(CPU)
-
-
-def test_a_pickle_in_a_checkpoint_is_never_executed(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple:
-            return Path.touch, (tmp_path / "exploded",)
-
-    folder = CheckpointFolder(tmp_path / "checkpoints")
-    folder.save(1, {"bomb": Bomb()})
-    with pytest.raises(DataError):
-        folder.load_newest(CPU)
-    assert not (tmp_path / "exploded").exists()
-
-
-def test_a_save_that_dies_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = CheckpointFolder(tmp_path)
-    folder.save(1, {"step": 1})
-    with monkeypatch.context() as patch:
-        patch.setattr(json, "dumps", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            folder.save(2, {"step": 2})
-    state, damage = folder.load_newest(CPU)
-    assert state == {"step": 1}
-    assert damage == []
-
-
 def test_checkpoints_of_another_run_are_refused(make_trainer: Callable[..., Trainer]) -> None:
     trainer = make_trainer()
     trainer.train(until=3)
@@ -148,14 +109,3 @@ def test_checkpoints_of_another_run_are_refused(make_trainer: Callable[..., Trai
     ]:
         with pytest.raises(error, match=message):
             trainer.load_state_dict(trainer.state_dict() | change)
-
-
-def test_what_a_kill_in_mid_save_left_behind_is_cleared_away(tmp_path: Path) -> None:
-    folder = CheckpointFolder(tmp_path)
-    for name in ("step-00000001.pt", "step-00000002.pt.partial"):
-        (tmp_path / name).write_bytes(b"half")
-    for step in (3, 4, 5):
-        folder.save(step, {"step": step})
-    assert {path.name for path in tmp_path.iterdir()} == {
-        f"step-0000000{n}.{kind}" for n in (4, 5) for kind in ("pt", "json")
-    }

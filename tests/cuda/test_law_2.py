@@ -9,7 +9,7 @@ import torch
 from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import ALONE, needs_gpu
 from tests.pipeline.conftest import assert_same, weights_of
-from tests.pipeline.training.test_checkpoint import METHODS
+from tests.pipeline.training.test_resume import METHODS
 
 pytestmark = needs_gpu
 HELD: list[dict[str, Any]] = [

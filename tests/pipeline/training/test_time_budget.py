@@ -222,7 +222,7 @@ def test_what_contradicts_a_budget_is_refused_in_one_line() -> None:
         (["--budget-minutes", "5", "--out", "plain"], 2, "plain began without a budget; give another --out"),
         (["--budget-minutes", "0.1", "--out", "new"], 2, "budget_minutes: 0.1 are too few: 0 steps"),
     ]:
-        result = run(*SMALL, *arguments)
+        result = run(*SMALL, *arguments, "-q")
         assert result.exit_code == code, result.output
         assert message in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1

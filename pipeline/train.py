@@ -20,7 +20,7 @@ from pipeline.config.data_set import DataSet, find_folder, resolve_data
 from pipeline.config.finetune import finetuned, resolve_start
 from pipeline.config.schema import Config
 from pipeline.distributed.launcher import choose_processes, launch
-from pipeline.distributed.node_env import find_nodes
+from pipeline.distributed.node_env import read_node_config
 from pipeline.distributed.world import this_device
 from pipeline.precision import choose_precision
 from pipeline.run_folder import CONFIG, RunFolder
@@ -28,7 +28,7 @@ from pipeline.training.preflight import check_machine, check_run, check_start, c
 from pipeline.training.rank import run_rank
 from pipeline.training.results import print_if_finished, print_networks
 from pipeline.training.session import score_checkpoint
-from pipeline.training.time_budget import settle_budget
+from pipeline.training.time_budget import apply_budget
 from pipeline.yaml_text import write_mapping
 
 VERIFY = click.Choice(["always", "once", "never"])
@@ -110,9 +110,9 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
     Everything is checked and resolved here, once. The ranks that are launched get the resolved configuration in a file;
     those that torchrun started run this command themselves, and the first of them does the checks.
     """
-    nodes = find_nodes()
+    nodes = read_node_config()
     processes = choose_processes(nproc, nodes)
-    config, folder = settle_budget(config, run.path), data.folder(config)
+    config, folder = apply_budget(config, run.path), data.folder(config)
     precision = choose_precision(config.precision, this_device())
     with ExitStack() as stack:
         if is_first():
@@ -149,7 +149,7 @@ def occupied(config: Config, data: Path, run: RunFolder) -> Iterator[None]:
 def test_only(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
     """Score the newest checkpoint of a run; its folder does not change."""
     check_test(run, nproc)
-    config, folder = settle_budget(config, run.path), data.folder(config)
+    config, folder = apply_budget(config, run.path), data.folder(config)
     if is_first():
         config = resolve_data(config, data, may_prepare=False)
         check_run(config, run)

@@ -8,7 +8,7 @@ from data_prep.dataset.manifest import SPLITS
 from data_prep.system.cli import Command
 from pipeline.commands.json_output import JsonFile, prints_json, write_json
 from pipeline.config.data_set import find_folder
-from pipeline.distributed.world import World, repeat_sums, this_device
+from pipeline.distributed.world import World, make_deterministic, this_device
 from pipeline.evaluation.report import evaluate_model, open_manifest
 from pipeline.evaluation.trained_model import find_model
 from pipeline.precision import choose_precision
@@ -29,7 +29,7 @@ def main(
 
     Prints accuracy, loss, the worst classes and the most confused pairs; of an ensemble, each member's score too.
     """
-    repeat_sums()  # as in training, so that the scores are the same to the last bit
+    make_deterministic()  # as in training, so that the scores are the same to the last bit
     trained = find_model(model)
     folder = find_folder(data_dir) if data_dir else trained.default_folder()
     config = trained.config_for(open_manifest(folder, split), folder)

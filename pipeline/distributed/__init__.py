@@ -1,4 +1,5 @@
-"""Ranks and nodes: the process group, the launcher, where nodes meet, and the signal that stops a run.
+"""Several processes and nodes: the process group, the launcher, how nodes find each other, and stopping by a signal.
 
-`world` is imported everywhere; the other files are imported by the commands alone.
+This folder imports only `data_prep`. Everything that computes imports `world`; the commands import `launcher` and
+`node_env`, and the training loop imports `stop_signal`.
 """

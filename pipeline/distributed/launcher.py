@@ -1,157 +1,155 @@
-"""Start the ranks: torchrun's agent inside this process, so that signals and exit codes keep their meaning.
+"""Start the ranks of this node by torchrun's agent, inside this process, so that signals and exit codes keep a meaning.
 
-torchrun exits with 1 whatever its workers said. Here the agent's error is read instead: a worker's own exit code is
-passed on, and only a worker that was *killed* is worth another try, since an error would come again. Of several nodes,
-one whose processes lost those of another is worth it too: all meet again.
+torchrun exits with 1 whatever its workers returned. Here the agent's error is read instead, and the exit code of a
+worker is passed on. On a single node, workers that were *killed* are replaced; any other error would only come again.
+Of several nodes, one that loses a process or another node ends with exit code 1, and is to be started again.
 """
 
 import logging
 import os
 import signal
 import tempfile
-import time
 from argparse import Namespace
 from pathlib import Path
 
-import click
 import torch
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as run_agent
 
 from data_prep.system.cli import STOPPED
-from data_prep.system.errors import UsageError
+from data_prep.system.errors import UsageError, UserError
 from data_prep.system.workers import available_cpus
-from pipeline.distributed.node_env import ALONE, PATIENCE, Nodes
-from pipeline.distributed.rendezvous import Meeting
+from pipeline.distributed.node_env import SINGLE_NODE, NodeConfig
+from pipeline.distributed.rendezvous import BACKEND, NodeLostError, register_rendezvous
+
+logger = logging.getLogger(__name__)
 
 RESTARTS = 3
+"""How often the killed processes of a single node are replaced."""
 SHUTDOWN_SECONDS = 30
-"""What the ranks have to save and end after a signal, before the agent kills them."""
-INTERRUPTED = 1
-LOST = 75
-"""Exit code of a rank that lost the others, for :func:`launch` alone; never of a command."""
-OUTCOME = "SMPL_OUTCOME"
-"""Environment variable naming the file in which a node's first rank notes its exit code."""
+"""Time limit of the ranks to save and end after a signal; then the agent kills them."""
+UNSAVED = 1
+"""Exit code of a command whose ranks were stopped before they could save."""
+LOST_PEER = 75
+"""Exit code by which a rank says to :func:`launch` that it lost another one; never the exit code of a command."""
+EXIT_CODE_FILE = "SMPL_OUTCOME"
+"""Environment variable that names the file in which a node's first rank writes the exit code of a stop now."""
 
 
-def choose_processes(asked: int | None, nodes: Nodes = ALONE) -> int:
+def choose_processes(requested: int | None, nodes: NodeConfig = SINGLE_NODE) -> int:
     """Return the number of ranks: torchrun's if it started this process, else one for each GPU here, or one."""
     if "RANK" in os.environ:
         return int(os.environ["WORLD_SIZE"])
     gpus, name = torch.cuda.device_count(), "PET_NPROC_PER_NODE=" if nodes.processes else "--nproc "
-    asked = nodes.processes or asked
-    if asked and gpus and asked > gpus:
-        raise UsageError(f"{name}{asked}: this machine has {gpus} GPUs, and a process needs one of its own")
-    return asked or max(1, gpus)
+    requested = nodes.processes or requested
+    if requested and gpus and requested > gpus:
+        raise UsageError(f"{name}{requested}: this machine has {gpus} GPUs, and each process needs its own")
+    return requested or max(1, gpus)
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Return whether this process is a rank that :func:`launch` started."""
-    return OUTCOME in os.environ and "RANK" in os.environ
+    return EXIT_CODE_FILE in os.environ and "RANK" in os.environ
 
 
-def launch(module: str, arguments: list[str], processes: int, nodes: Nodes = ALONE) -> int:
+def launch(module: str, arguments: list[str], processes: int, nodes: NodeConfig = SINGLE_NODE) -> int:
     """Run ``python -m module arguments`` on every rank of this node; return the exit code for this command.
 
     Raises:
-        UserError: the other nodes did not come.
+        UserError: of several nodes, one was lost or did not come, or a process of this one was killed.
     """
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     _drop_empty_variables()
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SHUTDOWN_SECONDS)  # before torch 2.12 it was always 30
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # else ranks import what lies in this folder
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # else ranks import modules from the current folder
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a lost connection is a stack trace on every rank
     if not torch.cuda.is_available():
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // processes)))
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[OUTCOME] = str(Path(folder) / "exit-code")
-        meeting = None if nodes == ALONE else Meeting(nodes, begin=_forget_outcome)
-        place = ["--standalone", "--local-addr=localhost"] if meeting is None else _place(nodes, meeting)
-        agent = parse_args([*place, f"--nproc-per-node={processes}", "--max-restarts=0", "-m", module])
+        os.environ[EXIT_CODE_FILE] = str(Path(folder) / "exit-code")
+        agent = parse_args([*_agent_flags(nodes), f"--nproc-per-node={processes}", "--max-restarts=0", "-m", module])
         agent.training_script_args = arguments
-        return _run(agent) if meeting is None else _run_together(agent, meeting)
+        return _run_single_node(agent) if nodes == SINGLE_NODE else _run_one_of_several(agent)
 
 
-def note_outcome(code: int) -> None:
-    """Tell the launcher what a signal would cost now: unsaved steps (``INTERRUPTED``) or none (``STOPPED``)."""
-    if os.environ.get("LOCAL_RANK") == "0" and (path := os.environ.get(OUTCOME)):
+def record_exit_code(code: int) -> None:
+    """Tell the launcher the exit code of a stop at this point: ``UNSAVED``, or ``STOPPED`` if no step would be lost."""
+    if os.environ.get("LOCAL_RANK") == "0" and (path := os.environ.get(EXIT_CODE_FILE)):
         Path(path).write_text(str(code))
 
 
 def _drop_empty_variables() -> None:
-    """Take what is empty for what is not set, as :func:`find_nodes` does; torchrun would read an empty number."""
+    """Remove empty PET_* variables, which :func:`read_node_config` ignores; torchrun would read an empty number."""
     for name in [name for name, value in os.environ.items() if name.startswith("PET_") and not value]:
         del os.environ[name]
 
 
-def _place(nodes: Nodes, meeting: Meeting) -> list[str]:
-    """Return torchrun's flags for a node."""
-    endpoint = f"--rdzv-endpoint={nodes.host}:{nodes.port}"
-    return [f"--nnodes={nodes.count}", f"--rdzv-backend={meeting.get_backend()}", endpoint, "--rdzv-conf="]
+def _agent_flags(nodes: NodeConfig) -> list[str]:
+    """Return torchrun's flags that say where the processes find each other."""
+    if nodes == SINGLE_NODE:
+        return ["--standalone", "--local-addr=localhost"]
+    register_rendezvous()
+    settings = f"--rdzv-conf=rank={nodes.rank},join_timeout={nodes.join_timeout}"
+    endpoint = [f"--nnodes={nodes.count}", f"--rdzv-backend={BACKEND}", f"--rdzv-endpoint={nodes.endpoint}"]
+    return [*endpoint, settings, "--monitor-interval=1"]
 
 
-def _run(agent: Namespace) -> int:
-    """Run the ranks of a run that has no other node; return the exit code for this command."""
+def _run_single_node(agent: Namespace) -> int:
+    """Run all ranks of a run on this node, with those that were killed replaced; return the exit code."""
     for _ in range(RESTARTS + 1):
-        code = _attempt(agent)
+        code = _run_ranks(agent)
         if code >= 0:
-            return INTERRUPTED if code == LOST else code
-        click.echo(f"a process was killed by signal {-code}; going on from the last checkpoint", err=True)
-    click.echo(f"error: processes were killed {RESTARTS + 1} times; the same command goes on from here", err=True)
-    return 1
+            return UNSAVED if code == LOST_PEER else code
+        logger.warning("a process was killed by signal %d; going on from the last checkpoint", -code)
+    raise UserError(f"processes were killed {RESTARTS + 1} times; the same command goes on from the last checkpoint")
 
 
-def _run_together(agent: Namespace, meeting: Meeting) -> int:
+def _run_one_of_several(agent: Namespace) -> int:
     """Run the ranks of one of several nodes; return the exit code for this command."""
-    failures = 0
-    while failures <= RESTARTS:
-        try:
-            code = _attempt(agent)
-        except (RendezvousConnectionError, DistError):  # node 0 is gone, and the store with it
-            code = LOST
-        if 0 <= code != LOST:
-            return code
-        failures = 1 if time.monotonic() - meeting.met > PATIENCE else failures + 1
-        cause = "the processes of another node are gone" if code == LOST else f"a process was killed by signal {-code}"
-        click.echo(f"{cause}; the nodes meet again, to go on from the last checkpoint", err=True)
-    click.echo(f"error: the run broke off {failures} times in a row; the same command goes on from here", err=True)
-    return 1
+    try:
+        code = _run_ranks(agent)
+    except (DistError, NodeLostError) as error:
+        raise _lost(str(error).partition("\n")[0]) from None
+    if code == LOST_PEER:
+        raise _lost("the processes of another node ended")
+    if code < 0:
+        raise _lost(f"a process was killed by signal {-code}")
+    return code
 
 
-def _attempt(agent: Namespace) -> int:
-    """Return the workers' exit code, or the negative number of the signal that killed one."""
+def _lost(reason: str) -> NodeLostError:
+    return NodeLostError(f"{reason}; the same command, on every node, goes on from the last checkpoint")
+
+
+def _run_ranks(agent: Namespace) -> int:
+    """Return the ranks' exit code, or the negative number of the signal that killed one."""
+    Path(os.environ[EXIT_CODE_FILE]).unlink(missing_ok=True)
     try:
         run_agent(agent)
     except ChildFailedError as error:
         failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
-        return first_cause([failure.exitcode for failure in failures])
+        return root_cause([failure.exitcode for failure in failures])
     except SignalException:
-        return _outcome_after_signal()
+        return _exit_code_after_signal()
     return 0
 
 
-def first_cause(codes: list[int]) -> int:
-    """Return the exit code that explains the others, given in the order of their coming.
+def root_cause(codes: list[int]) -> int:
+    """Return the exit code that explains the others, given in the order in which the ranks ended.
 
-    A rank that was killed takes the others with it, which lose contact; so does a rank that failed, and the agent ends
-    the others by SIGTERM.
+    When a rank is killed, the others lose it and end as well; when a rank fails, the agent ends the others by SIGTERM.
     """
     killed = [code for code in codes if code < 0 and code != -signal.SIGTERM]
-    failed = [code for code in codes if code > 0 and code != LOST]
-    lost = [code for code in codes if code == LOST]
+    failed = [code for code in codes if code > 0 and code != LOST_PEER]
+    lost = [code for code in codes if code == LOST_PEER]
     return [*killed, *failed, *lost, *codes][0]
 
 
-def _outcome_after_signal() -> int:
-    """Return 4 if the workers saved, or had not begun; 1 if they had to be killed before they could."""
-    path = Path(os.environ[OUTCOME])
-    return int(path.read_text() or 1) if path.exists() else STOPPED
-
-
-def _forget_outcome() -> None:
-    Path(os.environ[OUTCOME]).unlink(missing_ok=True)
+def _exit_code_after_signal() -> int:
+    """Return 4 if the ranks saved, or had not begun to train; 1 if the agent killed them before they could save."""
+    path = Path(os.environ[EXIT_CODE_FILE])
+    return int(path.read_text() or UNSAVED) if path.exists() else STOPPED

@@ -1,36 +1,43 @@
-"""Which of several nodes this is, from the environment variables that torchrun reads as well."""
+"""Which of several nodes this is, read from the environment variables that torchrun reads as well."""
 
 import os
 from dataclasses import dataclass, field
 
 from data_prep.system.errors import UsageError
 
-PATIENCE = 600
-EACH_GPU = ("", "auto", "gpu", "cpu")
-"""What torchrun takes for a number of processes, and is here one on each GPU, or one where there is none."""
+JOIN_TIMEOUT = 600
+PER_GPU = ("", "auto", "gpu", "cpu")
+"""Values of PET_NPROC_PER_NODE that mean one process on each GPU, or one process where there is no GPU."""
 
 
 @dataclass(frozen=True)
-class Nodes:
-    """The machines, or pods, of a run, and the place of this one among them."""
+class NodeConfig:
+    """The number of nodes (machines or pods) of a run, and which of them this one is."""
 
     count: int = 1
     rank: int = 0
-    """Of this node, from 0; node 0 is where all meet, and where rank 0 runs."""
+    """Number of this node, from 0. Node 0 hosts the store in which the nodes find each other, and runs rank 0."""
     host: str = ""
     """Name or address of node 0."""
     port: int = 0
     processes: int | None = field(default=None, compare=False)
-    """Ranks on this node; None for one on each GPU. A node that runs several is :data:`ALONE` as well."""
-    patience: int = PATIENCE
+    """Processes on this node; None means one on each GPU. Not compared, so that one node equals SINGLE_NODE."""
+    join_timeout: int = JOIN_TIMEOUT
     """Seconds that a node waits for the others."""
 
+    @property
+    def endpoint(self) -> str:
+        return f"{self.host}:{self.port}"
 
-ALONE = Nodes()
+    def __str__(self) -> str:
+        return f"node {self.rank} of {self.count}"
 
 
-def find_nodes() -> Nodes:
-    """Return the nodes that the environment tells of; where it tells of one node, or this is a rank, :data:`ALONE`.
+SINGLE_NODE = NodeConfig()
+
+
+def read_node_config() -> NodeConfig:
+    """Return what the environment says of several nodes; :data:`SINGLE_NODE` for one node, and in a rank.
 
     A variable that is empty counts as one that is not set.
 
@@ -38,29 +45,28 @@ def find_nodes() -> Nodes:
         UsageError: a variable is missing or wrong.
     """
     if "RANK" in os.environ:
-        return ALONE
-    processes = _processes()
+        return SINGLE_NODE
+    processes = _read_processes()
     if _variable("PET_NNODES") in ("", "1"):
-        return Nodes(processes=processes)
-    count = _number("PET_NNODES", 1, 1 << 16)
+        return NodeConfig(processes=processes)
+    count = _read_number("PET_NNODES", 1, 1 << 16)
     name = "PET_NODE_RANK" if _variable("PET_NODE_RANK") else "JOB_COMPLETION_INDEX"
     if not _variable(name):
         raise UsageError(f"PET_NNODES={count}: set PET_NODE_RANK, or JOB_COMPLETION_INDEX, to the number of this node")
-    host, port = _endpoint(count)
-    return Nodes(count, _number(name, 0, count - 1), host, port, processes, _patience())
+    host, port = _read_endpoint(count)
+    return NodeConfig(count, _read_number(name, 0, count - 1), host, port, processes, _read_join_timeout())
 
 
-def _processes() -> int | None:
-    """Return the number of ranks that is asked of this node, None for one on each GPU."""
+def _read_processes() -> int | None:
     text = _variable("PET_NPROC_PER_NODE")
-    if text in EACH_GPU:
+    if text in PER_GPU:
         return None
     if not (text.isdecimal() and int(text)):
         raise UsageError(f"PET_NPROC_PER_NODE={text}: expected a whole number of at least 1, or auto, gpu or cpu")
     return int(text)
 
 
-def _endpoint(count: int) -> tuple[str, int]:
+def _read_endpoint(count: int) -> tuple[str, int]:
     """Return host and port of node 0."""
     name, text = "PET_RDZV_ENDPOINT", _variable("PET_RDZV_ENDPOINT")
     if not text and _variable("PET_MASTER_ADDR"):
@@ -74,23 +80,22 @@ def _endpoint(count: int) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _patience() -> int:
-    """Return the join timeout, of all that PET_RDZV_CONF may say the one that is used here."""
+def _read_join_timeout() -> int:
+    """Return the one setting of PET_RDZV_CONF that is used here, in seconds."""
     text = _variable("PET_RDZV_CONF")
     options = dict(option.strip().partition("=")[::2] for option in text.split(","))
-    seconds = options.get("join_timeout", str(PATIENCE))
+    seconds = options.get("join_timeout", str(JOIN_TIMEOUT))
     if not (seconds.isdecimal() and int(seconds)):
         raise UsageError(f"PET_RDZV_CONF={text}: expected join_timeout=SECONDS")
     return int(seconds)
 
 
-def _number(name: str, least: int, most: int) -> int:
-    """Return the whole number that a variable holds."""
+def _read_number(name: str, least: int, most: int) -> int:
     text = _variable(name)
     if text.isdecimal() and least <= int(text) <= most:
         return int(text)
     if name == "PET_NNODES":
-        raise UsageError(f"{name}={text}: expected one whole number: the batch is cut for just so many nodes")
+        raise UsageError(f"{name}={text}: expected one whole number, since the batch is divided among fixed nodes")
     raise UsageError(f"{name}={text}: expected a whole number from {least} to {most}")
 
 

@@ -1,212 +1,157 @@
-"""Where nodes meet: each has a seat of its own, and a round begins once every seat was taken anew.
+"""How nodes find each other: torchrun's static rendezvous, with a roll call before it and a watch after it.
 
-torchrun's own rendezvous numbers the nodes by their addresses, takes a node for alive until its heartbeats have been
-missing for a while, by the clocks of all, and is closed for good by the first agent that ends. A run of a fixed number
-of numbered nodes needs none of this: who takes a seat again is a node that came back, and all begin anew with it.
+Node 0 hosts a TCP store at its port while its command runs, and every node counts its arrivals there under its own
+number. The run starts when all nodes have arrived once. When a node is lost, the commands of all nodes end, and
+whatever runs them (a Kubernetes Job, Slurm, a shell loop) starts them again; so a store serves one start of the run.
 """
 
-import json
+import logging
 import socket
 import time
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
-import click
-from torch.distributed import DistError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
-from torch.distributed.elastic.rendezvous import (
-    RendezvousConnectionError,
-    RendezvousHandler,
-    RendezvousInfo,
-    RendezvousParameters,
-    RendezvousStoreInfo,
-    rendezvous_handler_registry,
-)
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed.elastic.rendezvous import RendezvousInfo, RendezvousParameters, rendezvous_handler_registry
+from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
+from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
-from data_prep.system.errors import UsageError, UserError
-from pipeline.distributed.node_env import Nodes
+from data_prep.system.errors import UserError
+from pipeline.distributed.node_env import NodeConfig
 
+logger = logging.getLogger(__name__)
+
+BACKEND = "smpl-static"
+"""Name of this rendezvous in torchrun's registry."""
+CONNECT_SECONDS = 10
+"""Time limit for a connection to node 0."""
 STORE_SECONDS = 30
-"""What a node has, once all sit, to tell the others about its ranks."""
-KNOCK_SECONDS = 10
-"""After them node 0 is taken for gone."""
-LOOK_SECONDS = 1
-"""Between two looks at the seats while the ranks run."""
-POLL_SECONDS = 0.2
-SILENT_SECONDS = 5
-"""After them a node that waits says so."""
-FREE = "free"
+"""Time limit for the exchange of ranks once all nodes are present."""
+SILENT_SECONDS = 20
+"""A node gives up once node 0 has not answered for this long."""
+NOTICE_SECONDS = 5
+"""A node that has waited for this long logs what it waits for."""
+POLL_SECONDS = 0.5
 
 
-class Meeting(RendezvousHandler):
-    """The rendezvous of all nodes of a run, for as long as this command lives; node 0 hosts its store.
+class NodeLostError(UserError):
+    """Another node ended, vanished or was started again, so this one cannot go on."""
+
+
+class NodeRendezvous(StaticTCPRendezvous):
+    """The rendezvous of one start of a run.
 
     Args:
-        nodes: who meets.
-        begin: called whenever this node begins to wait for the others; none of its ranks runs then.
+        nodes: the number of nodes, and which of them this one is.
+        run_id: prefix of the keys that torchrun writes.
     """
 
-    def __init__(self, nodes: Nodes, begin: Callable[[], None]) -> None:
-        self.nodes, self.begin = nodes, begin
-        self.met = time.monotonic()
-        """When the last round began."""
-        self._backend = f"seats-{id(self)}"  # torch's registry holds one handler under a name, for ever
-        self._params: RendezvousParameters
-        self._server: Store | None = None  # of node 0; for the life of this command, since its port is taken until then
-        self._store: Store | None = None
-        self._address: tuple[str, int] | None = None  # of node 0 when its store was opened
-        self._looked = 0.0
-        self._round: tuple[int, int] = (0, 0)  # its number, and how often seats had been taken by then
-        self._seated: list[str] = []  # node 0: the tickets of the last round
-        rendezvous_handler_registry.register(self._backend, self._enter)
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        """Wait for all nodes, node 0 among them if it is gone; return the round that has begun.
-
-        Raises:
-            UserError: some node did not come in time.
-            UsageError: two nodes have the same number.
-        """
-        self.begin()
-        store = self._meet()
-        self.met = time.monotonic()
-        address = self._params.local_addr or (self.nodes.host if self.nodes.rank == 0 else None)
-        info = RendezvousStoreInfo.build(self.nodes.rank, store, address)
-        return RendezvousInfo(store, self.nodes.rank, self.nodes.count, info)
-
-    def num_nodes_waiting(self) -> int:
-        """Return how many seats were taken since the round began.
-
-        Raises:
-            RendezvousConnectionError: node 0 is gone.
-        """
-        if time.monotonic() - self._looked < LOOK_SECONDS:
-            return 0
-        try:
-            arrivals = int(self._open().add("arrivals", 0))
-        except (OSError, DistError) as error:
-            self._leave()
-            raise RendezvousConnectionError(str(error)) from error
-        self._looked = time.monotonic()
-        return arrivals - self._round[1]
+    def __init__(self, nodes: NodeConfig, run_id: str) -> None:
+        self.nodes, self.host = nodes, nodes.host if nodes.rank else "localhost"
+        super().__init__(self.host, nodes.port, nodes.rank, nodes.count, run_id, STORE_SECONDS)
+        self._answered = time.monotonic()  # when node 0 last answered
 
     def get_backend(self) -> str:
-        """Return the name under which torchrun finds this."""
-        return self._backend
+        """Return the name under which torchrun knows this rendezvous."""
+        return BACKEND
 
-    def get_run_id(self) -> str:
-        return str(self._params.run_id)
-
-    def is_closed(self) -> bool:
-        """Never: a node that ended may come back."""
-        return False
-
-    def set_closed(self) -> None:
-        """Do nothing: a node that ends leaves the others to wait for it."""
-
-    def shutdown(self) -> bool:
-        """Do nothing: the next agent of this command uses the same store."""
-        return True
-
-    def _enter(self, params: RendezvousParameters) -> RendezvousHandler:
-        self._params = params
-        return self
-
-    def _meet(self) -> Store:
-        """Take a seat, and another one if the store is lost, until a round begins; return the store of the round."""
-        began, spoken, ticket = time.monotonic(), False, ""
-        while (waited := time.monotonic() - began) < self.nodes.patience:
-            try:
-                ticket = ticket or self._sit()
-                if call := self._call(ticket):
-                    self._round = (call[0], call[1])
-                    return PrefixStore(f"round-{call[0]}", self._open())
-            except (OSError, DistError) as error:
-                self._check_port(error)
-                self._leave()
-                ticket = ""
-            if waited > SILENT_SECONDS and not spoken:
-                spoken = True
-                click.echo(f"{self._here()} waits for {self._missing()}", err=True)
-            time.sleep(POLL_SECONDS)
-        waited_for = f"waited {self.nodes.patience} s for {self._missing()}"
-        raise UserError(f"{self._here()} {waited_for}; the same command tries again")
-
-    def _open(self) -> Store:
-        """Return the store of the run, hosting it on node 0. Raises OSError or DistError while there is none."""
-        if self.nodes.rank:
-            self._knock()
-        elif self._server is None:
-            self._server = self._connect("localhost", is_master=True)
-        if self._store is None:
-            store = self._connect(self.nodes.host if self.nodes.rank else "localhost")
-            self._store = PrefixStore(self._params.run_id, store)
-        return self._store
-
-    def _connect(self, host: str, *, is_master: bool = False) -> Store:
-        timeout = timedelta(seconds=STORE_SECONDS)
-        return TCPStore(host, self.nodes.port, is_master=is_master, wait_for_workers=False, timeout=timeout)
-
-    def _knock(self) -> None:
-        """Raise OSError if node 0 is gone; torch would ask it for a quarter of an hour, deaf to signals."""
-        address = self._address or (self.nodes.host, self.nodes.port)
-        with socket.create_connection(address, timeout=KNOCK_SECONDS) as line:
-            self._address = line.getpeername()[:2]
-
-    def _leave(self) -> None:
-        """Give the store up; node 0 may come back at another address."""
-        self._store = self._address = None
-
-    def _sit(self) -> str:
-        """Take this node's seat; return the ticket that is now on it."""
-        store, ticket = self._open(), uuid.uuid4().hex
-        store.add("arrivals", 1)  # before the seat, so that a round with this ticket counts it
-        store.set(self._seat(self.nodes.rank), ticket)
-        return ticket
-
-    def _call(self, ticket: str) -> list[int] | None:
-        """Return number and arrivals of the round that a ticket is for, or None; node 0 calls it when all sit.
+    def next_rendezvous(self) -> RendezvousInfo:
+        """Wait until all nodes are present.
 
         Raises:
-            UsageError: somebody else took this node's seat.
+            NodeLostError: a node was lost meanwhile, or arrived twice.
+            UserError: a node did not come in time, or node 0 cannot open its port.
         """
-        store = self._open()
-        if self.nodes.rank == 0 and not self._empty():
-            self._seated = [self._holder(rank) for rank in range(self.nodes.count)]
-            call = json.dumps([self._round[0] + 1, store.add("arrivals", 0)])
-            for seated in self._seated:
-                store.set(f"call-{seated}", call)
-        if store.check([f"call-{ticket}"]):
-            return list(json.loads(store.get(f"call-{ticket}")))
-        if self._holder(self.nodes.rank) != ticket:
-            raise UsageError(f"two nodes have the number {self.nodes.rank}; give each a PET_NODE_RANK of its own")
-        return None
+        self._store = store = self._join() if self.rank else self._host()
+        self._wait_while(lambda: self._absent(store))
+        return super().next_rendezvous()
 
-    def _empty(self) -> list[int]:
-        """Return the nodes that have not come since the last round."""
-        absent = {FREE, *self._seated}
-        return [rank for rank in range(self.nodes.count) if self._holder(rank) in absent]
+    def num_nodes_waiting(self) -> int:
+        """Return 0, since no node joins a run that has started; the agent calls this every second.
 
-    def _holder(self, rank: int) -> str:
-        """Return the ticket on a seat; unlike ``get``, this does not wait for one."""
-        return str(self._open().compare_set(self._seat(rank), "", FREE).decode())
+        Raises:
+            NodeLostError: another node was lost.
+        """
+        if self._store:
+            self._check_nodes(self._store)
+        return 0
 
-    def _seat(self, rank: int) -> str:
-        return f"seat-{rank}"
+    def _host(self) -> TCPStore:
+        """Return the store that node 0 hosts. Raises UserError if the port cannot be opened."""
+        try:
+            return self._connect(is_master=True)
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(f"node 0 cannot open port {self.nodes.port} for the other nodes: {reason}") from None
 
-    def _here(self) -> str:
-        return f"node {self.nodes.rank} of {self.nodes.count}"
+    def _join(self) -> TCPStore:
+        """Return node 0's store, once it counts this node as new; before that, node 0 has to notice a loss and end."""
+        while True:
+            self._wait_while(lambda: "" if self._node_0_answers() else "node 0, which does not answer")
+            store = self._connect()
+            if store.add(_key(self.rank), 1) == 1:
+                return store
+            self._wait_while(lambda: "node 0, which runs without it, to end" if self._node_0_answers() else "")
 
-    def _missing(self) -> str:
-        """Return whom this node waits for, and where."""
-        where = f"{self.nodes.host}:{self.nodes.port}"
-        if self._store is None:
-            return f"node 0 at {where}, which does not answer"
-        if self.nodes.rank:
-            return f"the others at {where}"
-        return f"node {', '.join(map(str, self._empty()))} at {where}"
+    def _absent(self, store: Store) -> str:
+        """Return the nodes that have not arrived yet, as text. Raises NodeLostError."""
+        self._check_nodes(store)
+        absent = [str(rank) for rank in range(1, self.nodes.count) if not store.add(_key(rank), 0)]
+        return f"node {', '.join(absent)}" if absent else ""
 
-    def _check_port(self, error: Exception) -> None:
-        """Raise UserError if node 0 cannot host the store: waiting would not help."""
-        if self.nodes.rank == 0 and self._server is None:
-            raise UserError(f"node 0 cannot open port {self.nodes.port} for the other nodes: {error}") from None
+    def _check_nodes(self, store: Store) -> None:
+        """Raise NodeLostError if node 0 is silent or, on node 0, if another node has arrived twice."""
+        if self.rank == 0:
+            for rank in range(1, self.nodes.count):
+                if store.add(_key(rank), 0) > 1:
+                    advice = f"if it was not, two nodes have the number {rank}: give each a PET_NODE_RANK of its own"
+                    raise NodeLostError(f"node {rank} was lost and started again ({advice})")
+        elif self._node_0_answers():
+            self._answered = time.monotonic()
+        elif time.monotonic() - self._answered > SILENT_SECONDS:
+            raise NodeLostError(f"node 0 at {self.nodes.endpoint} no longer answers")
+
+    def _wait_while(self, missing: Callable[[], str]) -> None:
+        """Wait until ``missing`` returns an empty text, in Python, so that a signal can end the command.
+
+        Raises:
+            UserError: that did not happen in time.
+        """
+        began, noticed = time.monotonic(), False
+        while text := missing():
+            waited = time.monotonic() - began
+            if waited > self.nodes.join_timeout:
+                timeout = f"waited {self.nodes.join_timeout} s at {self.nodes.endpoint} for {text}"
+                raise UserError(f"{self.nodes} {timeout}; the same command tries again")
+            if waited > NOTICE_SECONDS and not noticed:
+                logger.info("%s waits at %s for %s", self.nodes, self.nodes.endpoint, text)
+                noticed = True
+            time.sleep(POLL_SECONDS)
+
+    def _node_0_answers(self) -> bool:
+        """Return whether node 0's port is open. A call to the store of a machine that vanished would never return."""
+        try:
+            with socket.create_connection((self.host, self.nodes.port), timeout=CONNECT_SECONDS):
+                return True
+        except OSError:
+            return False
+
+    def _connect(self, *, is_master: bool = False) -> TCPStore:
+        timeout = timedelta(seconds=STORE_SECONDS)
+        return TCPStore(self.host, self.nodes.port, is_master=is_master, wait_for_workers=False, timeout=timeout)
+
+
+def register_rendezvous() -> None:
+    """Let torchrun find this rendezvous under the name :data:`BACKEND`."""
+    rendezvous_handler_registry.register(BACKEND, _create)
+
+
+def _create(params: RendezvousParameters) -> NodeRendezvous:
+    host, port = parse_rendezvous_endpoint(params.endpoint, default_port=0)
+    rank, seconds = int(params.config["rank"]), int(params.config["join_timeout"])
+    return NodeRendezvous(NodeConfig(params.max_nodes, rank, host, port, join_timeout=seconds), params.run_id)
+
+
+def _key(rank: int) -> str:
+    """Return the key under which the store counts the arrivals of a node."""
+    return f"node-{rank}"

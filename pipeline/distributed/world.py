@@ -1,4 +1,4 @@
-"""The world: this process's rank, its device, and the reductions that make local values global."""
+"""The processes of a run: the rank and device of this one, and the reductions that make local values global."""
 
 import os
 import re
@@ -18,12 +18,12 @@ from data_prep.system.malloc import keep_memory
 
 T = TypeVar("T")
 GLOO = re.compile(r"\[.*\bgloo/[\w/]+\.(cc|h):\d+\]")
-"""How the text of gloo's errors names its source; they have no type of their own."""
+"""Matches the place in gloo's source that its errors name; they have no exception type of their own."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Where this process stands. ``size`` 1 needs no process group: every reduction is then the identity."""
+    """This process and the number of all processes; with one, every reduction returns its argument, without a group."""
 
     rank: int
     size: int
@@ -31,10 +31,11 @@ class World:
 
     @property
     def main(self) -> bool:
+        """Whether this is rank 0, which writes files and messages for all."""
         return self.rank == 0
 
     def mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Average tensors over ranks in place, in one flattened reduction for each dtype."""
+        """Average tensors over ranks in place, with one flattened reduction for each dtype."""
         if self.size == 1:
             return
         by_dtype: dict[torch.dtype, list[Tensor]] = {}
@@ -56,15 +57,15 @@ class World:
         return total
 
     def any(self, flag: bool) -> bool:
-        """Return whether ``flag`` is set on any rank; goes through the CPU's group, so a GPU is not waited for."""
+        """Return whether ``flag`` is set on any rank. The reduction runs on the CPU, so it does not wait for a GPU."""
         if self.size == 1:
             return flag
-        raised = torch.tensor(int(flag))
-        dist.all_reduce(raised, dist.ReduceOp.MAX)
-        return bool(raised)
+        highest = torch.tensor(int(flag))
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return bool(highest)
 
     def gather_rows(self, mine: Tensor, sizes: list[int]) -> Tensor:
-        """Return every rank's rows, of which rank r has ``sizes[r]``, in the order of the ranks; on the CPU."""
+        """Return the rows of all ranks, in the order of the ranks, on the CPU; rank r has ``sizes[r]`` of them."""
         if self.size == 1:
             return mine
         parts = [mine.new_empty(size, *mine.shape[1:]) for size in sizes]
@@ -74,15 +75,15 @@ class World:
         return torch.cat(parts)
 
     def gather(self, value: T) -> list[T]:
-        """Return every rank's ``value``, a plain picklable object, in the order of the ranks."""
+        """Return the picklable ``value`` of every rank, in the order of the ranks."""
         if self.size == 1:
             return [value]
-        everyone: list[Any] = [None] * self.size
-        dist.all_gather_object(everyone, value)
-        return everyone
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
-    def together(self, action: Callable[[], T]) -> T:
-        """Run ``action`` on every rank and wait for all; a UserError on one of them is raised on each."""
+    def run_on_all(self, action: Callable[[], T]) -> T:
+        """Run ``action`` on every rank and wait for all; a UserError on one rank is raised on every rank."""
         error: UserError | None = None
         try:
             result = action()
@@ -95,35 +96,35 @@ class World:
         return result
 
     def average_statistics(self, networks: Iterable[nn.Module]) -> None:
-        """Average BN's running statistics over ranks, so that every rank holds the state that is saved.
+        """Average BatchNorm's running statistics over ranks, so that every rank holds the state that is saved.
 
-        SyncBatchNorm keeps them equal by itself; BatchNorm, the CPU's only choice, does not.
+        SyncBatchNorm already keeps them equal, but it needs a GPU.
         """
         self.mean_(
             buffer
             for network in networks
             for module in network.modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
-            if module.training  # frozen layers keep theirs, bit for bit
+            if module.training  # frozen layers keep their statistics bit for bit
             for buffer in module.buffers(recurse=False)
             if buffer.is_floating_point()
         )
 
 
 def this_device(local_rank: int = 0) -> torch.device:
-    """Return the GPU of a rank on this machine, or the CPU where there is none."""
+    """Return the GPU of a local rank, or the CPU on a machine without GPUs."""
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def join_world() -> World:
-    """Join the process group that torchrun describes in the environment, or be a world of one.
+    """Join the process group that torchrun describes in the environment; without torchrun, return a world of one.
 
-    On a CPU this process keeps the memory that it frees from now on; a GPU repeats itself from now on.
+    From now on a GPU computes deterministically, or, on a CPU, this process keeps the memory that it frees.
     """
     size, local_rank = _variable("WORLD_SIZE", 1), _variable("LOCAL_RANK", 0)
     device = this_device(local_rank)
     if device.type == "cuda":
-        repeat_sums()
+        make_deterministic()
         torch.cuda.set_device(device)
     else:
         keep_memory()
@@ -133,10 +134,10 @@ def join_world() -> World:
     return World(_variable("RANK", 0), size, device)
 
 
-def repeat_sums() -> None:
-    """Let a GPU add up in the same order each time, so that a resumed run has the same bits; and let fp32 be no TF32.
+def make_deterministic() -> None:
+    """Make a GPU add in the same order each time, so that a resumed run has the same bits, and turn TF32 off.
 
-    Before CUDA begins: cuBLAS reads its variable once.
+    Call this before CUDA is initialized: cuBLAS reads its environment variable only once.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
@@ -144,21 +145,22 @@ def repeat_sums() -> None:
 
 
 def leave_world() -> None:
+    """Destroy the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def lost_contact(error: RuntimeError) -> bool:
-    """Return whether an error says that another process of this world is gone, or cannot be reached.
+def is_lost_peer(error: RuntimeError) -> bool:
+    """Return whether an error says that another process of this run ended or cannot be reached.
 
-    It may come before there is a process group, while the others are waited for.
+    Such an error can also come before the process group exists, while this process waits for the others.
     """
     several = _variable("WORLD_SIZE", 1) > 1
     return several and (isinstance(error, dist.DistError) or GLOO.search(str(error)) is not None)
 
 
-def abandon_world(code: int) -> NoReturn:
-    """End this process at once: a group whose members are gone may wait for them when it is taken down."""
+def exit_at_once(code: int) -> NoReturn:
+    """End this process without destroying its process group, which might wait for members that have ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

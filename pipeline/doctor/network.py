@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from data_prep.system.errors import UsageError
-from pipeline.distributed.node_env import ALONE, find_nodes
+from pipeline.distributed.node_env import SINGLE_NODE, read_node_config
 from pipeline.doctor.check import CheckOptions, CheckResult, Level
 from pipeline.doctor.machine import gpus
 
@@ -35,11 +35,11 @@ def host_name(_: CheckOptions) -> Iterator[CheckResult]:
 def nodes(_: CheckOptions) -> Iterator[CheckResult]:
     """Check the environment variables that describe several nodes, and the address at which these meet."""
     try:
-        found = find_nodes()
+        found = read_node_config()
     except UsageError as error:
         yield CheckResult("nodes", Level.FAILURE, *str(error).split(": ", 1))
         return
-    if found == ALONE:
+    if found == SINGLE_NODE:
         return
     place = f"node {found.rank} of {found.count}, which meet at {found.host}:{found.port}"
     if not _addresses(found.host):

@@ -41,7 +41,7 @@ def open_data(config: Config, folder: Path, world: World) -> PreparedSet:
         UsageError: the loader cannot read this set, or is not installed.
     """
     manifest, size = load_manifest(folder), config.augment.size
-    choice = world.together(lambda: choose_loader(config.loader.name, manifest, size, world.device))
+    choice = world.run_on_all(lambda: choose_loader(config.loader.name, manifest, size, world.device))
     choice = world.gather(choice)[0]
     options, scale = config.loader, config.augment.scale
     stream = StreamOptions(choice.name, size, scale, options.workers, options.verify)

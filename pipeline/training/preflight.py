@@ -61,7 +61,7 @@ def check_run(config: Config, run: RunFolder) -> None:
     except UsageError as error:
         raise UsageError(f"{error}; this is no run folder, or a damaged one: give another --out") from None
     if budget and recorded:  # a run that is killed between the two files has its budget and not yet the fitted steps
-        tree = budget.settle(recorded, run.path).tree()
+        tree = budget.apply(recorded, run.path).tree()
     before, now = flatten(tree), flatten(config.tree())
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     differing = [f"{key} {before.get(key)} there, {now.get(key)} here" for key in keys if key not in may_change]

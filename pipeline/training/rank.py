@@ -18,13 +18,13 @@ from data_prep.system.cli import STOPPED, Command
 from data_prep.system.errors import UsageError, UserError
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import Config
-from pipeline.distributed.launcher import LOST, launched
-from pipeline.distributed.world import World, abandon_world, join_world, leave_world, lost_contact
+from pipeline.distributed.launcher import LOST_PEER, is_launched
+from pipeline.distributed.world import World, exit_at_once, is_lost_peer, join_world, leave_world
 from pipeline.run_folder import RunFolder
 from pipeline.training.compilation import compile_failure
 from pipeline.training.nonfinite_guard import NonFiniteError
 from pipeline.training.session import train
-from pipeline.training.time_budget import settle_budget
+from pipeline.training.time_budget import apply_budget
 from pipeline.training.trainer import StoppedError
 from pipeline.yaml_text import read_mapping
 
@@ -41,7 +41,7 @@ Job = Callable[[Config, Path, RunFolder, World], None]
 def main(config: Path, data: Path, run: Path) -> int:
     """Train with the configuration in the file CONFIG on the prepared set DATA in the run folder RUN."""
     resolved = resolve(read_mapping(config, str(config)), {})
-    return run_rank(settle_budget(resolved, run), data, RunFolder(run))
+    return run_rank(apply_budget(resolved, run), data, RunFolder(run))
 
 
 def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None) -> int:
@@ -56,10 +56,10 @@ def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None)
     except RuntimeError as error:
         if problem := compile_failure(error):
             return _end(UsageError(problem))
-        if not lost_contact(error):
+        if not is_lost_peer(error):
             raise
         logger.warning("another process has ended: %s", str(error).partition("\n")[0].partition(". ")[0])
-        abandon_world(LOST if launched() else 1)
+        exit_at_once(LOST_PEER if is_launched() else 1)
     finally:
         leave_world()
 
@@ -88,7 +88,7 @@ def check_agreement(config: Config, data: Path, world: World) -> None:
         UsageError: a key of the configuration, or the prepared data, differ.
         DataError: the manifest is missing or damaged.
     """
-    manifest = world.together(lambda: load_manifest(data))
+    manifest = world.run_on_all(lambda: load_manifest(data))
     settings = world.gather({**flatten(config.tree()), "data": manifest.fingerprint[:12]})
     for rank, other in enumerate(settings):
         for key in settings[0].keys() | other.keys():

@@ -18,7 +18,7 @@ from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed.launcher import INTERRUPTED, note_outcome
+from pipeline.distributed.launcher import UNSAVED, record_exit_code
 from pipeline.distributed.world import World
 from pipeline.methods import METHODS
 from pipeline.run_folder import RunFolder
@@ -26,7 +26,7 @@ from pipeline.training.factory import open_data
 from pipeline.training.results import finished_summary, print_results, save_results, score, summarize
 from pipeline.training.results_table import results_table
 from pipeline.training.time_budget import Budget
-from pipeline.training.timing_probe import rehearse, remove_rehearsal
+from pipeline.training.timing_probe import measure_pace, remove_probe
 from pipeline.training.trainer import StoppedError, Trainer
 from pipeline.training.warm_start import load_start_weights
 
@@ -101,37 +101,37 @@ def _fit_budget(
 ) -> Config:
     """Return the configuration with the steps that fit its time budget, measured once in the life of a run."""
     if world.main:
-        remove_rehearsal(run.path)  # of a process that was killed while it measured
+        remove_probe(run.path)  # of a process that was killed while it measured
     if config.budget_minutes is None or world.gather(run.budget_file.exists())[0]:
         return config
     if world.main:
         logger.info("%g minutes: timing some steps to find how many fit", config.budget_minutes)
-    pace = rehearse(config, prepared, splits, world, run.path)
+    pace = measure_pace(config, prepared, splits, world, run.path)
     pace, elapsed = world.gather((pace, time.perf_counter() - began))[0]
-    budget = world.together(lambda: Budget.fit(config, pace, elapsed))
+    budget = world.run_on_all(lambda: Budget.fit(config, pace, elapsed))
     if world.main:
         logger.info("%s", budget)
-    world.together(lambda: _record_budget(budget, run) if world.main else None)
-    return budget.settle(config, run.path)
+    world.run_on_all(lambda: _record_budget(budget, run) if world.main else None)
+    return budget.apply(config, run.path)
 
 
 def _record_budget(budget: Budget, run: RunFolder) -> None:
     """Write the budget, from which a resumed run takes its steps, and the fitted steps into the configuration."""
     recorded = resolve(run.config(), {})
     budget.save(run.path)
-    run.save_config(budget.settle(recorded, run.path).tree())
+    run.save_config(budget.apply(recorded, run.path).tree())
 
 
 @contextmanager
 def _unsaved_steps() -> Iterator[None]:
     """Tell the launcher that a process which is killed in this block loses steps."""
-    note_outcome(INTERRUPTED)
+    record_exit_code(UNSAVED)
     try:
         yield
     except StoppedError:
-        note_outcome(STOPPED)
+        record_exit_code(STOPPED)
         raise
-    note_outcome(STOPPED)
+    record_exit_code(STOPPED)
 
 
 def _log_start(trainer: Trainer, prepared: PreparedSet, damage: list[str]) -> None:

@@ -1,7 +1,7 @@
-"""A run within a wall-clock budget: from measured seconds to a number of steps, and the record of that choice.
+"""Training within a wall-clock budget: the number of steps that fits into it, and the record of that choice.
 
-A run is a function of its steps and never of a clock. So the steps are fitted once, before the first of them, and noted
-in the run folder; a run that is resumed takes them from there, however long it was away.
+A run depends on its number of steps and never on a clock. So the steps are fitted once, before the first of them, to
+measured times, and written to ``budget.json`` in the run folder. A resumed run reads them there.
 """
 
 import math
@@ -19,67 +19,68 @@ from pipeline.run_folder import RunFolder
 from pipeline.step_units import rescale
 
 MARGIN = 0.97
-"""The part of the time that is filled: a machine does not keep its pace to the percent."""
+"""Fraction of the time that is planned for, since the speed of a machine varies by a few percent."""
 LEAST = 10
-"""Fewer steps train nothing."""
+"""A run of fewer steps would train nothing."""
 
 
 class Pace(Options):
     """How long the parts of a run take on a machine, in seconds."""
 
-    start: float = Field(ge=0, description="networks and first steps, beyond what later steps take")
-    step: float = Field(gt=0, description="a training step, log included")
-    evaluation: float = Field(ge=0, description="one on the validation split")
+    start: float = Field(ge=0, description="building the networks, and what the first steps take beyond later ones")
+    step: float = Field(gt=0, description="a training step, its log included")
+    evaluation: float = Field(ge=0, description="an evaluation on the validation split")
     save: float = Field(ge=0, description="a checkpoint")
-    scoring: float = Field(ge=0, description="all final scores, the test split's reading included")
+    scoring: float = Field(ge=0, description="all final scores, with reading the test split")
 
     def run(self, steps: int, recipe: Config) -> float:
-        """Return at most what a run of ``steps`` takes that keeps its share of the recipe's evaluations and saves."""
+        """Return an upper bound of what a run of ``steps`` takes that evaluates and saves as often as the recipe."""
         evaluations = 1 + min(steps, recipe.steps // recipe.eval_every)
-        saves = 2 + min(steps, recipe.steps // recipe.save_every)  # the exported model is the last one
+        saves = 2 + min(steps, recipe.steps // recipe.save_every)  # one of them is the exported model
         return self.start + steps * self.step + evaluations * self.evaluation + saves * self.save + self.scoring
 
 
 class Budget(Options):
-    """What a budget came to."""
+    """A budget, and the number of steps that was fitted to it."""
 
     minutes: float
-    nominal_steps: int = Field(description="the recipe's own, to which its other lengths belong")
+    nominal_steps: int = Field(description="the recipe's steps, for which its other step counts are meant")
     steps: int
-    seconds_before: float = Field(description="from the start of the ranks to that of training")
+    seconds_before: float = Field(description="from the start of the ranks to the start of training")
     seconds: Pace
 
     @classmethod
-    def fit(cls, recipe: Config, pace: Pace, gone: float) -> Self:
-        """Return the most steps that end in time, ``gone`` seconds after the start.
+    def fit(cls, recipe: Config, pace: Pace, elapsed: float) -> Self:
+        """Return the largest number of steps that ends in time, ``elapsed`` seconds after the start.
 
         Raises:
-            UsageError: they are too few.
+            UsageError: it is too small.
         """
         minutes = recipe.budget_minutes or 0.0
-        left = MARGIN * (60 * minutes - gone)
-        most = range(1, 1 + int(max(0.0, left) / pace.step))
-        steps = bisect_right(most, left, key=lambda count: pace.run(count, recipe))
+        left = MARGIN * (60 * minutes - elapsed)
+        candidates = range(1, 1 + int(max(0.0, left) / pace.step))
+        steps = bisect_right(candidates, left, key=lambda count: pace.run(count, recipe))
         if steps < LEAST:
-            enough = math.ceil((gone + pace.run(LEAST, recipe) / MARGIN) / 6) / 10
-            problem = f"{minutes:g} are too few: {steps} steps would end in time, {LEAST} are the least"
+            enough = math.ceil((elapsed + pace.run(LEAST, recipe) / MARGIN) / 6) / 10
+            problem = f"{minutes:g} are too few: {steps} steps would end in time, and a run needs {LEAST}"
             raise UsageError(f"budget_minutes: {problem}; try --budget-minutes {enough:g}")
-        return cls(minutes=minutes, nominal_steps=recipe.steps, steps=steps, seconds_before=gone, seconds=pace)
+        return cls(minutes=minutes, nominal_steps=recipe.steps, steps=steps, seconds_before=elapsed, seconds=pace)
 
-    def settle(self, config: Config, out: Path) -> Config:
-        """Return the recipe's configuration with this budget's steps, or one that has them already as it is.
+    def apply(self, config: Config, out: Path) -> Config:
+        """Return a run's configuration with the fitted steps; every other step count keeps its share of the run.
 
         Raises:
-            UsageError: it asks for something else than this budget was made of.
+            UsageError: the configuration has another budget, or other steps, than this budget was fitted for.
         """
-        asked = {"budget_minutes": config.budget_minutes, "steps": config.steps}
-        made_of = {"budget_minutes": self.minutes, "steps": self.nominal_steps}
-        if asked == made_of | {"steps": self.steps}:
+        if (config.budget_minutes, config.steps) == (self.minutes, self.steps):
             return config
-        for key, value in made_of.items():
-            if asked[key] != value:
-                raise UsageError(f"{key}: {out} was fitted for {value}, not for {asked[key]}; give another --out")
-        return _resized(config, self.steps)
+        for key, fitted_for in {"budget_minutes": self.minutes, "steps": self.nominal_steps}.items():
+            if (asked := getattr(config, key)) != fitted_for:
+                raise UsageError(f"{key}: {out} was fitted for {fitted_for}, not for {asked}; give another --out")
+        options = {name: rescale(own, self.steps, config.steps) for name, own in config.method_options().items()}
+        sections = {name: own.model_dump(mode="json") for name, own in options.items()}
+        changes = {"steps": self.steps, "sections": sections}
+        return rescale(config, self.steps, config.steps).model_copy(update=changes)
 
     def save(self, out: Path) -> None:
         """Write the record durably. Raises DataError."""
@@ -91,7 +92,7 @@ class Budget(Options):
 
 
 def read_budget(out: Path) -> Budget | None:
-    """Return what the budget of the run in ``out`` came to, or None if there is no record. Raises DataError."""
+    """Return the budget of the run in ``out``, or None if none was recorded. Raises DataError if it is damaged."""
     path = RunFolder(out).budget_file
     try:
         return Budget.model_validate_json(path.read_bytes())
@@ -101,8 +102,8 @@ def read_budget(out: Path) -> Budget | None:
         raise DataError(f"{path}: unreadable or damaged; give another --out") from None
 
 
-def settle_budget(config: Config, out: Path) -> Config:
-    """Return the configuration with the steps that the run in ``out`` has; before it has any, as it is.
+def apply_budget(config: Config, out: Path) -> Config:
+    """Return the configuration with the steps that were fitted for the run in ``out``; unchanged if there are none yet.
 
     Raises:
         UsageError: the run there has another budget, or began without one.
@@ -111,14 +112,7 @@ def settle_budget(config: Config, out: Path) -> Config:
     if config.budget_minutes is None:
         return config
     if budget := read_budget(out):
-        return budget.settle(config, out)
+        return budget.apply(config, out)
     if RunFolder(out).checkpoints.steps():
         raise UsageError(f"budget_minutes: the run in {out} began without a budget; give another --out")
     return config
-
-
-def _resized(config: Config, steps: int) -> Config:
-    """Return the configuration of a run of ``steps`` that is otherwise alike: whatever counts steps keeps its share."""
-    options = {name: rescale(own, steps, config.steps) for name, own in config.method_options().items()}
-    sections = {name: own.model_dump(mode="json") for name, own in options.items()}
-    return rescale(config, steps, config.steps).model_copy(update={"steps": steps, "sections": sections})

@@ -1,8 +1,8 @@
-"""A short run that is thrown away, to see how long the parts of the real one take on this machine.
+"""Measure how long the parts of a run take on this machine, by a short run whose results are discarded.
 
-It is the real thing: trainer, data, batches and processes. It is performed twice, since the first time pays for
-compilation and caches; the second one begins as the real run will. Then all is built anew from the seed, so that the
-real run cannot know of it. On a GPU it has never run yet.
+The probe uses the real trainer, data, batches and processes. It runs twice: the first time compiles and fills caches,
+and the second time starts as the real run will. Then everything is built again from the seed, so that the probe cannot
+change the run. It has not been tried on a GPU.
 """
 
 import gc
@@ -26,55 +26,67 @@ from pipeline.training.throughput import Clock
 from pipeline.training.time_budget import Pace
 from pipeline.training.trainer import Trainer
 
-FOLDER = "rehearsal"
-FIRST = 4
-"""Steps in which all is compiled, captured and cached."""
-BLOCK = 5
-"""Steps between two looks at the clock, for which the device is waited for."""
+FOLDER = "timing-probe"
+"""Folder inside the run folder in which the probe writes; it is removed afterwards."""
+FIRST_STEPS = 4
+"""Steps in which everything is compiled, captured and cached."""
+BLOCK_STEPS = 5
+"""Steps between two readings of the clock, for each of which the device must finish its work."""
 SHARE = 0.01
-"""The part of a budget for which steps are timed."""
-FOREVER = 10**9
+"""Fraction of the budget for which steps are timed."""
+NEVER = 10**9
 
 
-def rehearse(config: Config, prepared: PreparedSet, data: TrainingData, world: World, out: Path) -> Pace:
-    """Return the pace of a run, in the folder where it will be; all ranks together.
+def measure_pace(config: Config, prepared: PreparedSet, data: TrainingData, world: World, out: Path) -> Pace:
+    """Return how long the parts of the run in ``out`` take; all ranks call this together.
 
-    Networks that wait are seen at work. Raises DataError where the folder cannot be written to.
+    Raises DataError if the folder cannot be written to.
     """
-    never = {"steps": FOREVER, "eval_every": FOREVER, "save_every": FOREVER, "log_every": min(BLOCK, config.log_every)}
-    stage = config.model_copy(update=never)
-    perform = Performance(stage, prepared, data, world, out / FOLDER)
+    undisturbed = {"steps": NEVER, "eval_every": NEVER, "save_every": NEVER}
+    short = config.model_copy(update=undisturbed | {"log_every": min(BLOCK_STEPS, config.log_every)})
+    probe = _Probe(short, prepared, data, world, out / FOLDER)
     for seconds in (0.0, SHARE * 60 * (config.budget_minutes or 0.0)):
-        with perform.cleared_folder():
-            pace = perform.once(seconds)
-        gc.collect()  # networks and their graphs know each other
+        with _empty_folder(probe.folder, world):
+            pace = probe.run(seconds)
+        gc.collect()  # networks and their compiled graphs refer to each other
     return pace
 
 
-def remove_rehearsal(out: Path) -> None:
-    """Leave nothing of a rehearsal in a run folder."""
+def remove_probe(out: Path) -> None:
+    """Remove what a probe that was killed left in a run folder."""
     shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
-class Performance:
-    """The parts of a run, each timed."""
+@contextmanager
+def _empty_folder(folder: Path, world: World) -> Iterator[None]:
+    """Make a folder, on rank 0, and remove it at the end. Raises DataError on all ranks."""
+    world.run_on_all(lambda: make_folder(folder) if world.main else None)
+    try:
+        yield
+    finally:
+        if world.main:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Probe:
+    """A short run whose parts are timed."""
 
     def __init__(self, config: Config, prepared: PreparedSet, data: TrainingData, world: World, folder: Path) -> None:
         self.config, self.prepared, self.data, self.world, self.folder = config, prepared, data, world, folder
 
-    def once(self, seconds: float) -> Pace:
-        """Build a trainer and let it do everything, steps for so many seconds at least."""
+    def run(self, seconds: float) -> Pace:
+        """Build a trainer and do all parts of a run once, with training steps for at least ``seconds``."""
         began = self.now()
         trainer = Trainer(self.config, self.data, self.world, self.folder)
-        trainer.step = max(network.wait for network in trainer.networks.values())
+        trainer.step = max(network.wait for network in trainer.networks.values())  # all networks train from then on
         try:
             with closing(RunLog(self.folder, 0, quiet=not self.world.main)) as log:
-                self.advance(trainer, log, FIRST)
+                self.train(trainer, log, FIRST_STEPS)
                 first = self.now() - began
                 step = self.step_seconds(trainer, log, seconds)
             image = self.image_seconds(trainer)
             return Pace(
-                start=max(0.0, first - FIRST * step),
+                start=max(0.0, first - FIRST_STEPS * step),
                 step=step,
                 evaluation=image * len(self.data.val),
                 save=self.timed(trainer.save),
@@ -83,25 +95,25 @@ class Performance:
         finally:
             trainer.loader.close()
 
-    def advance(self, trainer: Trainer, log: RunLog, steps: int) -> None:
-        """Do what :meth:`Trainer.train` does for so many steps."""
-        clock, silent = Clock(self.world.device.type), Progress(1, 0, quiet=True)
+    def train(self, trainer: Trainer, log: RunLog, steps: int) -> None:
+        """Do what :meth:`Trainer.train` does in so many steps."""
+        clock, progress = Clock(self.world.device.type), Progress(1, 0, quiet=True)
         for _ in range(steps):
             trainer.train_step(clock)
-            trainer.report(log, silent, clock)
+            trainer.report(log, progress, clock)
             self.world.any(False)
 
     def step_seconds(self, trainer: Trainer, log: RunLog, seconds: float) -> float:
-        """Return the mean over steps of so many seconds on every rank, one block at least."""
+        """Return the mean time of a step, over blocks that last ``seconds`` on the slowest rank."""
         began, steps, elapsed = self.now(), 0, 0.0
         while self.world.any(not steps or elapsed < seconds):
-            self.advance(trainer, log, BLOCK)
-            steps += BLOCK
+            self.train(trainer, log, BLOCK_STEPS)
+            steps += BLOCK_STEPS
             elapsed = self.now() - began
         return elapsed / steps
 
     def image_seconds(self, trainer: Trainer) -> float:
-        """Return what an image costs that averaged and current weights are scored on."""
+        """Return the time of scoring one image with both the averaged and the current weights."""
         split = self.data.val if len(self.data.val) else self.data.labeled
         models = trainer.models().values()
 
@@ -112,36 +124,24 @@ class Performance:
         return self.timed(score) / len(split)
 
     def scoring_seconds(self, trainer: Trainer, image: float) -> float:
-        """Return what the end will cost, by numbers of images: the test split is not touched before.
+        """Return the time of the final scores, from numbers of images, since the test split stays unread until then.
 
-        There are the best weights on validation beside the last ones, and an ensemble's members beside it.
+        The best weights on validation are scored as well as the last ones, and the members of an ensemble as well as
+        the ensemble.
         """
         tested = self.prepared.manifest.samples("test")
-        kinds = (1 + bool(len(self.data.val))) * (1 + (len(trainer.evaluated) > 1))
+        sets_of_weights = (1 + bool(len(self.data.val))) * (1 + (len(trainer.evaluated) > 1))
         opening = self.timed(lambda: self.prepared.open("labeled")) / len(self.data.labeled)
-        return tested * opening + kinds * image * (len(self.data.val) + tested)
+        return tested * opening + sets_of_weights * image * (len(self.data.val) + tested)
 
     def timed(self, action: Callable[[], object]) -> float:
+        """Return the seconds that an action takes."""
         began = self.now()
         action()
         return self.now() - began
 
     def now(self) -> float:
-        """Return a time in seconds at which the device has done all that it was told."""
+        """Return a time in seconds, after the device has finished the work that was given to it."""
         if self.world.device.type == "cuda":
             torch.cuda.synchronize(self.world.device)
         return time.perf_counter()
-
-    @contextmanager
-    def cleared_folder(self) -> Iterator[None]:
-        """Let the folder be an empty one, and no more afterwards; the first rank sees to it."""
-        self.remove()
-        self.world.together(lambda: make_folder(self.folder) if self.world.main else None)
-        try:
-            yield
-        finally:
-            self.remove()
-
-    def remove(self) -> None:
-        if self.world.main:
-            remove_rehearsal(self.folder.parent)

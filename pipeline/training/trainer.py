@@ -203,7 +203,7 @@ class Trainer:
     def save(self) -> None:
         """Save the present state; rank 0 writes it, and all ranks wait and raise its errors. Raises DataError."""
         self.check_finite()
-        self.world.together(lambda: self.checkpoints.save(self.step, self.state_dict()) if self.world.main else None)
+        self.world.run_on_all(lambda: self.checkpoints.save(self.step, self.state_dict()) if self.world.main else None)
 
     def restore(self) -> list[str]:
         """Load the newest undamaged checkpoint, if there is one; all ranks together.
@@ -219,10 +219,10 @@ class Trainer:
             UserError: a rank cannot read the checkpoint that rank 0 has read.
         """
         world, folder = self.world, self.checkpoints
-        state, damage = world.together(lambda: folder.load_newest(world.device) if world.main else (None, []))
+        state, damage = world.run_on_all(lambda: folder.load_newest(world.device) if world.main else (None, []))
         step: int | None = world.gather(state["step"] if state else None)[0]
         if step is not None:
-            self.load_state_dict(world.together(lambda: state or folder.load(step, world.device)))
+            self.load_state_dict(world.run_on_all(lambda: state or folder.load(step, world.device)))
         return damage
 
     def state_dict(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from pipeline.config.resolve import merge, resolve
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed.world import World, repeat_sums
+from pipeline.distributed.world import World, make_deterministic
 from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import SETTINGS
 from tests.pipeline.conftest import BASE, make_config, make_data
@@ -33,7 +33,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 @pytest.fixture(autouse=True)
 def as_a_rank() -> None:
     """What a rank's start does, and no more: law 2 is to hold by that."""
-    repeat_sums()
+    make_deterministic()
 
 
 @pytest.fixture(autouse=True)

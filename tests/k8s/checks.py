@@ -34,7 +34,7 @@ CHECKS: dict[str, Check] = {
         jobs.retries,
         jobs.deadlines,
         jobs.indexes,
-        nodes.meeting,
+        nodes.rendezvous,
         nodes.open_inside,
         nodes.trainer,
         nodes.order,

@@ -64,7 +64,7 @@ def _is_disruption(rule: Object) -> bool:
 
 
 def retries(objects: list[Object]) -> Iterator[str]:
-    """A Job, or each of its indexes, is tried again a bounded number of times; a gang is never counted by index."""
+    """A Job, or each of its indexes, is tried again a bounded number of times; of several nodes never by index."""
     for work in _jobs(objects):
         one, each = work.spec.get("backoffLimit"), work.spec.get("backoffLimitPerIndex")
         if (one is None) == (each is None):
@@ -73,8 +73,8 @@ def retries(objects: list[Object]) -> Iterator[str]:
             yield f"{work.name}: backoffLimit {one or each}"
         if each is not None and not 0 <= work.spec.get("maxFailedIndexes", -1) < work.spec["completions"]:
             yield f"{work.name}: maxFailedIndexes {work.spec.get('maxFailedIndexes')} of {work.spec['completions']}"
-        if work.value("PET_NNODES") and (one or 0) < 6 * work.spec["completions"]:
-            yield f"{work.name}: backoffLimit {one} is soon used up: a lost node may fail the others as well"
+        if work.value("PET_NNODES") and (one or 0) < 12 * work.spec["completions"]:
+            yield f"{work.name}: backoffLimit {one} is soon used up: a lost node fails the others as well"
 
 
 def deadlines(objects: list[Object]) -> Iterator[str]:

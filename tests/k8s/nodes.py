@@ -1,4 +1,4 @@
-"""Checks of a run on several nodes: who meets where."""
+"""Checks of a run on several nodes: how the nodes find each other."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,8 @@ from tests.k8s.objects import INDEX, Object, Workload, workloads
 from tests.k8s.resources import GPU
 
 
-def meeting(objects: list[Object]) -> Iterator[str]:
-    """The nodes are the pods of an Indexed Job that all run at once, and meet at the name of the first one."""
+def rendezvous(objects: list[Object]) -> Iterator[str]:
+    """The nodes are the pods of an Indexed Job that run at the same time; the first one is node 0."""
     for work in workloads(objects):
         nodes = work.value("PET_NNODES")
         if nodes is None:
@@ -17,11 +17,9 @@ def meeting(objects: list[Object]) -> Iterator[str]:
             yield f"{work.name}: PET_NNODES {nodes}, completions {pods}, parallelism {spec.get('parallelism')}"
         host, port = _endpoint(work)
         if host != f"{work.name}-0.{work.subdomain}":
-            yield f"{work.name}: they meet at {host}, but pod 0 is {work.name}-0.{work.subdomain}"
+            yield f"{work.name}: node 0 is said to be {host}, but pod 0 is {work.name}-0.{work.subdomain}"
         yield from _service(work, objects, port)
         env = work.env(work.main)
-        if env.get("PET_LOCAL_ADDR", {}).get("valueFrom") != {"fieldRef": {"fieldPath": "status.podIP"}}:
-            yield f"{work.name}: PET_LOCAL_ADDR is not the pod's address"
         if env.get("PET_NODE_RANK", {}).get("valueFrom") != INDEX:
             yield f"{work.name}: PET_NODE_RANK is not the completion index"
         if work.value("PET_NPROC_PER_NODE") != str(work.main["resources"]["limits"].get(GPU)):
@@ -52,7 +50,7 @@ def _service(work: Workload, objects: list[Object], port: str) -> Iterator[str]:
         yield f"Service {work.subdomain}: does not select the pods of {work.name}"
     opened = [str(own["containerPort"]) for own in work.main.get("ports", [])]
     if [str(own["port"]) for own in spec["ports"]] != [port] or opened != [port]:
-        yield f"{work.name}: they meet at port {port}, the Service has {spec['ports']}, the container {opened}"
+        yield f"{work.name}: node 0 listens at port {port}, the Service has {spec['ports']}, the container {opened}"
 
 
 def open_inside(objects: list[Object]) -> Iterator[str]:

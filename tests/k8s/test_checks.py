@@ -229,29 +229,31 @@ MUTATIONS = [
     Mutation("indexes", SWEEP, drop(Objects.job, "completionMode"), "the Job is not Indexed"),
     Mutation("indexes", SWEEP, put(Objects.job, "parallelism", 6), "parallelism 6 of 5"),
     Mutation("indexes", GANG, lambda one: one.job("prepare").update(completions=4), "--shard-range 8, but"),
-    Mutation("meeting", GANG, put(Objects.job, "parallelism", 1), "parallelism 1"),
-    Mutation("meeting", GANG, put(Objects.job, "completions", 4), "completions 4"),
-    Mutation("meeting", GANG, lambda one: one.env("PET_NNODES").update(value="1:2"), "PET_NNODES 1:2"),
-    Mutation("meeting", GANG, lambda one: one.env("PET_RDZV_ENDPOINT").update(value="x-0.y:29400"), "meet at x-0.y"),
-    Mutation("meeting", GANG, lambda one: one.one("Job", "train")["metadata"].update(name="renamed"), "renamed-0"),
-    Mutation("meeting", GANG, put(Objects.pod, "subdomain", "other"), "no Service other"),
-    Mutation("meeting", GANG, lambda one: one.one("Service")["spec"].pop("clusterIP"), "not headless"),
-    Mutation("meeting", GANG, lambda one: one.one("Service")["spec"].pop("publishNotReadyAddresses"), "silent"),
-    Mutation("meeting", GANG, lambda one: one.one("Service")["spec"]["ports"][0].update(port=29500), "port 29400"),
-    Mutation("meeting", GANG, lambda one: one.main()["ports"][0].update(containerPort=29500), "port 29400"),
-    Mutation("meeting", GANG, lambda one: one.one("Service")["spec"]["selector"].update(app="x"), "does not select"),
-    Mutation("meeting", GANG, lambda one: one.env("PET_LOCAL_ADDR").update(valueFrom={}), "PET_LOCAL_ADDR"),
-    Mutation("meeting", GANG, lambda one: one.main()["env"].remove(one.env("PET_NODE_RANK")), "PET_NODE_RANK"),
-    Mutation("meeting", GANG, lambda one: one.env("PET_NPROC_PER_NODE").update(value="4"), "PET_NPROC_PER_NODE 4"),
-    Mutation("meeting", JOBSET, lambda one: one.one("JobSet")["metadata"].update(name="other"), "other-train-0-0"),
+    Mutation("rendezvous", GANG, put(Objects.job, "parallelism", 1), "parallelism 1"),
+    Mutation("rendezvous", GANG, put(Objects.job, "completions", 4), "completions 4"),
+    Mutation("rendezvous", GANG, lambda one: one.env("PET_NNODES").update(value="1:2"), "PET_NNODES 1:2"),
+    Mutation("rendezvous", GANG, lambda one: one.env("PET_RDZV_ENDPOINT").update(value="x-0.y:29400"), "x-0.y"),
+    Mutation("rendezvous", GANG, lambda one: one.one("Job", "train")["metadata"].update(name="renamed"), "renamed-0"),
+    Mutation("rendezvous", GANG, put(Objects.pod, "subdomain", "other"), "no Service other"),
+    Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"].pop("clusterIP"), "not headless"),
+    Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"].pop("publishNotReadyAddresses"), "silent"),
+    Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"]["ports"][0].update(port=29500), "port 29400"),
+    Mutation("rendezvous", GANG, lambda one: one.main()["ports"][0].update(containerPort=29500), "port 29400"),
+    Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"]["selector"].update(app="x"), "does not select"),
+    Mutation("rendezvous", GANG, lambda one: one.main()["env"].remove(one.env("PET_NODE_RANK")), "PET_NODE_RANK"),
+    Mutation("rendezvous", GANG, lambda one: one.env("PET_NPROC_PER_NODE").update(value="4"), "PET_NPROC_PER_NODE 4"),
+    Mutation("rendezvous", JOBSET, lambda one: one.one("JobSet")["metadata"].update(name="other"), "other-train-0-0"),
     Mutation(
-        "meeting", JOBSET, lambda one: one.one("JobSet")["spec"]["network"].pop("publishNotReadyAddresses"), "no names"
+        "rendezvous",
+        JOBSET,
+        lambda one: one.one("JobSet")["spec"]["network"].pop("publishNotReadyAddresses"),
+        "no names",
     ),
     Mutation(
-        "meeting", TRAINJOB, lambda one: one.one("TrainJob")["spec"]["trainer"].update(numNodes=4), "PET_NNODES 4"
+        "rendezvous", TRAINJOB, lambda one: one.one("TrainJob")["spec"]["trainer"].update(numNodes=4), "PET_NNODES 4"
     ),
     Mutation(
-        "meeting", TRAINJOB, lambda one: one.one("TrainJob")["spec"]["trainer"].pop("numProcPerNode"), "NODE auto"
+        "rendezvous", TRAINJOB, lambda one: one.one("TrainJob")["spec"]["trainer"].pop("numProcPerNode"), "NODE auto"
     ),
     Mutation("open_inside", GANG, lambda one: one.one("NetworkPolicy")["spec"].pop("ingress"), "from each other"),
     Mutation(

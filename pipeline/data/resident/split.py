@@ -55,7 +55,7 @@ def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> Re
     """
     shards = manifest.split(split)
     own = shards[world.rank :: world.size]
-    mine = world.together(lambda: [decode_shard(folder, shard, manifest) for shard in own])
+    mine = world.run_on_all(lambda: [decode_shard(folder, shard, manifest) for shard in own])
     no_images = np.zeros((0, *manifest.shape), CODECS[manifest.image_format].dtype)
     local = (
         _join([ids for ids, _, _ in mine], np.zeros(0, np.int64)),

@@ -90,7 +90,7 @@ class StreamLoader:
         self._ahead = Prefetcher(self._begin, labeled.decoder.concurrency, depth)
 
     def batch(self, step: int) -> Batch:
-        parts = self.world.together(lambda: self._ahead.get(step))
+        parts = self.world.run_on_all(lambda: self._ahead.get(step))
         shares = {name: part.share() for name, part in parts.items()}
         return make_batch(self.views, self.seed, step, shares["labeled"], shares.get("unlabeled"))
 

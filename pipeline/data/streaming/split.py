@@ -144,8 +144,8 @@ def open_stream(folder: Path, manifest: Manifest, split: str, world: World, opti
     """
     shards = manifest.split(split)
     backend, share = BACKENDS[options.backend], slice(world.rank, None, world.size)
-    world.together(lambda: backend.check(folder, manifest, split, options.verify, share))
-    store = world.together(lambda: backend.open(folder, manifest, split))
+    world.run_on_all(lambda: backend.check(folder, manifest, split, options.verify, share))
+    store = world.run_on_all(lambda: backend.open(folder, manifest, split))
     decoder = backend.decoder(DecoderSpec(manifest, options.size, world.device, options.threads))
     return StreamSplit(
         f"{folder}: {split} split",

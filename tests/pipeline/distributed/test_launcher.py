@@ -13,8 +13,8 @@ from torch.distributed import DistStoreError
 from torch.distributed.run import config_from_args
 
 from pipeline.distributed import launcher
-from pipeline.distributed.launcher import LOST, OUTCOME, first_cause
-from pipeline.distributed.world import lost_contact
+from pipeline.distributed.launcher import EXIT_CODE_FILE, LOST_PEER, root_cause
+from pipeline.distributed.world import is_lost_peer
 from pipeline.run_folder import RunFolder
 from pipeline.train import default_run
 from pipeline.training import rank
@@ -49,9 +49,9 @@ def undisturbed(home: Path) -> dict[str, torch.Tensor]:
 
 def test_the_first_cause_explains_the_other_exit_codes() -> None:
     causes = {(1, -9): -9, (-15, -9): -9, (3, -15): 3, (-15, 3): 3, (2, 1): 2, (-15,): -15}
-    causes |= {(LOST, -9): -9, (LOST, 2): 2, (LOST, -15): LOST}
+    causes |= {(LOST_PEER, -9): -9, (LOST_PEER, 2): 2, (LOST_PEER, -15): LOST_PEER}
     for codes, cause in causes.items():
-        assert first_cause(list(codes)) == cause
+        assert root_cause(list(codes)) == cause
 
 
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:34740: Connection reset"
@@ -61,24 +61,24 @@ def test_a_rank_has_lost_others_only_where_there_are_some(monkeypatch: pytest.Mo
     lost = [RuntimeError(GLOO), RuntimeError(f"Gloo connectFullMesh failed with {GLOO}"), DistStoreError("timeout")]
     own = [RuntimeError(text) for text in ("cannot read /home/gloomy/run [1]", "[gloo] is a bad name")]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert [lost_contact(error) for error in lost + own] == [True] * 3 + [False] * 2
+    assert [is_lost_peer(error) for error in lost + own] == [True] * 3 + [False] * 2
     monkeypatch.delenv("WORLD_SIZE")
-    assert not any(lost_contact(error) for error in lost + own)
+    assert not any(is_lost_peer(error) for error in lost + own)
 
 
-@pytest.mark.parametrize(("ours", "code"), [(True, LOST), (False, 1)])
+@pytest.mark.parametrize(("ours", "code"), [(True, LOST_PEER), (False, 1)])
 def test_only_our_launcher_is_told_of_lost_contact_by_its_own_code(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: bool, code: int
 ) -> None:
     def join() -> None:
         raise RuntimeError(GLOO)
 
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", OUTCOME: str(tmp_path / "code")}.items():
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", EXIT_CODE_FILE: str(tmp_path / "code")}.items():
         monkeypatch.setenv(name, value)
     if not ours:
-        monkeypatch.delenv(OUTCOME)
+        monkeypatch.delenv(EXIT_CODE_FILE)
     monkeypatch.setattr(rank, "join_world", join)
-    monkeypatch.setattr(rank, "abandon_world", sys.exit)
+    monkeypatch.setattr(rank, "exit_at_once", sys.exit)
     with pytest.raises(SystemExit) as caught:
         rank.run_rank(make_config(), tmp_path, RunFolder(tmp_path))
     assert caught.value.code == code

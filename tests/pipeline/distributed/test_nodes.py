@@ -1,13 +1,12 @@
-"""Two nodes train as one, by the command and the environment of the Job for them; either may be lost and come back."""
+"""Two nodes train one run with the command and the environment of their Job; either may be lost and started again."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,15 @@ import torch
 import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from torch.distributed.elastic.rendezvous import (
-    RendezvousConnectionError,
-    RendezvousHandler,
-    RendezvousParameters,
-    rendezvous_handler_registry,
-)
+from torch.distributed.elastic.rendezvous import RendezvousParameters, rendezvous_handler_registry
 
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError, UserError
+from pipeline.distributed import rendezvous
 from pipeline.distributed.launcher import choose_processes
-from pipeline.distributed.node_env import ALONE, Nodes, find_nodes
-from pipeline.distributed.rendezvous import Meeting
+from pipeline.distributed.node_env import SINGLE_NODE, NodeConfig, read_node_config
+from pipeline.distributed.rendezvous import BACKEND, NodeLostError, NodeRendezvous, register_rendezvous
 from pipeline.distributed.world import World
 from pipeline.train import main
 from pipeline.training.rank import check_agreement
@@ -55,17 +50,23 @@ SMALLER = ["--recipe", "tiny.yaml", "--set", "loader.workers=1"]
 """Flags after those of the Job: the last --recipe counts."""
 
 
+RETRIED = {1, -signal.SIGKILL}
+"""Exit codes of pods that the Job's controller replaces and counts."""
+
+
 @dataclass
 class Cluster:
-    """Two machines, and the pods of the Job on them."""
+    """Two machines, the pods of the Job on them, and what the Job's controller does for these."""
 
     home: Path
     machines: list[Machine]
     pods: Pods
     running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    replaced: list[tuple[int, int | None]] = field(default_factory=list)
+    """Number and exit code of each pod that failed and was replaced."""
 
     def start(self, *indexes: int) -> None:
-        """Start pods, or their successors, with the test's folders for volumes and one process for eight GPUs."""
+        """Start pods, with the test's folders as their volumes and one process in place of eight GPUs."""
         for index in indexes:
             own = self.pods.variables(index, self.machines[index].address) | {"PET_NPROC_PER_NODE": "1"}
             command = [*self.pods.command(), *SMALLER, "--out", OUT]
@@ -73,7 +74,14 @@ class Cluster:
             self.running[index] = self.machines[index].start(command, variables, self.log(index), self.home)
 
     def lose(self, index: int) -> None:
-        kill_tree(self.running.pop(index))
+        kill_tree(self.running[index])
+
+    def replace_failed(self) -> None:
+        """Start a successor of each pod that failed."""
+        for index, process in list(self.running.items()):
+            if process.poll() in RETRIED:
+                self.replaced.append((index, process.poll()))
+                self.start(index)
 
     def ends(self) -> list[int]:
         """Wait for both pods; return their exit codes."""
@@ -86,10 +94,15 @@ class Cluster:
         return [self.log(index).read_text(errors="replace") for index in range(2)]
 
     def wait_for_steps(self) -> None:
-        """Wait until the run has gone on for some steps."""
+        """Wait until the run has trained for some more steps, and replace pods that fail meanwhile."""
         target = steps_logged(self.home, OUT) + 10
+
+        def reached() -> bool:
+            self.replace_failed()
+            return steps_logged(self.home, OUT) > target
+
         try:
-            wait_for(lambda: steps_logged(self.home, OUT) > target)
+            wait_for(reached)
         except AssertionError:
             raise AssertionError("\n".join(spoken(self.log(index)) for index in range(2))) from None
 
@@ -142,12 +155,13 @@ def test_two_nodes_that_are_lost_stopped_and_started_again_train_what_one_node_t
     cluster.wait_for_steps()
     os.kill(rank_process(cluster.running[1].pid, 1), signal.SIGKILL)  # a process of node 1
     cluster.wait_for_steps()
+    assert sorted(cluster.replaced) == [(0, 1), (1, 1)], "both commands end and are started again"
     cluster.lose(1)
-    cluster.start(1)
     cluster.wait_for_steps()
-    cluster.lose(0)  # and with it the store where the nodes meet
-    cluster.start(0)
+    assert sorted(cluster.replaced[2:]) == [(0, 1), (1, -signal.SIGKILL)]
+    cluster.lose(0)  # and with it the store in which the nodes find each other
     cluster.wait_for_steps()
+    assert sorted(cluster.replaced[4:]) == [(0, -signal.SIGKILL), (1, 1)]
     cluster.running[1].send_signal(signal.SIGTERM)
     assert cluster.ends() == [4, 4], cluster.said()
     assert [text.count("stopped and saved") for text in cluster.said()] == [1, 1]
@@ -155,19 +169,19 @@ def test_two_nodes_that_are_lost_stopped_and_started_again_train_what_one_node_t
     assert cluster.ends() == [0, 0], cluster.said()
     first, second = cluster.said()
     assert "Traceback" not in first + second, first + second
-    assert "killed by signal 9; the nodes meet again" in second
-    assert "the processes of another node are gone; the nodes meet again" in first
+    assert "error: a process was killed by signal 9; the same command, on every node, goes on" in second
+    assert "error: the processes of another node ended; the same command, on every node, goes on" in first
     assert_same_model(home, OUT, load_file(home / "alone" / "model.safetensors"))
     late = {**cluster.pods.variables(1, "10.77.0.2"), "PET_NPROC_PER_NODE": "1", "SMPL_DATA": str(home / "data")}
     words = ["--recipe", str(home / "tiny.yaml"), "--set", "loader.workers=1", "--out", str(home / OUT)]
     result = CliRunner().invoke(main, words, env=late)
-    assert result.exit_code == 0, "a node that comes back after the end tells the result"
+    assert result.exit_code == 0, "a node that is started again after the end prints the result"
     assert "test accuracy" in result.stdout
 
 
 WRONG = {
     "one whole number": {"PET_NNODES": "two"},
-    "the batch is cut for just so many nodes": {"PET_NNODES": "1:4"},
+    "the batch is divided among fixed nodes": {"PET_NNODES": "1:4"},
     "set PET_NODE_RANK, or JOB_COMPLETION_INDEX": {"PET_NODE_RANK": ""},
     "PET_NODE_RANK=2: expected a whole number from 0 to 1": {"PET_NODE_RANK": "2"},
     "JOB_COMPLETION_INDEX=x: expected": {"PET_NODE_RANK": "", "JOB_COMPLETION_INDEX": "x"},
@@ -193,7 +207,7 @@ def test_what_is_wrong_with_a_node_is_one_line(node: pytest.MonkeyPatch, text: s
 
 
 def test_a_node_knows_itself_from_the_variables_of_a_job_or_a_train_job(node: pytest.MonkeyPatch) -> None:
-    assert find_nodes() == Nodes(2, 1, "train-0.train", 29400)
+    assert read_node_config() == NodeConfig(2, 1, "train-0.train", 29400)
     node.delenv("PET_NODE_RANK")
     node.delenv("PET_RDZV_ENDPOINT")
     for name, value in {"JOB_COMPLETION_INDEX": "0", "PET_MASTER_ADDR": "fd00::1", "PET_MASTER_PORT": "29500"}.items():
@@ -202,24 +216,24 @@ def test_a_node_knows_itself_from_the_variables_of_a_job_or_a_train_job(node: py
     node.setenv("PET_RDZV_CONF", "read_timeout=5,join_timeout=1800")
     for empty in ("PET_NODE_RANK", "PET_RDZV_ENDPOINT"):
         node.setenv(empty, "")
-    assert find_nodes() == Nodes(2, 0, "fd00::1", 29500, patience=1800)
-    assert choose_processes(1, find_nodes()) == 3
+    assert read_node_config() == NodeConfig(2, 0, "fd00::1", 29500, join_timeout=1800)
+    assert choose_processes(1, read_node_config()) == 3
 
 
 @pytest.mark.parametrize("count", ["1", "", None])
-def test_one_node_meets_nobody_and_runs_as_many_processes_as_it_is_told(
+def test_one_node_waits_for_nobody_and_runs_the_number_of_processes_that_was_requested(
     node: pytest.MonkeyPatch, count: str | None
 ) -> None:
     node.delenv("PET_NNODES") if count is None else node.setenv("PET_NNODES", count)
     node.setattr(torch.cuda, "device_count", lambda: 0)
     for text, processes in {"3": 3, "": 1, "auto": 1, "gpu": 1, "cpu": 1}.items():
         node.setenv("PET_NPROC_PER_NODE", text)
-        assert find_nodes() == ALONE
-        assert choose_processes(None, find_nodes()) == processes
+        assert read_node_config() == SINGLE_NODE
+        assert choose_processes(None, read_node_config()) == processes
 
 
 class Different(World):
-    """A world whose second rank was told to train longer."""
+    """A world whose second rank has a configuration with more steps."""
 
     def any(self, flag: bool) -> bool:
         return flag
@@ -228,26 +242,20 @@ class Different(World):
         return [value, value | {"steps": 7}]
 
 
-def test_ranks_that_were_told_different_things_are_told_so(home: Path) -> None:
+def test_ranks_with_different_configurations_are_refused(home: Path) -> None:
     with pytest.raises(UsageError, match="steps is 6 on rank 0, 7 on rank 1") as caught:
         check_agreement(make_config(), home / "data" / "imagenet-10pct-seed0", Different(0, 2, CPU))
     assert caught.value.shared
 
 
-def node_of(count: int, rank: int, port: int, patience: int = 1) -> RendezvousHandler:
-    meeting = Meeting(Nodes(count, rank, "localhost", port, patience=patience), begin=lambda: None)
-    about = RendezvousParameters(meeting.get_backend(), "", "run", count, count)
-    return rendezvous_handler_registry.create_handler(about)
-
-
-def cut_lines(port: int) -> None:
-    """Shut this process's connections to a port."""
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError, IndexError):
-            if entry.readlink().name.startswith("socket:"):
-                with socket.socket(fileno=os.dup(int(entry.name))) as line:
-                    if line.getpeername()[1] == port:
-                        line.shutdown(socket.SHUT_RDWR)
+def node_of(count: int, rank: int, port: int, join_timeout: int = 1) -> NodeRendezvous:
+    """Return the rendezvous of a node, found by the name that torchrun uses."""
+    register_rendezvous()
+    settings = {"rank": str(rank), "join_timeout": str(join_timeout)}
+    parameters = RendezvousParameters(BACKEND, f"localhost:{port}", "run", count, count, **settings)
+    found = rendezvous_handler_registry.create_handler(parameters)
+    assert isinstance(found, NodeRendezvous)
+    return found
 
 
 @pytest.fixture
@@ -256,39 +264,47 @@ def port() -> int:
         return int(server.getsockname()[1])
 
 
-def refusal(node: RendezvousHandler) -> str:
+def refusal(node: NodeRendezvous) -> str:
     with pytest.raises(UserError) as caught:
         node.next_rendezvous()
     return str(caught.value)
 
 
 @pytest.mark.slow
-def test_a_node_that_waits_in_vain_says_for_whom(port: int) -> None:
-    where = f"localhost:{port}"
-    assert f"node 1 of 3 waited 1 s for node 0 at {where}, which does not answer" in refusal(node_of(3, 1, port))
+def test_a_node_that_waits_too_long_names_the_missing_nodes(port: int) -> None:
+    where = f"waited 1 s at localhost:{port} for"
+    assert f"node 1 of 3 {where} node 0, which does not answer" in refusal(node_of(3, 1, port))
     first = node_of(3, 0, port)
-    assert f"node 0 of 3 waited 1 s for node 1, 2 at {where}" in refusal(first)
-    assert f"node 1 of 3 waited 1 s for the others at {where}" in refusal(node_of(3, 1, port))
+    assert f"node 0 of 3 {where} node 1, 2" in refusal(first)
+    assert f"node 1 of 3 {where} node 2" in refusal(node_of(3, 1, port))
     assert f"node 0 cannot open port {port} for the other nodes" in refusal(node_of(3, 0, port))
 
 
-def test_node_0_that_loses_its_own_store_hosts_it_all_the_same(port: int) -> None:
-    first = node_of(1, 0, port)
-    held = first.next_rendezvous()  # as torch's agent does, and with it the store
-    cut_lines(port)
-    with pytest.raises(RendezvousConnectionError):
-        first.num_nodes_waiting()
-    assert first.next_rendezvous().store is not held.store
-
-
 @pytest.mark.slow
-def test_two_nodes_of_one_number_are_refused(port: int) -> None:
+def test_a_node_that_arrives_twice_ends_the_others_and_waits_for_that(port: int) -> None:
     first = node_of(3, 0, port)
-    said = [refusal(first)]
-    twins = [node_of(3, 1, port, patience=3) for _ in range(2)]
-    threads = [threading.Thread(target=lambda node=node: said.append(refusal(node))) for node in twins]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum("two nodes have the number 1" in text for text in said) == 1, said
+    assert "node 1, 2" in refusal(first)
+    assert "node 2" in refusal(node_of(3, 1, port))
+    assert first.num_nodes_waiting() == 0
+    assert "for node 0, which runs without it, to end" in refusal(node_of(3, 1, port))
+    with pytest.raises(NodeLostError, match=r"node 1 was lost and started again .*two nodes have the number 1"):
+        first.num_nodes_waiting()
+
+
+def test_a_node_notices_that_node_0_no_longer_answers(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    nodes = [node_of(2, rank, port, join_timeout=int(LIMIT_S)) for rank in range(2)]
+    with ThreadPoolExecutor() as pool:
+        places = list(pool.map(NodeRendezvous.next_rendezvous, nodes))
+    assert [(place.rank, place.world_size) for place in places] == [(0, 2), (1, 2)]
+    places[0].store.set("key", "value")
+    assert places[1].store.get("key") == b"value"
+    assert [node.num_nodes_waiting() for node in nodes] == [0, 0]
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert nodes[1].num_nodes_waiting() == 0, "node 0 may have ended because the run ends"
+    monkeypatch.setattr(rendezvous, "SILENT_SECONDS", 0)
+    with pytest.raises(NodeLostError, match=f"node 0 at localhost:{port} no longer answers"):
+        nodes[1].num_nodes_waiting()
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError

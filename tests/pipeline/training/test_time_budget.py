@@ -25,7 +25,7 @@ from pipeline.data.prepared_set import PreparedSet
 from pipeline.run_folder import CONFIG, RunFolder
 from pipeline.train import main
 from pipeline.training.time_budget import LEAST, MARGIN, Budget, Pace, read_budget
-from pipeline.training.timing_probe import rehearse
+from pipeline.training.timing_probe import measure_pace
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, assert_same, make_data, weights_of
 
@@ -56,7 +56,7 @@ def canned(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         seen.append(1.0)
         return pace
 
-    monkeypatch.setattr("pipeline.training.session.rehearse", found)
+    monkeypatch.setattr("pipeline.training.session.measure_pace", found)
     return seen
 
 
@@ -71,7 +71,7 @@ def test_more_minutes_are_never_fewer_steps_and_what_they_take_is_within_the_bud
     assert budgets[0].steps < budgets[-1].steps
     for budget in budgets:
         config = resolve(RECIPE | recipe | {"budget_minutes": budget.minutes}, {})
-        own = budget.settle(config, Path("run"))
+        own = budget.apply(config, Path("run"))
         due = [sum(step % every == 0 for step in range(1, own.steps)) for every in (own.eval_every, own.save_every)]
         spent = 5.0 + PACE.start + own.steps * PACE.step + PACE.scoring
         spent += (1 + due[0]) * PACE.evaluation + (2 + due[1]) * PACE.save
@@ -103,14 +103,14 @@ def test_all_that_counts_steps_keeps_its_share_and_nothing_else_changes(method: 
     nominal |= {key: before for key, (before, _) in LENGTHS[method].items()}
     config = read_config(None, {"method": method}, tuple(f"{key}={value}" for key, value in nominal.items()))
     budget = Budget(minutes=5.0, nominal_steps=600, steps=60, seconds_before=1.0, seconds=PACE)
-    settled = budget.settle(config, Path("run"))
+    settled = budget.apply(config, Path("run"))
     before, after = flatten(config.tree()), flatten(settled.tree())
     expected = {key: value for key, (_, value) in LENGTHS[method].items()} | {"eval_every": 11, "save_every": 60}
     assert {key: after[key] for key in expected} == expected
     others = {key for key in before if before[key] != after[key]} - expected.keys()
     assert others <= {"steps", "optimizer.warmup", "uda.ramp"}
     assert (settled.steps, settled.log_every, settled.ema) == (60, 7, config.ema)
-    assert budget.settle(settled, Path("run")) == settled, "what is settled stays"
+    assert budget.apply(settled, Path("run")) == settled, "what is settled stays"
     assert resolve(settled.tree(), {}) == settled
 
 
@@ -134,7 +134,7 @@ def test_a_rehearsal_times_every_part_and_leaves_nothing_behind(
     )
     config: Config = undisturbed.config.model_copy(update={"budget_minutes": 0.01})
     (tmp_path / "run").mkdir()
-    pace = rehearse(config, prepared, make_data(), ALONE, tmp_path / "run")
+    pace = measure_pace(config, prepared, make_data(), ALONE, tmp_path / "run")
     assert all(value > 0 for name, value in pace.model_dump().items() if name != "start")
     assert list((tmp_path / "run").iterdir()) == []
     after = make_trainer()
@@ -153,7 +153,7 @@ def test_a_run_with_a_budget_ends_with_the_steps_that_were_fitted(monkeypatch: p
     assert budget is not None
     assert summary["steps"] == budget.steps == load_recipe("run/config.yaml")["steps"] >= LEAST
     assert summary["minutes_of_last_session"] > 0
-    assert not Path("run/rehearsal").exists()
+    assert not Path("run/timing-probe").exists()
 
 
 @pytest.mark.slow

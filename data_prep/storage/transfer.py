@@ -6,6 +6,7 @@ the middle nor the drivers.
 
 import hashlib
 import logging
+import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -123,8 +124,11 @@ def open_web(url: Url, start: int = 0) -> Body:
 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     auth = HTTPBasicAuth(*url.login) if url.login else None
+    certificates = ssl.get_default_verify_paths().cafile or True  # the system's; requests takes its own otherwise
     with _network_errors(url):
-        response = requests.get(url.without_login, auth=auth, headers=headers, stream=True, timeout=TIMEOUT_SECONDS)
+        response = requests.get(
+            url.without_login, auth=auth, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, verify=certificates
+        )
     if failure := _failure(response, url, start):
         response.close()
         raise failure

@@ -6,6 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from data_prep.cli import main
@@ -118,6 +119,20 @@ def test_a_permanent_answer_is_bad_data_and_a_transient_one_unreachable(status, 
     server.status = status
     with pytest.raises(error, match=f"the server answers {status}"):
         fetch(PublishedFile(server.url, MD5))
+
+
+def test_the_certificates_of_the_system_are_trusted(server, monkeypatch, tmp_path):
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    trusted, get = [], requests.get
+
+    def watched(url, verify, **options):
+        trusted.append(verify)
+        return get(url, **options)
+
+    monkeypatch.setattr(requests, "get", watched)
+    fetch(PublishedFile(server.url, MD5))
+    assert set(trusted) == {str(tmp_path / "ca.pem")}
 
 
 def refuse(*_, **__):

@@ -41,7 +41,7 @@ def main() -> None:
 @click.option("--source", type=PATH, help="Folder or tar archive with the raw files [downloaded where possible].")
 @click.option("--labels", type=LabelNumbers(), help="Number of labeled images: 20 in all, 5+1 by class, or 10%.")
 @click.option("--val", type=LabelNumbers(), help="Number of validation images, written as for --labels.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the splits and of the order of images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of splits and order, not of the test split.")
 @click.option(
     "--include-labeled/--exclude-labeled", default=True, help="Put the labeled images into the unlabeled split too."
 )
@@ -156,9 +156,10 @@ def _convert(folder: Path, manifest: Manifest, to: str) -> None:
     "--wait", type=Duration(), help="Wait until all shards are written, at most this long: 12h, 30m, 90s. Then exit 1."
 )
 def finish(folder: Path, wait: int | None) -> None:
-    """Check the shards that `prepare --shard-range` wrote into DIR, and write the manifest.
+    """Check the shards of all ranges in DIR, and write the manifest.
 
-    A finished set is left as it is. Several calls may wait at the same time; one of them does the work.
+    Run it after `prepare --shard-range`. A finished set is left as it is. Several calls may wait at the same time; one
+    of them does the work.
     """
     manifest = finish_set(folder) if wait is None else wait_and_finish(folder, wait)
     click.echo(f"finished {folder}: {_summary(manifest)}")
@@ -171,7 +172,10 @@ def finish(folder: Path, wait: int | None) -> None:
     "--to", type=click.Choice(["recordio"]), required=True, help="Format: recordio writes .rec, .idx and .lst files."
 )
 def convert(folder: Path, to: str) -> None:
-    """Write the samples of DIR in another format too, beside its shards and in their order."""
+    """Write the samples of DIR in another format too.
+
+    The new files lie beside the shards and hold the samples in the same order.
+    """
     _convert(folder, load_manifest(folder), to)
 
 
@@ -179,7 +183,7 @@ def convert(folder: Path, to: str) -> None:
 @FOLDER
 @WORKERS
 def verify(folder: Path, workers: int | None) -> None:
-    """Check every byte, name, label and image in DIR; list all damage, one line each."""
+    """Check every byte and image in DIR; list all damage."""
     manifest = load_manifest(folder)
     if damage := find_damage(folder, manifest, workers):
         for line in damage:
@@ -192,7 +196,10 @@ def verify(folder: Path, workers: int | None) -> None:
 @FOLDER
 @click.option("--sheet", type=PATH, help="File to write the contact sheet to [./NAME-contact.png].")
 def show(folder: Path, sheet: Path | None) -> None:
-    """Print the splits of DIR and draw a contact sheet with one row of images for each class."""
+    """Print a table of DIR and draw a contact sheet.
+
+    The sheet has one row of images for each class.
+    """
     manifest = load_manifest(folder)
     path = sheet or Path(f"{folder.resolve().name}-contact.png")
     for line in table(manifest):

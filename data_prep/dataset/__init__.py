@@ -1,5 +1,5 @@
-"""What a prepared set is: its manifest, its checksums, and a local mirror of a set behind a URL.
+"""What a prepared set is: its manifest, the check of its checksums, and the local mirror of a set behind a URL.
 
-Nothing here knows how a set is made. `inspection`, `prepare` and the packages that train import from here; this
-folder imports `formats`, `storage` and `system`.
+It may import ``images``, ``storage`` and ``system``, and does not know how a set is made. ``formats``, ``inspection``,
+``prepare`` and the training package import it.
 """

@@ -1,4 +1,4 @@
-"""The manifest of a prepared data set: what stands in the folder, and how to know that it still does."""
+"""The manifest of a prepared data set: which files the folder holds, and their sizes and checksums."""
 
 import hashlib
 import json
@@ -15,11 +15,13 @@ from data_prep.system.errors import DataError
 from data_prep.system.types import Option
 
 SCHEMA: int = 2
+"""Version of the format of ``manifest.json``."""
 MANIFEST = "manifest.json"
 MAX_SIDE = 16_384
+"""Maximum height and width of images, in pixels."""
 
-Split = Literal["labeled", "unlabeled", "val", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+SplitName = Literal["labeled", "unlabeled", "val", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{6}}\.tar")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 STRICT: dict[str, Any] = {"strict": True, "extra": "forbid"}
@@ -27,16 +29,20 @@ STRICT: dict[str, Any] = {"strict": True, "extra": "forbid"}
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file: its size in bytes, its number of samples, the sha256 of the whole file and of its index."""
+    """One tar file. The field names are keys of the manifest."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     name: str
     split: str
     samples: int
+    """Number of samples."""
     bytes: int
+    """Size of the tar in bytes."""
     sha256: str
+    """The sha256 of the tar."""
     index: str
+    """The sha256 of the index of the tar."""
 
     def __post_init__(self) -> None:
         """Refuse a name that could leave the folder. Raises ValueError."""
@@ -48,36 +54,39 @@ class Shard:
 
     @property
     def index_name(self) -> str:
-        """The file that says where in the tar each sample is."""
+        """The name of the file that says where in the tar each sample is."""
         return self.name.removesuffix(".tar") + ".idx"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A prepared data set. ``shape`` is [H, W, C], with H = W = 0 where images have sizes of their own; ``mean`` and
-    ``std`` are per channel, in the images' own units: 0..255 for pictures.
-
-    ``counts`` holds the images of each class for each split; the unlabeled split is counted by its diagnostic truth,
-    and ``unknown`` says how many of it have none;
-    ``labeled_ids`` the sorted keys of the labeled images, which are their indices in the source's training set;
-    ``sources`` the sha256 of each source file; ``options`` whatever part of the request shapes the content.
-    A split without samples (``val`` of 0) has no shards.
-    """
+    """A prepared data set. The field names are keys of ``manifest.json``."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     dataset: str
+    """Name of the source."""
     classes: tuple[str, ...]
+    """Names of the classes in the order of the labels."""
     shape: tuple[int, int, int]
+    """[H, W, C] of all images, with H = W = 0 if they differ in size."""
     image_format: str
     counts: dict[str, tuple[int, ...]]
+    """Images of each class in each split; those of the unlabeled split by their hidden class."""
     shards: tuple[Shard, ...]
+    """All shards in order; a split without samples has none."""
     labeled_ids: tuple[int, ...]
+    """Sorted keys of the labeled images, which are their indices in the source's training set."""
     mean: tuple[float, ...]
+    """Mean of the training images per channel, in the images' own units: 0..255 for pictures."""
     std: tuple[float, ...]
+    """Population standard deviation of the training images per channel, in the same units."""
     options: dict[str, Option]
+    """The options of ``smpl-data prepare`` that change the bytes of the set."""
     sources: dict[str, str]
+    """The sha256 of each source file, or of the listing of a folder of images."""
     unknown: int = 0
+    """Unlabeled images whose class nobody knows."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -108,29 +117,29 @@ class Manifest:
 
     @property
     def varied(self) -> bool:
-        """Whether images have sizes of their own."""
+        """Whether the images differ in size."""
         return self.shape[:2] == (0, 0)
 
     def split(self, name: str) -> tuple[Shard, ...]:
-        """The shards of one split, in order."""
+        """Return the shards of one split, in order."""
         return tuple(shard for shard in self.shards if shard.split == name)
 
     def samples(self, name: str) -> int:
-        """The number of samples in one split."""
+        """Return the number of samples in one split."""
         return sum(shard.samples for shard in self.split(name))
 
     def _counted(self, name: str) -> int:
         return sum(self.counts[name]) + (self.unknown if name == "unlabeled" else 0)
 
     def to_json(self) -> str:
-        """The canonical text: keys sorted, one line a field, no time stamps."""
+        """Return the canonical text: sorted keys, one line for each field, no time stamps."""
         dumps = json.JSONEncoder(sort_keys=True, allow_nan=False).encode
         lines = (f'"{key}": {dumps(value)}' for key, value in sorted(asdict(self).items()))
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the canonical text: two prepared sets with the same fingerprint hold the same bytes."""
+        """The sha256 of the canonical text: two prepared sets with the same fingerprint have the same bytes."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
@@ -147,8 +156,8 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Read and check ``manifest.json``. Raises DataError with a remedy if missing, damaged or of another schema."""
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - keeps the command line's start instant
+    """Read and check ``manifest.json``. Raises DataError if it is missing, damaged or of another schema."""
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - importing it takes longer than the command's help
 
     path = folder / MANIFEST
     remedy = "prepare the data set again into an empty folder with `smpl-data prepare`"

@@ -1,7 +1,8 @@
-"""Sets behind a URL: a folder in the cache stands for one, and its files come when they are first needed.
+"""A local mirror of a set behind a URL: a folder in the cache, whose files are downloaded when they are first needed.
 
-A mirror is of one state of the set: the folder's name holds the manifest's fingerprint. A file gets its name once it is
-what the manifest says. Many threads and processes may use a mirror; one of them brings a file for all.
+A mirror belongs to one version of the set, because its folder is named after the fingerprint of the manifest. A file
+gets its final name after its checksum was compared. Many threads and processes may use a mirror at the same time; each
+file is downloaded once for all of them.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import TypeVar
 
 from data_prep.dataset.checksums import ExpectedFile, expected_files
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest, save_manifest
-from data_prep.dataset.mirror_cache import VARIABLE, lock_of, reserve, touch
+from data_prep.dataset.mirror_cache import VARIABLE, lock_path, mark_used, reserve_space
 from data_prep.dataset.verified_files import file_state, remember_verified
 from data_prep.storage.transfer import Received, receive
 from data_prep.storage.url import Url, is_mirror, is_remote, load_url, save_url
@@ -28,20 +29,21 @@ __all__ = ["is_mirror", "is_remote", "local_path", "mirror", "use_file"]
 
 MAX_MANIFEST_BYTES = 1 << 30
 INDEX_THREADS = 8
+"""Indices that are downloaded at the same time."""
 COMMAND = "smpl-data prepare"
 
 T = TypeVar("T")
 
 
 def mirror(url: str) -> Path:
-    """Return the folder that stands for the set at ``url``, with its manifest and indices; the tars come later.
+    """Return the local folder of the set at ``url``, with its manifest and indices; tars are downloaded later.
 
-    The manifest is fetched each time. If the set has changed, all that was kept of its former state is dropped.
+    The manifest is downloaded each time. If the set has changed, the files of its former version are removed.
 
     Raises:
         UnreachableError: ``url`` cannot be reached.
-        DataError: there is no prepared set at ``url``, or the cache cannot be written.
-        UsageError: it is no URL, or the driver for this kind of URL is not installed.
+        DataError: there is no prepared set at ``url``, or the cache cannot be written to.
+        UsageError: ``url`` is malformed, or the driver for this kind of URL is not installed.
     """
     source = _parse(url)
     sets = cache_folder() / "sets"
@@ -52,34 +54,34 @@ def mirror(url: str) -> Path:
         folder = sets / f"{key}-{manifest.fingerprint[:16]}"
         _install(source, manifest, folder)
         for former in set(sets.glob(f"{key}-*")) - {folder}:
-            _drop(former)
+            _remove_files(former)
     with ThreadPoolExecutor(INDEX_THREADS) as pool:
         list(pool.map(partial(local_path, folder), [shard.index_name for shard in manifest.shards]))
     return folder
 
 
 def local_path(folder: Path, name: str) -> Path:
-    """Return where a file of a set lies: in an ordinary folder as it is, in a mirror downloaded first if need be.
+    """Return the path of a file of a set; in a mirror, download the file first if it is not there.
 
-    Another process may need the room and remove a mirror's tar at once, so open it by :func:`use_file`. A file that is
-    open stays readable.
+    Another process may need the space and remove a mirror's tar at once, so open tars through :func:`use_file`. A file
+    that is open stays readable.
 
     Raises:
-        UnreachableError: it cannot be downloaded now.
-        DataError: it is not there, is not what the manifest says, or does not fit on the disk.
-        UsageError: it is greater than the cache may be.
+        UnreachableError: the file cannot be downloaded now.
+        DataError: the URL has no such file, its checksum is wrong, or it does not fit on the disk.
+        UsageError: the file is larger than the whole cache may be.
     """
     path = folder / name
-    if is_mirror(folder) and not touch(path):
-        with _held(folder, name):
+    if is_mirror(folder) and not mark_used(path):
+        with _kept(folder, name):
             pass
     return path
 
 
 def use_file(folder: Path, name: str, use: Callable[[Path], T]) -> T:
-    """Return what ``use``, such as ``open``, makes of a file of a set; a mirror's tar stays at least that long.
+    """Return the result of a function, such as ``open``, on the path of a file, which is not removed during the call.
 
-    ``use`` must not ask for another file. Raises what ``use`` raises, and as :func:`local_path`.
+    ``use`` must not ask for another file of the set. Raises what ``use`` raises, and as :func:`local_path` does.
     """
     path = local_path(folder, name)
     try:
@@ -87,7 +89,7 @@ def use_file(folder: Path, name: str, use: Callable[[Path], T]) -> T:
     except FileNotFoundError:
         if not is_mirror(folder):
             raise
-    with _held(folder, name):
+    with _kept(folder, name):
         return use(path)
 
 
@@ -112,7 +114,7 @@ def _fetch_manifest(url: Url, temporary: Path) -> Manifest:
         reason = str(error).replace(str(path), url.public)
         raise DataError(f"{reason}; the URL must be that of the folder with {MANIFEST}") from None
     except OSError as error:
-        raise _cannot_keep(path, error) from None
+        raise _cannot_write(path, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -126,8 +128,8 @@ def _install(url: Url, manifest: Manifest, folder: Path) -> None:
     save_manifest(manifest, folder)
 
 
-def _drop(folder: Path) -> None:
-    """Remove all but the origin, by which those who still use the folder learn what happened."""
+def _remove_files(folder: Path) -> None:
+    """Remove everything but the record of the URL, from which processes that still use the folder report the change."""
     with suppress(OSError):
         (folder / MANIFEST).unlink(missing_ok=True)
         for path in folder.iterdir():
@@ -136,29 +138,29 @@ def _drop(folder: Path) -> None:
 
 
 def _expected(folder: Path, name: str) -> tuple[ExpectedFile, int]:
-    """What the manifest says of a file, and the most bytes it may have. Raises DataError."""
+    """Return what the manifest says of a file, and the maximum of its bytes. Raises DataError."""
     if not (folder / MANIFEST).exists():
         raise DataError(f"{load_url(folder).public} has changed since it was opened; run the same command again")
     try:
-        return _listing(folder)[name]
+        return _expected_by_name(folder)[name]
     except KeyError:
         raise DataError(f"{load_url(folder).public}: its manifest names no {name}; a mirror has tars only") from None
 
 
 @lru_cache(maxsize=8)
-def _listing(folder: Path) -> dict[str, tuple[ExpectedFile, int]]:
-    # A mirror's manifest never changes. An index is always smaller than its tar.
+def _expected_by_name(folder: Path) -> dict[str, tuple[ExpectedFile, int]]:
+    # The result can be cached because a mirror's manifest never changes. An index is always smaller than its tar.
     return {
         file.name: (file, shard.bytes) for shard in load_manifest(folder).shards for file in expected_files([shard])
     }
 
 
 @contextmanager
-def _held(folder: Path, name: str) -> Iterator[None]:
-    """Hold a file of a mirror, which is there and stays there; it is downloaded if need be."""
+def _kept(folder: Path, name: str) -> Iterator[None]:
+    """Download a file of a mirror if it is not there, and keep it from being removed during the block."""
     path, wanted = folder / name, _expected(folder, name)
-    with locked(lock_of(path)):
-        if not touch(path):
+    with locked(lock_path(path)):
+        if not mark_used(path):
             _download(folder, wanted, path)
         yield
 
@@ -167,20 +169,21 @@ def _download(folder: Path, wanted: tuple[ExpectedFile, int], path: Path) -> Non
     file, limit = wanted
     url = load_url(folder).file(file.name)
     part = path.with_name(path.name + PARTIAL)
-    part.unlink(missing_ok=True)  # of a killed call; else two that wait for room could wait for each other's
+    # What a killed call has left is removed first: two calls that wait for space could wait for each other's otherwise.
+    part.unlink(missing_ok=True)
     try:
         if file.size is not None:
-            reserve(path, file.size)
+            reserve_space(path, file.size)
         _compare(_receive(url, part, limit), file, url)
         state = part.stat()
         part.replace(path)
         fsync_folder(folder)
     except OSError as error:
-        raise _cannot_keep(path, error) from None
+        raise _cannot_write(path, error) from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    if file.size is not None:  # indices are small and many: hashing them once more is less than noting each
+    if file.size is not None:  # hashing the many small indices once more costs less than remembering each
         remember_verified(folder, {file.name: file_state(state, file.sha256)})
 
 
@@ -198,8 +201,8 @@ def _compare(received: Received, file: ExpectedFile, url: Url) -> None:
         raise DataError(f"{url.public}: {problem}; {remedy}")
 
 
-def _cannot_keep(path: Path, error: OSError) -> DataError:
+def _cannot_write(path: Path, error: OSError) -> DataError:
     reason = error.strerror or str(error)
     return DataError(
-        f"cannot write {path}: {reason}; make room there, lower ${VARIABLE}, or choose another $SMPL_CACHE"
+        f"cannot write {path}: {reason}; free some space there, lower ${VARIABLE}, or choose another $SMPL_CACHE"
     )

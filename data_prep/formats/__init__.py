@@ -1,4 +1,5 @@
-"""How samples are stored on disk: WebDataset tars and RecordIO files, each with a reader and a writer.
+"""How samples are stored on disk: WebDataset tars and RecordIO files, each with a writer and a random-access reader.
 
-`sample.py` holds what both formats have in common. This folder imports only `images` and `system`.
+It may import ``dataset``, ``images`` and ``system``; ``sample.py`` is what both formats share. ``inspection``,
+``prepare`` and the training package import it.
 """

@@ -1,4 +1,4 @@
-"""Looking at a prepared set without changing it: `smpl-data verify` and `smpl-data show`.
+"""Looking at a prepared set without changing it: ``smpl-data verify`` and ``smpl-data show``.
 
-This folder imports `dataset`, `formats` and `images`; only the command line imports it.
+It may import ``dataset``, ``formats``, ``images`` and ``system``. Only the command line imports it.
 """

@@ -1,6 +1,6 @@
-"""Look at a prepared data set: a table of its splits and a picture of the first samples of each class.
+"""Look at a prepared set: a table of its splits, and a picture of the first samples of each class.
 
-The picture is a row of images for each class, or, where samples are points of the plane, a scatter of them.
+The picture has a row of images for each class or, if the samples are points of the plane, is a scatter plot of them.
 """
 
 import io
@@ -18,16 +18,22 @@ from data_prep.images.codecs import CODECS, Values, decode_image
 from data_prep.system.atomic_files import cannot_write
 
 COLUMNS = 12
-POINTS = 400  # of each class
-TILE_PIXELS = 32  # smaller images are enlarged by a whole factor
-VARIED_PIXELS = 96  # of images that have sizes of their own
+"""Images of each class."""
+POINTS = 400
+"""Points of each class."""
+TILE_PIXELS = 32
+"""Side that smaller images are enlarged to, by a whole factor."""
+VARIED_PIXELS = 96
+"""Side of a tile if the images differ in size."""
 GAP_PIXELS = 2
 MARGIN_PIXELS = 100
-WHITE = 255
+"""Width of the column with the names of the classes."""
+WHITE = (255, 255, 255)
+"""Color of the background, in RGB."""
 
 
 def table(manifest: Manifest) -> Iterator[str]:
-    """The lines of the table: split, shards, samples, bytes, smallest and largest class."""
+    """Yield the lines of the table: split, shards, samples, bytes, images of the smallest and of the largest class."""
     yield f"{'split':<10}{'shards':>8}{'samples':>10}{'bytes':>14}{'class min':>11}{'class max':>11}"
     for split in SPLITS:
         shards, counts = manifest.split(split), manifest.counts[split]
@@ -36,7 +42,7 @@ def table(manifest: Manifest) -> Iterator[str]:
 
 
 def save_contact_sheet(folder: Path, manifest: Manifest, path: Path) -> None:
-    """Write a PNG of the first samples of each class. Raises DataError on damage or a full disk."""
+    """Write a PNG of the first samples of each class. Raises DataError on a damaged shard or a full disk."""
     draw = _draw_points if CODECS[manifest.image_format].dtype == np.float32 else _draw_rows
     picture = draw(folder, manifest)
     try:
@@ -48,11 +54,11 @@ def save_contact_sheet(folder: Path, manifest: Manifest, path: Path) -> None:
 def _draw_rows(folder: Path, manifest: Manifest) -> bytes:
     from PIL import Image, ImageDraw  # noqa: PLC0415
 
-    rows = _first(folder, manifest, COLUMNS)
+    rows = _first_images(folder, manifest, COLUMNS)
     height, width = (VARIED_PIXELS,) * 2 if manifest.varied else manifest.shape[:2]
     scale = max(1, TILE_PIXELS // max(height, width))
     step_y, step_x = height * scale + GAP_PIXELS, width * scale + GAP_PIXELS
-    sheet = Image.new("RGB", (MARGIN_PIXELS + COLUMNS * step_x, len(rows) * step_y), (WHITE, WHITE, WHITE))
+    sheet = Image.new("RGB", (MARGIN_PIXELS + COLUMNS * step_x, len(rows) * step_y), WHITE)
     draw = ImageDraw.Draw(sheet)
     for row, (name, images) in enumerate(rows.items()):
         draw.text((GAP_PIXELS, row * step_y + GAP_PIXELS), name, fill=(0, 0, 0))
@@ -66,15 +72,15 @@ def _draw_rows(folder: Path, manifest: Manifest) -> bytes:
 
 
 def _draw_points(folder: Path, manifest: Manifest) -> bytes:
-    """A color a class; labeled points are large and framed."""
+    """Draw each class in a color of its own, and its labeled points large and framed."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(7, 4.5))
     axes = figure.subplots()
     axes.set_aspect("equal")
-    for number, (name, points) in enumerate(_first(folder, manifest, POINTS).items()):
+    for number, (name, points) in enumerate(_first_images(folder, manifest, POINTS).items()):
         x, y = np.array(points).reshape(-1, 2).T
-        labeled = manifest.counts["labeled"][number]  # these come first
+        labeled = manifest.counts["labeled"][number]  # the labeled points come first
         axes.scatter(x[labeled:], y[labeled:], s=6, color=f"C{number}", alpha=0.4)
         axes.scatter(x[:labeled], y[:labeled], s=80, color=f"C{number}", edgecolors="black", label=name, zorder=2)
     axes.legend(title="labeled")
@@ -83,8 +89,8 @@ def _draw_points(folder: Path, manifest: Manifest) -> bytes:
     return buffer.getvalue()
 
 
-def _first(folder: Path, manifest: Manifest, count: int) -> dict[str, list[Values]]:
-    """The first ``count`` images of each class, the labeled ones first; stops reading when all are full."""
+def _first_images(folder: Path, manifest: Manifest, count: int) -> dict[str, list[Values]]:
+    """Return the first ``count`` images of each class, the labeled ones first; read no more than is needed."""
     rows: dict[str, list[Values]] = {name: [] for name in manifest.classes}
     full = 0
     for sample in _samples(folder, manifest):

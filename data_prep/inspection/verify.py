@@ -1,4 +1,4 @@
-"""Check a prepared data set from the manifest down to every image, and list all damage instead of the first."""
+"""Check a prepared set from its manifest down to every image, and list all damage instead of the first."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,43 +17,53 @@ from data_prep.system.atomic_files import PARTIAL
 from data_prep.system.errors import DataError
 from data_prep.system.workers import available_cpus, run_jobs
 
-SAMPLES_PER_WORKER = 10000  # below this a worker costs more to start than it saves
+SAMPLES_PER_WORKER = 10000
+"""Samples below which a worker process costs more to start than it saves."""
 
 
 @dataclass(frozen=True)
-class Inspection:
-    """One shard to look at."""
+class ShardCheck:
+    """One shard to check; it is sent to a worker process."""
 
     folder: Path
     shard: Shard
     shape: Shape
+    """[H, W, C] of its images."""
     image_format: str
     classes: int
+    """The number of classes."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a shard holds: the key and label of each whole sample, and all damage."""
+class ShardContents:
+    """What a shard holds."""
 
     split: str
     samples: tuple[tuple[int, int], ...]
+    """Key and label of each intact sample."""
     faults: tuple[Fault, ...]
+    """All damage."""
 
 
 def find_damage(folder: Path, manifest: Manifest, workers: int | None = None) -> list[str]:
     """Return all damage of a set, one line each; an empty list for a good set."""
     shape, image_format, classes = manifest.shape, manifest.image_format, len(manifest.classes)
-    jobs = [Inspection(folder, shard, shape, image_format, classes) for shard in manifest.shards]
+    jobs = [ShardCheck(folder, shard, shape, image_format, classes) for shard in manifest.shards]
     samples = sum(shard.samples for shard in manifest.shards)
     count = workers or max(1, min(available_cpus(), samples // SAMPLES_PER_WORKER))
-    with closing(run_jobs(inspect_shard, jobs, count)) as results:
-        findings = list(results)
-    lines = sorted(str(fault) for finding in findings for fault in finding.faults)
-    lines += [line for split in SPLITS for line in _split_damage(manifest, split, _keys(findings, split))]
-    return [*lines, *_overlaps(manifest, findings), *_strangers(folder, manifest), *recordio_damage(folder, manifest)]
+    with closing(run_jobs(check_shard_contents, jobs, count)) as results:
+        contents = list(results)
+    lines = sorted(str(fault) for shard in contents for fault in shard.faults)
+    lines += [line for split in SPLITS for line in _split_damage(manifest, split, _keys(contents, split))]
+    return [
+        *lines,
+        *_overlaps(manifest, contents),
+        *_unknown_files(folder, manifest),
+        *recordio_damage(folder, manifest),
+    ]
 
 
-def inspect_shard(job: Inspection) -> Finding:
+def check_shard_contents(job: ShardCheck) -> ShardContents:
     """Check size, sha256, members, labels and every image of one shard."""
     samples: list[tuple[int, int]] = []
     faults: list[Fault] = []
@@ -63,10 +73,10 @@ def inspect_shard(job: Inspection) -> Finding:
             continue
         samples.append((item.key, item.label))
         faults += _sample_faults(item, job)
-    return Finding(job.shard.split, tuple(samples), tuple(faults))
+    return ShardContents(job.shard.split, tuple(samples), tuple(faults))
 
 
-def _scan(job: Inspection) -> Iterator[Sample | Fault]:
+def _scan(job: ShardCheck) -> Iterator[Sample | Fault]:
     try:
         content = load_bytes(job.folder / job.shard.name)
     except DataError:
@@ -75,11 +85,11 @@ def _scan(job: Inspection) -> Iterator[Sample | Fault]:
     if problem := expected_tar(job.shard).mismatch_of(content):
         yield Fault(job.shard.name, None, problem)
     if not _index_matches(job):
-        yield Fault(job.shard.name, None, f"its index {job.shard.index_name} is missing or of another tar")
+        yield Fault(job.shard.name, None, f"its index {job.shard.index_name} is missing or belongs to another tar")
     yield from scan_shard(content, job.shard)
 
 
-def _index_matches(job: Inspection) -> bool:
+def _index_matches(job: ShardCheck) -> bool:
     try:
         content = load_bytes(job.folder / job.shard.index_name)
     except DataError:
@@ -87,7 +97,7 @@ def _index_matches(job: Inspection) -> bool:
     return expected_index(job.shard).mismatch_of(content) is None
 
 
-def _sample_faults(sample: Sample, job: Inspection) -> Iterator[Fault]:
+def _sample_faults(sample: Sample, job: ShardCheck) -> Iterator[Fault]:
     if sample.label >= job.classes:
         yield Fault(job.shard.name, sample.key, f"label {sample.label} of {job.classes} classes")
     try:
@@ -96,14 +106,14 @@ def _sample_faults(sample: Sample, job: Inspection) -> Iterator[Fault]:
         yield Fault(job.shard.name, sample.key, str(error))
 
 
-def _keys(findings: list[Finding], split: str) -> list[tuple[int, int]]:
-    return [sample for finding in findings if finding.split == split for sample in finding.samples]
+def _keys(contents: list[ShardContents], split: str) -> list[tuple[int, int]]:
+    return [sample for shard in contents if shard.split == split for sample in shard.samples]
 
 
 def _split_damage(manifest: Manifest, split: str, samples: list[tuple[int, int]]) -> Iterator[str]:
     keys = [key for key, _ in samples]
     if repeated := len(keys) - len(set(keys)):
-        yield f"{split}: {repeated} keys stand twice"
+        yield f"{split}: {repeated} keys are repeated"
     labels = np.array([label for _, label in samples if 0 <= label < len(manifest.classes)], dtype=np.int64)
     found = np.bincount(labels, minlength=len(manifest.classes))
     for name, has, wants in zip(manifest.classes, found, manifest.counts[split], strict=True):
@@ -113,15 +123,15 @@ def _split_damage(manifest: Manifest, split: str, samples: list[tuple[int, int]]
         yield "labeled: the keys are not the manifest's labeled_ids"
 
 
-def _overlaps(manifest: Manifest, findings: list[Finding]) -> Iterator[str]:
-    labeled, unlabeled, val = ({key for key, _ in _keys(findings, split)} for split in ("labeled", "unlabeled", "val"))
+def _overlaps(manifest: Manifest, contents: list[ShardContents]) -> Iterator[str]:
+    labeled, unlabeled, val = ({key for key, _ in _keys(contents, split)} for split in ("labeled", "unlabeled", "val"))
     if shared := val & (labeled | unlabeled):
         yield f"val: {len(shared)} of its images are in the training splits as well"
     if not manifest.options.get("include_labeled") and (shared := labeled & unlabeled):
         yield f"unlabeled: {len(shared)} of its images are in the labeled split, which the options exclude"
 
 
-def _strangers(folder: Path, manifest: Manifest) -> Iterator[str]:
+def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[str]:
     known = {shard.name for shard in manifest.shards}
     for path in sorted(folder.iterdir()):
         if path.suffix in (".tar", PARTIAL) and path.name not in known:

@@ -1,4 +1,5 @@
-"""From a source to a prepared set: options, plan, shards, manifest, and conversion to RecordIO.
+"""From a source to a prepared set: the request, the plan, the shards, the manifest, and conversion to RecordIO.
 
-This is the top floor of the package: it imports every other folder, and only the command line imports it.
+It may import every other folder of the package. Only the commands, and trainings that prepare their data first, import
+it.
 """

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from data_prep.images.codecs import CODECS, ORIGINAL
-from data_prep.prepare.plan import Plan, check_label_counts
+from data_prep.prepare.plan import Plan
 from data_prep.sources import LoadOptions, Source, find_source
-from data_prep.splits.label_counts import LISTED, read_labels
+from data_prep.splits.label_counts import LISTED, check_label_counts, read_labels
 from data_prep.system.errors import UsageError
 from data_prep.system.types import Option
 

@@ -10,7 +10,7 @@ from data_prep.dataset.manifest import SPLITS, Manifest
 from data_prep.formats.webdataset.writer import ShardJob
 from data_prep.sources import LoadOptions, RawSet, Source, check_raw
 from data_prep.splits.assign import divide, writing_order
-from data_prep.splits.label_counts import LISTED, check_enough_images, check_numbers, per_class
+from data_prep.splits.label_counts import LISTED, check_enough_images, check_label_counts, per_class
 from data_prep.system.types import Labels, Option
 
 
@@ -78,12 +78,6 @@ class Plan:
         return ShardJob(folder, shard.name, shard.split, shard.indices, part, len(self.raw.classes), skip)
 
 
-def check_label_counts(options: dict[str, Option], classes: int) -> None:
-    """Check ``labels`` and ``val`` against the number of classes, once that is known. Raises UsageError."""
-    for name, minimum in {"labels": 1, "val": 0}.items():
-        check_numbers(f"--{name}", _count(options, name), classes, minimum=minimum)
-
-
 def _divide(options: dict[str, Option], raw: RawSet) -> dict[str, Labels]:
     """Return the sorted indices of each split."""
     labels, classes = raw.train.labels, len(raw.classes)
@@ -91,8 +85,8 @@ def _divide(options: dict[str, Option], raw: RawSet) -> dict[str, Labels]:
     given = [ids for ids in (raw.val_ids, raw.labeled_ids if listed else None) if ids is not None]
     free = np.delete(labels, np.concatenate(given)) if given else labels
     available = np.bincount(free[free >= 0], minlength=classes).tolist()
-    labeled = (0,) * classes if listed else per_class(_count(options, "labels"), available)
-    val = (0,) * classes if raw.val_ids is not None else per_class(_count(options, "val"), available)
+    labeled = (0,) * classes if listed else per_class(options["labels"], available)
+    val = (0,) * classes if raw.val_ids is not None else per_class(options["val"], available)
     check_enough_images(raw.classes, available, labeled, val, options)
     splits = divide(
         labels,
@@ -105,11 +99,6 @@ def _divide(options: dict[str, Option], raw: RawSet) -> dict[str, Labels]:
     )
     splits["test"] = np.arange(len(raw.test.labels), dtype=np.int64)
     return splits
-
-
-def _count(options: dict[str, Option], key: str) -> int | str:
-    value = options[key]
-    return value if isinstance(value, str) else int(value)
 
 
 def _cut(splits: dict[str, Labels], seed: int, shard_size: int) -> Iterator[PlannedShard]:

@@ -1,4 +1,4 @@
-"""Who gets a label: how many images of each class, and which of them, as a pure function of the seed.
+"""Which images are labeled, unlabeled or held out: how many of each class, and which, as a function of the seed.
 
-This folder imports only `system`; `prepare` and the sources import it.
+It may import ``system`` alone. ``prepare``, ``sources`` and the options of trainings import it.
 """

@@ -70,8 +70,11 @@ MISTAKES = {
         ["prepare", "digits", "--labels", "1240", "--exclude-labeled"],
         "need 134 images and an unlabeled one of class '8', which has 134",
     ),
-    "labels of one class too few": (["prepare", "moons", "--labels", "6+0"], "--labels 6+0: every class needs one"),
-    "labels of a class negative": (["prepare", "moons", "--labels", "6+-1"], "the least is 1+1"),
+    "labels of one class too few": (
+        ["prepare", "moons", "--labels", "6+0"],
+        "--labels 6+0: every class needs at least 1",
+    ),
+    "labels of a class negative": (["prepare", "moons", "--labels", "6+-1"], "the lowest valid is 1+1"),
     "labels of three classes": (
         ["prepare", "moons", "--labels", "5+1+2"],
         "--labels 5+1+2: 3 numbers for 2 classes; give one for each",

@@ -1,4 +1,4 @@
-"""RecordIO: one `.rec` file a split, its `.idx` index, and the `.lst` list of labels.
+"""RecordIO: for each split one ``.rec`` file, its ``.idx`` index and its ``.lst`` list of labels.
 
-This folder imports `formats.sample`, `images` and `system`; it never imports the WebDataset format.
+It may import ``formats.sample``, ``dataset``, ``images`` and ``system``, and never the WebDataset format.
 """

@@ -1,4 +1,4 @@
-"""WebDataset: numbered tar shards, and the index that DALI and our own reader use for random access.
+"""WebDataset: numbered tar shards, each with an index for random access that DALI reads too.
 
-This folder imports `formats.sample`, `images` and `system`; it never imports the RecordIO format.
+It may import ``formats.sample``, ``dataset``, ``images`` and ``system``, and never the RecordIO format.
 """

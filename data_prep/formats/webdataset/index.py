@@ -1,8 +1,8 @@
-"""DALI's index of a WebDataset tar: where the members of each sample lie, so that any sample is one read away.
+"""The index of a WebDataset tar in DALI's format: where the members of each sample are, so that any can be read alone.
 
-A line ``v1.2 N``, then a line a sample: ``extension offset size name`` of the image and the same of its label. The
-offset is that of the payload; its header is the 512 bytes before. DALI's own ``wds2idx`` makes the same bytes from a
-finished tar; here the tar's writer notes the members as it writes them.
+The first line is ``v1.2 N``. Each sample then has a line with ``extension offset size name`` of its image and the same
+of its label. An offset is that of the payload, whose header is the 512 bytes before it. DALI's own ``wds2idx`` makes
+the same bytes from a finished tar.
 """
 
 import re
@@ -17,6 +17,7 @@ from data_prep.formats.sample import IMAGE_EXTENSIONS
 from data_prep.system.errors import DataError
 
 BLOCK = 512
+"""Bytes of a block of a tar: headers and payloads fill whole blocks."""
 LABEL_EXTENSIONS = ("cls", "truth")
 LABEL_DIGITS = 6
 
@@ -32,8 +33,8 @@ _LINE = re.compile(
 )
 
 
-class Member(NamedTuple):
-    """A member of a tar: its name, and offset and size of its payload in bytes."""
+class IndexEntry(NamedTuple):
+    """A member of a tar: its name, and the offset and size of its payload in bytes."""
 
     name: str
     offset: int
@@ -42,24 +43,24 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class TarIndex:
-    """Where N samples lie in one tar; offsets and sizes of payloads, in bytes."""
+    """Where the N samples of one tar are: offsets and sizes of payloads in bytes, each [N]."""
 
     keys: NDArray[np.int64]
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
     extensions: NDArray[np.uint8]
-    """Places in ``IMAGE_EXTENSIONS``."""
+    """Indices into ``IMAGE_EXTENSIONS``."""
     label_offsets: NDArray[np.int64]
     label_sizes: NDArray[np.int64]
     label_extension: str
-    """Of all samples: cls or truth."""
+    """The file extension of all labels: cls or truth."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-def tar_index(members: Iterable[Member]) -> bytes:
-    """The index of a tar's members in their order: image, label, image, label and so on, two of each key."""
+def write_index(members: Iterable[IndexEntry]) -> bytes:
+    """Return the index of a tar, from its members in order: image and label of the first sample, and so on."""
     lines: list[str] = []
     for number, (name, offset, size) in enumerate(members):
         entry = f"{name.partition('.')[2]} {offset} {size} {name}"
@@ -71,14 +72,14 @@ def tar_index(members: Iterable[Member]) -> bytes:
 
 
 def padded(size: Bytes) -> Bytes:
-    """The bytes that a payload takes in a tar: whole blocks."""
+    """Return the bytes that a payload takes in a tar, in whole blocks."""
     return -(-size // BLOCK) * BLOCK
 
 
 def read_index(content: bytes) -> TarIndex:
-    """Read what :func:`tar_index` writes. Raises DataError, with the reason alone, on anything else.
+    """Parse what :func:`write_index` wrote.
 
-    The samples must fill the tar from its start, one after the other, without a gap.
+    The samples must fill the tar from its start without a gap. Raises DataError, without a file name, on anything else.
     """
     header = _HEADER.match(content)
     if header is None:
@@ -88,7 +89,7 @@ def read_index(content: bytes) -> TarIndex:
     if len(rows) != body.count(b"\n") or not body.endswith(b"\n"):
         raise DataError(f"line {_first_broken(body)} is cut or damaged")
     if len(rows) != int(header[1]):
-        raise DataError(f"it holds {len(rows)} samples and announces {int(header[1])}")
+        raise DataError(f"it holds {len(rows)} samples, its first line says {int(header[1])}")
     index = _columns(rows)
     _check_layout(index)
     return index
@@ -105,7 +106,7 @@ def _columns(rows: list[tuple[bytes, ...]]) -> TarIndex:
         raise DataError("it holds no sample")
     extension, offset, size, key, label_extension, label_offset, label_size = zip(*rows, strict=True)
     if len(set(label_extension)) > 1:
-        raise DataError("it mixes labels in the open with hidden ones")
+        raise DataError("it mixes visible and hidden labels")
     numbers = (np.array(column).astype(np.int64) for column in (key, offset, size, label_offset, label_size))
     keys, offsets, sizes, label_offsets, label_sizes = numbers
     places = {name.encode(): place for place, name in enumerate(IMAGE_EXTENSIONS)}
@@ -114,12 +115,12 @@ def _columns(rows: list[tuple[bytes, ...]]) -> TarIndex:
 
 
 def _check_layout(index: TarIndex) -> None:
-    """Each payload must lie a header behind the end of the one before."""
+    """Check that each payload starts one header after the end of the payload before it."""
     if not index.sizes.all() or not ((index.label_sizes > 0) & (index.label_sizes <= LABEL_DIGITS)).all():
-        raise DataError("an image is empty, or a label is no number")
+        raise DataError("an image is empty, or a label does not have 1 to 6 characters")
     starts = np.stack([index.offsets, index.label_offsets], axis=1).ravel()
     sizes = np.stack([index.sizes, index.label_sizes], axis=1).ravel()
     expected = np.concatenate([[0], np.cumsum(padded(sizes) + BLOCK)])[:-1] + BLOCK
     if (starts != expected).any():
         sample = int((starts != expected).argmax()) // 2
-        raise DataError(f"sample {index.keys[sample]:08d} does not lie where the one before it ends")
+        raise DataError(f"sample {index.keys[sample]:08d} does not start where the one before it ends")

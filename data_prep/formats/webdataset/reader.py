@@ -1,6 +1,6 @@
-"""Any sample of a prepared split by one read, from its tars by their indices or from its RecordIO file.
+"""Read any sample of a split with one read of a tar, whose position the tar's index gives.
 
-Nothing is trusted: the headers in the tar must say what the index says. Nothing is extracted or unpickled.
+The index is not trusted: the headers in the tar must agree with it. Nothing is extracted or unpickled.
 """
 
 import hashlib
@@ -23,8 +23,9 @@ from data_prep.system.errors import DataError
 from data_prep.system.file_handles import OpenFiles, open_remedy, open_sized
 
 LABEL = {"cls": re.compile(rb"\d{1,6}"), "truth": re.compile(rb"-1|\d{1,6}")}
-MIRROR_FILES = 16  # a file that the bounded cache drops keeps its room on the disk until it is closed
-AGAIN = "run the same `smpl-data prepare` again"
+MIRROR_FILES = 16
+"""Open tars of a mirror: a tar that is removed from the cache takes space on the disk until it is closed."""
+REMEDY = "run the same `smpl-data prepare` again"
 
 
 def open_tars(folder: Path, manifest: Manifest, split: str) -> "TarReader":
@@ -37,13 +38,13 @@ def open_tars(folder: Path, manifest: Manifest, split: str) -> "TarReader":
 
 
 class TarReader:
-    """A split in tars. It holds some 26 bytes a sample.
+    """A split in tars. Its index takes about 26 bytes of memory a sample.
 
     Args:
-        folder: of the prepared set.
-        shards: of one split, in order.
-        indices: of the shards.
-        classes: labels are below this.
+        folder: the folder of the prepared set.
+        shards: the shards of one split, in order.
+        indices: the index of each shard.
+        classes: the number of classes; labels are below it.
     """
 
     def __init__(self, folder: Path, shards: tuple[Shard, ...], indices: list[TarIndex], classes: int) -> None:
@@ -63,29 +64,29 @@ class TarReader:
         return len(self.keys)
 
     def read(self, index: int) -> Sample:
-        """Read sample ``index``. Raises DataError if what lies there is not that sample."""
+        """Read sample ``index``. Raises DataError if the bytes on disk are not those of that sample."""
         if not 0 <= index < len(self.keys):
             raise IndexError(index)
         shard = bisect_right(self._starts, index) - 1
-        return self._unpack(index, shard, self._span(index, shard))
+        return self._unpack(index, shard, self._read_members(index, shard))
 
     def read_checked(self) -> Iterator[Sample]:
-        """Yield all samples in order, comparing each shard's sha256 at its end. Raises DataError."""
+        """Yield all samples in order, and compare the sha256 of each shard at its end. Raises DataError."""
         for number, shard in enumerate(self.shards):
             digest = hashlib.sha256()
             stop = 0
             for index in range(self._starts[number], self._starts[number + 1]):
-                content = self._span(index, number)
+                content = self._read_members(index, number)
                 digest.update(content)
                 stop += len(content)
                 yield self._unpack(index, number, content)
             rest = self._read(number, stop, shard.bytes - stop)
             digest.update(rest)
             if problem := expected_tar(shard).mismatch(stop + len(rest), digest.hexdigest()):
-                raise DataError(f"{self.folder / shard.name}: {problem}; remove it and {AGAIN}")
+                raise DataError(f"{self.folder / shard.name}: {problem}; remove it and {REMEDY}")
 
-    def _span(self, index: int, shard: int) -> bytes:
-        """The two members of a sample, each a header and its payload in whole blocks."""
+    def _read_members(self, index: int, shard: int) -> bytes:
+        """Return the bytes of a sample's two members, each a header and its payload in whole blocks."""
         size = padded(int(self._sizes[index])) + 3 * BLOCK
         return self._read(shard, int(self._offsets[index]) - BLOCK, size)
 
@@ -94,7 +95,7 @@ class TarReader:
             return self._files.read(shard, offset, size)
         except OSError as error:
             path = self.folder / self.shards[shard].name
-            raise DataError(f"{path}: {error.strerror}; {open_remedy(error, AGAIN)}") from None
+            raise DataError(f"{path}: {error.strerror}; {open_remedy(error, REMEDY)}") from None
 
     def _unpack(self, index: int, shard: int, content: bytes) -> Sample:
         key, size, label_size = int(self.keys[index]), int(self._sizes[index]), int(self._label_sizes[index])
@@ -109,13 +110,13 @@ class TarReader:
         label = content[middle + BLOCK : middle + BLOCK + label_size]
         if LABEL[label_extension].fullmatch(label) is None or int(label) >= self.classes:
             what = f"sample {key:08d} has label {label!r} of {self.classes} classes"
-            raise DataError(f"{self.folder / self.shards[shard].name}: {what}; remove it and {AGAIN}")
+            raise DataError(f"{self.folder / self.shards[shard].name}: {what}; remove it and {REMEDY}")
         return Sample(key, extension, content[BLOCK : BLOCK + size], int(label))
 
     def _stale(self, shard: int, key: int) -> DataError:
         tar, index = self.shards[shard].name, self.shards[shard].index_name
-        what = f"sample {key:08d} does not lie where {index} says"
-        return DataError(f"{self.folder / tar}: the index is stale: {what}; remove both and {AGAIN}")
+        what = f"sample {key:08d} is not where {index} says"
+        return DataError(f"{self.folder / tar}: the index is stale: {what}; remove both and {REMEDY}")
 
 
 def _load_index(folder: Path, shard: Shard) -> TarIndex:
@@ -124,14 +125,14 @@ def _load_index(folder: Path, shard: Shard) -> TarIndex:
         content = path.read_bytes()
         index = read_index(content)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; {open_remedy(error, AGAIN)}") from None
+        raise DataError(f"{path}: {error.strerror}; {open_remedy(error, REMEDY)}") from None
     except DataError as error:
-        raise DataError(f"{path}: {error}; remove it and {AGAIN}") from None
+        raise DataError(f"{path}: {error}; remove it and {REMEDY}") from None
     problem = expected_index(shard).mismatch_of(content)
     if not problem and (len(index), index.label_extension) != (shard.samples, LABEL_EXTENSION[shard.split]):
         problem = f"it has {len(index)} samples, the manifest says {shard.samples} of {shard.split}"
     if problem:
-        raise DataError(f"{path}: the index is stale: {problem}; remove it and {AGAIN}")
+        raise DataError(f"{path}: the index is stale: {problem}; remove it and {REMEDY}")
     return index
 
 
@@ -140,11 +141,11 @@ def _open_tar(folder: Path, shards: tuple[Shard, ...], number: int) -> int:
     try:
         return use_file(folder, shard.name, partial(open_sized, size=shard.bytes))
     except ValueError as error:
-        raise DataError(f"{folder / shard.name}: {error} by the manifest; remove it and {AGAIN}") from None
+        raise DataError(f"{folder / shard.name}: {error} by the manifest; remove it and {REMEDY}") from None
 
 
 def _is_member(content: bytes, start: int, name: str, size: int) -> bool:
-    """Whether a USTAR header of a regular file stands at ``start``: name, size, type, magic and no prefix."""
+    """Whether the bytes at ``start`` are the USTAR header of a regular file of this name and size, without a prefix."""
     return (
         content.startswith(name.encode() + b"\0", start)
         and content.startswith(b"%011o\0" % size, start + 124)

@@ -1,7 +1,7 @@
-"""Read shards: USTAR tars whose samples are an image and a label, under a whitelist of names and types.
+"""Read whole shards: USTAR archives of images and labels, of which only known names and types are accepted.
 
-A tar cut at a member boundary reads as a shorter tar without any error, so the sample count of the manifest is checked
-at the end. No member is ever unpickled or extracted to disk.
+A tar that is cut at the edge of a member reads as a shorter tar without any error, so the number of samples is compared
+with the manifest at the end. No member is unpickled or extracted to disk.
 """
 
 import io
@@ -19,32 +19,37 @@ from data_prep.system.errors import DataError
 MEMBER_NAME = re.compile(r"(\d{8,12})\.([a-z]+)", re.ASCII)
 LABEL_TEXT = re.compile(rb"\d{1,6}")
 UNKNOWN = b"-1"
+"""The hidden class of an unlabeled image whose class nobody knows."""
 LABEL_EXTENSION = {"labeled": "cls", "val": "cls", "test": "cls", "unlabeled": "truth"}
+"""File extension of the labels of each split."""
 REMEDY = "prepare the data set again"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One piece of damage in a shard; ``key`` is None where it concerns the whole shard."""
+    """One piece of damage in a shard."""
 
     shard: str
+    """Name of the shard."""
     key: int | None
+    """Key of the damaged sample; None if the damage concerns the whole shard."""
     what: str
+    """Description of the damage."""
 
     def __str__(self) -> str:
-        """One line: shard, sample key, what."""
+        """Return one line: shard, sample, description."""
         return f"{self.shard}: {'' if self.key is None else f'sample {self.key:08d}: '}{self.what}"
 
 
 @dataclass(frozen=True)
-class _Member:
+class _MemberContent:
     key: int
     extension: str
     payload: bytes
 
 
 def read_shard(path: Path, shard: Shard) -> Iterator[Sample]:
-    """Yield the samples in order. Raises DataError at the first damage, at the end if samples are missing."""
+    """Yield the samples in order. Raises DataError at the first damage, or at the end if samples are missing."""
     for item in scan_shard(load_bytes(path), shard):
         if isinstance(item, Fault):
             raise DataError(f"{path.parent}/{item}; {REMEDY}")
@@ -52,7 +57,7 @@ def read_shard(path: Path, shard: Shard) -> Iterator[Sample]:
 
 
 def load_bytes(path: Path) -> bytes:
-    """The whole file. Raises DataError if it is missing or unreadable."""
+    """Return the whole file. Raises DataError if it is missing or cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -60,8 +65,8 @@ def load_bytes(path: Path) -> bytes:
 
 
 def scan_shard(content: bytes, shard: Shard) -> Iterator[Sample | Fault]:
-    """Yield every whole sample and every fault of a shard's bytes, in order; never raises on damage."""
-    image: _Member | None = None
+    """Yield every intact sample and every fault of a shard's bytes, in order; damage raises no error."""
+    image: _MemberContent | None = None
     samples = 0
     for item in _members(content, shard):
         if isinstance(item, Fault):
@@ -71,7 +76,7 @@ def scan_shard(content: bytes, shard: Shard) -> Iterator[Sample | Fault]:
                 yield Fault(shard.name, image.key, "image without a label")
             image = item
         else:
-            found = _pair(image, item, shard)
+            found = _join(image, item, shard)
             samples += isinstance(found, Sample)
             image = None
             yield found
@@ -81,7 +86,7 @@ def scan_shard(content: bytes, shard: Shard) -> Iterator[Sample | Fault]:
         yield Fault(shard.name, None, f"{samples} whole samples, the manifest says {shard.samples}")
 
 
-def _members(content: bytes, shard: Shard) -> Iterator[_Member | Fault]:
+def _members(content: bytes, shard: Shard) -> Iterator[_MemberContent | Fault]:
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for info in archive:
@@ -90,17 +95,17 @@ def _members(content: bytes, shard: Shard) -> Iterator[_Member | Fault]:
         yield Fault(shard.name, None, f"broken tar: {error}")
 
 
-def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo, shard: Shard) -> _Member | Fault:
+def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo, shard: Shard) -> _MemberContent | Fault:
     file = archive.extractfile(info) if info.isreg() and not info.issparse() else None
     if file is None:
         return Fault(shard.name, None, f"member {info.name!r} is not a regular file")
     match = MEMBER_NAME.fullmatch(info.name)
     if match is None or match[2] not in EXTENSIONS | {LABEL_EXTENSION[shard.split]}:
-        return Fault(shard.name, None, f"member {info.name!r} does not belong into a {shard.split} shard")
-    return _Member(int(match[1]), match[2], file.read())
+        return Fault(shard.name, None, f"member {info.name!r} does not belong in a {shard.split} shard")
+    return _MemberContent(int(match[1]), match[2], file.read())
 
 
-def _pair(image: _Member | None, label: _Member, shard: Shard) -> Sample | Fault:
+def _join(image: _MemberContent | None, label: _MemberContent, shard: Shard) -> Sample | Fault:
     if image is None or image.key != label.key:
         return Fault(shard.name, label.key, "label without its image before it")
     if LABEL_TEXT.fullmatch(label.payload) is None and (label.extension, label.payload) != ("truth", UNKNOWN):

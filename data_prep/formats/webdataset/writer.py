@@ -1,6 +1,7 @@
-"""Write WebDataset shards: USTAR, members of a sample adjacent, nothing of this machine or hour in the bytes.
+"""Write WebDataset shards: USTAR archives with the members of a sample next to each other.
 
-A shard goes to the disk image by image, so memory does not grow with it, and its index is written as it grows.
+Nothing in the bytes depends on the machine or the time. A shard is written image by image, so memory does not grow with
+its size, and its index is collected on the way.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from data_prep.dataset.manifest import Shard
 from data_prep.dataset.shard_stats import ShardStats, SkippedImage
-from data_prep.formats.webdataset.index import BLOCK, Member, padded, tar_index
+from data_prep.formats.webdataset.index import BLOCK, IndexEntry, padded, write_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
 from data_prep.images.encoded import EncodedImage, ImagePart, RejectedImage
 from data_prep.images.pixel_stats import Sums
@@ -24,62 +25,62 @@ from data_prep.system.hashing_file import HashingFile
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard to write: keys [N] in writing order, and their images with labels.
-
-    ``skip`` leaves out images that cannot be had; without it the first of them ends the preparation.
-    """
+    """One shard to write, with its images; it is sent to a worker process."""
 
     folder: Path
     name: str
     split: str
     keys: tuple[int, ...]
+    """The keys of the samples in the order of writing."""
     part: ImagePart
+    """The images of these keys and their labels."""
     classes: int
+    """The number of classes."""
     skip: bool = False
+    """Leave out images that cannot be read, instead of failing at the first."""
 
 
 def write_shard(job: ShardJob) -> ShardStats:
-    """Encode, write and rename one shard and its index.
+    """Encode and write one shard and its index.
 
-    Raises DataError on an image that cannot be had, a full disk or a read-only folder.
+    Raises DataError on an image that cannot be read, a full disk or a read-only folder.
     """
-    tally = _Tally(job)
-    path = job.folder / job.name
-    with suppress(_NothingWrittenError), open_durably(path) as file:
+    collected = _Collected(job)
+    with suppress(_EmptyShardError), open_durably(job.folder / job.name) as file:
         hashing = HashingFile(file)
-        _pack(tally, hashing)
-        if not tally.keys:
-            raise _NothingWrittenError
-    if not tally.keys:
-        return tally.receipt(None)
-    index = tar_index(tally.members)
+        _write_tar(collected, hashing)
+        if not collected.keys:
+            raise _EmptyShardError
+    if not collected.keys:
+        return collected.stats(None)
+    index = write_index(collected.entries)
     index_sha256 = hashlib.sha256(index).hexdigest()
-    shard = Shard(job.name, job.split, len(tally.keys), hashing.size, hashing.sha256, index_sha256)
+    shard = Shard(job.name, job.split, len(collected.keys), hashing.size, hashing.sha256, index_sha256)
     write_durably(job.folder / shard.index_name, index)
-    return tally.receipt(shard)
+    return collected.stats(shard)
 
 
-class _NothingWrittenError(Exception):
-    """No image of the piece could be had: it leaves no file."""
+class _EmptyShardError(Exception):
+    """No image of the shard could be read, so no file is left behind."""
 
 
 @dataclass
-class _Tally:
-    """What a shard's receipt is made of."""
+class _Collected:
+    """The statistics of a shard while it is being written."""
 
     job: ShardJob
     keys: list[int] = field(default_factory=list)
-    members: list[Member] = field(default_factory=list)
+    entries: list[IndexEntry] = field(default_factory=list)
     skipped: list[SkippedImage] = field(default_factory=list)
     sums: Sums = field(default_factory=Sums)
 
     def __post_init__(self) -> None:
-        self.counts = [0] * (self.job.classes + 1)  # the last one is that of label -1
+        self.counts = [0] * (self.job.classes + 1)  # the last one counts label -1
         self.smallest: tuple[int, ...] = ()
         self.largest: tuple[int, ...] = ()
 
     def images(self) -> Iterator[tuple[int, int, EncodedImage]]:
-        """Yield key, label and image of each sample that can be had."""
+        """Yield key, label and image of each sample that can be read."""
         part = self.job.part
         for key, label, image in zip(self.job.keys, part.labels.tolist(), part.encoded(), strict=True):
             if isinstance(image, RejectedImage):
@@ -91,7 +92,7 @@ class _Tally:
     def _reject(self, label: int, image: RejectedImage) -> None:
         if not self.job.skip:
             raise DataError(
-                f"{image.name}: {image.reason}; mend or remove it, or leave such images out: --on-error skip"
+                f"{image.name}: {image.reason}; repair or remove it, or leave such images out: --on-error skip"
             )
         self.skipped.append(SkippedImage(self.job.split, label, image.name, image.reason))
 
@@ -102,7 +103,8 @@ class _Tally:
         self.smallest = tuple(map(min, zip(self.smallest or image.shape, image.shape, strict=True)))
         self.largest = tuple(map(max, zip(self.largest or image.shape, image.shape, strict=True)))
 
-    def receipt(self, shard: Shard | None) -> ShardStats:
+    def stats(self, shard: Shard | None) -> ShardStats:
+        """Return the statistics of the finished shard, or of none if it is empty."""
         return ShardStats(
             piece=self.job.name,
             shard=shard,
@@ -116,14 +118,14 @@ class _Tally:
         )
 
 
-def _pack(tally: _Tally, file: HashingFile) -> None:
-    """Write ``{key:08d}.{png|webp|jpg|npy}`` and ``{key:08d}.{cls|truth}`` for every sample, then the tar's end."""
-    label_extension = LABEL_EXTENSION[tally.job.split]
-    for key, label, image in tally.images():
+def _write_tar(collected: _Collected, file: HashingFile) -> None:
+    """Write ``{key:08d}.{png|webp|jpg|npy}`` and ``{key:08d}.{cls|truth}`` of every sample, then the tar's end."""
+    label_extension = LABEL_EXTENSION[collected.job.split]
+    for key, label, image in collected.images():
         blocks, start = [], file.size
         for extension, payload in ((image.extension, image.content), (label_extension, b"%d" % label)):
             name = f"{key:08d}.{extension}"
-            tally.members.append(Member(name, start + BLOCK, len(payload)))
+            collected.entries.append(IndexEntry(name, start + BLOCK, len(payload)))
             blocks += [ustar_header(name, len(payload)), payload, bytes(padded(len(payload)) - len(payload))]
             start += BLOCK + padded(len(payload))
         file.write(b"".join(blocks))
@@ -132,9 +134,13 @@ def _pack(tally: _Tally, file: HashingFile) -> None:
 
 
 def ustar_header(name: str, size: int) -> bytes:
-    """The header of a plain file that is nobody's and of no time; the bytes are tarfile's, in a tenth of its time.
+    """Return the header of a regular file without owner and time.
 
-    ``name`` is ASCII of at most 100 characters, ``size`` in bytes and below 8 GiB.
+    The bytes are those of the ``tarfile`` module, made ten times as fast.
+
+    Args:
+        name: ASCII of at most 100 characters.
+        size: of the file in bytes, below 8 GiB.
     """
     block = bytearray(_blank_header())
     block[: len(name)] = name.encode()

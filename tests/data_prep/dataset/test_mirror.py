@@ -407,7 +407,7 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["", "G", "-1", "1e9", "20 apples", "1i", "9" * 400])
 def test_no_sizes(text):
-    with pytest.raises(ValueError, match="no number of bytes"):
+    with pytest.raises(ValueError, match="not a number of bytes"):
         parse_bytes(text)
 
 

@@ -124,7 +124,7 @@ def test_swapped_label_breaks_the_class_counts(copied):
 
 def test_repeated_key(copied):
     rewrite(copied, NAME, lambda members: [*members[:2], *members[:2], *members[4:]])
-    assert any("1 keys stand twice" in line for line in damage_of(copied))
+    assert any("1 keys are repeated" in line for line in damage_of(copied))
 
 
 def test_training_image_in_val(copied):
@@ -161,7 +161,7 @@ def test_names_off_the_whitelist_are_refused_and_never_unpickled(name, tmp_path)
             return open, (str(flag), "w")
 
     path = tar_of(tmp_path / "labeled-000000.tar", (tarfile.TarInfo(name), pickle.dumps(Bomb())))
-    with pytest.raises(DataError, match="does not belong into a labeled shard"):
+    with pytest.raises(DataError, match="does not belong in a labeled shard"):
         list(read_shard(path, described(path, 1)))
     assert not flag.exists()
 

@@ -79,7 +79,7 @@ def test_a_named_folder_with_other_labels_is_refused() -> None:
     [
         ("5+", "'--labels': '5+' is neither"),
         ("5+1", "--labels 5+1: 2 numbers for 10 classes"),
-        ("0" + "+1" * 9, "--labels 0+1+1+1+1+1+1+1+1+1: every class needs one"),
+        ("0" + "+1" * 9, "--labels 0+1+1+1+1+1+1+1+1+1: every class needs at least 1"),
         ("200" + "+1" * 9, "need 210 images of class '0', which has 138; the nearest valid choice is --labels 128+1"),
     ],
 )

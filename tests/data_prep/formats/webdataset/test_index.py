@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.formats.sample import IMAGE_EXTENSIONS
-from data_prep.formats.webdataset.index import Member, read_index, tar_index
+from data_prep.formats.webdataset.index import IndexEntry, read_index, write_index
 from data_prep.system.errors import DataError
 
 SIZES = [1, 511, 512, 513, 5000]
@@ -24,21 +24,21 @@ def packed(tmp_path_factory):
             key = name.partition(".")[0]
             for info, payload in ((tarfile.TarInfo(name), bytes(size)), (tarfile.TarInfo(f"{key}.cls"), b"12")):
                 info.size = len(payload)
-                members.append(Member(info.name, archive.offset + 512, info.size))
+                members.append(IndexEntry(info.name, archive.offset + 512, info.size))
                 archive.addfile(info, io.BytesIO(payload))
     return path, members
 
 
 @pytest.fixture
 def content(packed):
-    return tar_index(packed[1])
+    return write_index(packed[1])
 
 
 def test_it_is_what_dali_makes_of_the_finished_tar(packed, tmp_path):
     path, members = packed
     with pytest.importorskip("wds2idx").IndexCreator(str(path), str(tmp_path / "dali.idx"), verbose=False) as creator:
         creator.create_index()
-    assert (tmp_path / "dali.idx").read_bytes() == tar_index(members)
+    assert (tmp_path / "dali.idx").read_bytes() == write_index(members)
 
 
 def test_it_reads_back(packed, content):
@@ -68,8 +68,8 @@ DAMAGE = {
     "no number": (lambda text: text.replace(b"v1.2 5", b"v1.2 x"), "does not begin with 'v1.2'"),
     "cut in a line": (lambda text: text[:-5], "line 6 is cut or damaged"),
     "cut of its last newline": (lambda text: text[:-1], "line 6 is cut or damaged"),
-    "cut at a line": (lambda text: text[: text[:-1].rindex(b"\n") + 1], "holds 4 samples and announces 5"),
-    "a line more": (lambda text: text + text[text[:-1].rindex(b"\n") + 1 :], "holds 6 samples and announces 5"),
+    "cut at a line": (lambda text: text[: text[:-1].rindex(b"\n") + 1], "holds 4 samples, its first line says 5"),
+    "a line more": (lambda text: text + text[text[:-1].rindex(b"\n") + 1 :], "holds 6 samples, its first line says 5"),
     "no samples": (lambda text: b"v1.2 0\n", "line 2 is cut or damaged"),
     "an empty line": (lambda text: text.replace(b"\n", b"\n\n", 2), "line 2 is cut or damaged"),
     "a pickle": (lambda text: text.replace(b"jpg", b"pkl"), "line 3 is cut or damaged"),
@@ -81,11 +81,14 @@ DAMAGE = {
     "digits of another script": (lambda text: text.replace(b"00000003", "٣".encode() * 8), "line 3 is cut"),
     "a path": (lambda text: text.replace(b" 00000003", b" ../00000003"), "line 3 is cut or damaged"),
     "the label of another": (lambda text: text.replace(b"00000003.cls", b"00000004.cls"), "line 3 is cut or damaged"),
-    "two kinds of labels": (lambda text: text.replace(b"cls", b"truth", 2), "mixes labels"),
-    "another offset": (lambda text: text.replace(b" 512 1 ", b" 1024 1 "), "sample 00000007 does not lie"),
-    "another size": (lambda text: text.replace(b" 513 ", b" 512 "), "sample 00000000 does not lie"),
+    "two kinds of labels": (lambda text: text.replace(b"cls", b"truth", 2), "mixes visible and hidden labels"),
+    "another offset": (lambda text: text.replace(b" 512 1 ", b" 1024 1 "), "sample 00000007 does not start"),
+    "another size": (lambda text: text.replace(b" 513 ", b" 512 "), "sample 00000000 does not start"),
     "an empty image": (lambda text: text.replace(b" 512 1 ", b" 512 0 "), "an image is empty"),
-    "a long label": (lambda text: text.replace(b" 2 00000003", b" 7 00000003"), "a label is no number"),
+    "a long label": (
+        lambda text: text.replace(b" 2 00000003", b" 7 00000003"),
+        "a label does not have 1 to 6 characters",
+    ),
     "a huge number": (lambda text: text.replace(b" 5000 ", b" 5%s " % (b"0" * 40)), "line 6 is cut or damaged"),
     "a negative one": (lambda text: text.replace(b" 5000 ", b" -5000 "), "line 6 is cut or damaged"),
 }

@@ -17,7 +17,7 @@ import pytest
 
 from data_prep.dataset.manifest import SPLITS, load_manifest, save_manifest
 from data_prep.formats.recordio.reader import open_recordio
-from data_prep.formats.webdataset.index import Member, tar_index
+from data_prep.formats.webdataset.index import IndexEntry, write_index
 from data_prep.formats.webdataset.reader import MIRROR_FILES, open_tars
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.prepare.options import PrepareRequest
@@ -46,8 +46,8 @@ def fit(folder, name=NAME):
 def rewrite_indexed(folder, name, members):
     """Replace a shard of members of one block each, with an index and a manifest that fit."""
     tar_of(folder / name, *members)
-    index = [Member(info.name, 512 + 1024 * place, len(content)) for place, (info, content) in enumerate(members)]
-    (folder / name).with_suffix(".idx").write_bytes(tar_index(index))
+    index = [IndexEntry(info.name, 512 + 1024 * place, len(content)) for place, (info, content) in enumerate(members)]
+    (folder / name).with_suffix(".idx").write_bytes(write_index(index))
     fit(folder, name)
 
 

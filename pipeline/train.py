@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from data_prep.cli_types import LabelNumbers
+from data_prep.dataset.manifest import load_manifest
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.cli import Command
 from pipeline.config.command_line import command_line, read_config
@@ -118,7 +119,7 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
         if is_first():
             check_machine(config, run, nodes.count * processes)
             config = resolve_data(config, data, may_prepare=nodes.count == 1)
-            if nodes.count > 1 and print_if_finished(config, folder, run):
+            if nodes.count > 1 and print_if_finished(config, load_manifest(folder), run):
                 return 0
             if nodes.rank == 0:
                 stack.enter_context(occupied(config, folder, run))

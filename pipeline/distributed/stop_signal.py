@@ -3,7 +3,7 @@
 The launcher's agent passes the signal on to its ranks (`launcher.py`), and the handler of each rank, here, only sets a
 flag. After every step an all-reduce combines the flags (`World.any`, called in `training/trainer.py`), so that all
 ranks stop after the same step, even if only one of them got the signal. They save a checkpoint and raise
-`StoppedError`, which ends each rank, and then the command, with exit code 4 (`training/session.py`). The same command
+`StoppedError`, which ends each rank, and then the command, with exit code 4 (`training/rank.py`). The same command
 resumes the run. Ranks that have not ended after 30 seconds are killed.
 """
 

@@ -82,14 +82,17 @@ def _run(job: Job, config: Config, data: Path, run: RunFolder, world: World) -> 
 
 
 def check_agreement(config: Config, data: Path, world: World) -> None:
-    """Refuse ranks of several nodes that were started with different configurations or data.
+    """Refuse ranks that were started with different configurations or data.
+
+    The data options are compared by the fingerprint of the set: under torchrun only the first rank has looked them up.
 
     Raises:
         UsageError: a key of the configuration, or the prepared data, differ.
         DataError: the manifest is missing or damaged.
     """
     manifest = world.run_on_all(lambda: load_manifest(data))
-    settings = world.gather({**flatten(config.tree()), "data": manifest.fingerprint[:12]})
+    keys = {key: value for key, value in flatten(config.tree()).items() if not key.startswith("data.")}
+    settings = world.gather(keys | {"data": manifest.fingerprint[:12]})
     for rank, other in enumerate(settings):
         for key in settings[0].keys() | other.keys():
             first, here = settings[0].get(key), other.get(key)

@@ -27,12 +27,20 @@ def print_networks(config: Config, data: Path) -> None:
         click.echo(describe_network(name, build_module(config, name, task), task.shape))
 
 
-def print_if_finished(config: Config, data: Path, run: RunFolder) -> bool:
-    """Print the results if the run has finished already; return whether it has. Raises DataError."""
-    summary = finished_summary(config, load_manifest(data), run)
-    if summary:
-        print_results(summary, run)
-    return bool(summary)
+def print_if_finished(config: Config, manifest: Manifest, run: RunFolder) -> bool:
+    """Print the results of a run that has finished with this configuration on this set; return whether it has.
+
+    With them the test split need not be read a second time. Raises DataError if the summary is damaged.
+    """
+    try:
+        summary = run.summary()
+    except MissingFileError:
+        return False
+    finished = (summary.config, summary.data, summary.steps)
+    if finished != (config.fingerprint(), manifest.fingerprint, config.steps):
+        return False
+    print_results(summary, run)
+    return True
 
 
 def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[str, float]]]:
@@ -105,19 +113,6 @@ def save_results(trainer: Trainer, manifest: Manifest, summary: Summary) -> None
 def _model_of(trainer: Trainer) -> dict[str, Any]:
     options = trainer.config.model_options_of(trainer.method.evaluated[0])
     return {"name": trainer.config.model["name"]} | options.model_dump(mode="json")
-
-
-def finished_summary(config: Config, manifest: Manifest, run: RunFolder) -> Summary | None:
-    """Return the summary of a run that has finished with this configuration on this set, else None.
-
-    With it the test split need not be read a second time. Raises DataError for a damaged file.
-    """
-    try:
-        summary = run.summary()
-    except MissingFileError:
-        return None
-    wanted = (config.fingerprint(), manifest.fingerprint, config.steps)
-    return summary if (summary.config, summary.data, summary.steps) == wanted else None
 
 
 def print_results(summary: Summary, run: RunFolder) -> None:

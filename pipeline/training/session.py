@@ -23,7 +23,7 @@ from pipeline.distributed.world import World
 from pipeline.methods import METHODS
 from pipeline.run_folder import RunFolder
 from pipeline.training.factory import open_data
-from pipeline.training.results import finished_summary, print_results, save_results, score, summarize
+from pipeline.training.results import print_if_finished, print_results, save_results, score, summarize
 from pipeline.training.results_table import results_table
 from pipeline.training.time_budget import Budget
 from pipeline.training.timing_probe import measure_pace, remove_probe
@@ -58,9 +58,7 @@ def train(config: Config, data: Path, run: RunFolder, world: World, *, began: fl
     if world.main:
         _log_start(trainer, prepared, damage)
     started = time.perf_counter()
-    if trainer.step == config.steps and (summary := finished_summary(config, prepared.manifest, run)):
-        if world.main:
-            print_results(summary, run)
+    if trainer.step == config.steps and _print_if_finished(config, prepared, run, world):
         return
     with _unsaved_steps():
         trainer.train()
@@ -94,6 +92,13 @@ def _open_splits(config: Config, prepared: PreparedSet) -> TrainingData:
     if kind.needs_truth and prepared.manifest.unknown:
         raise UsageError(f"method {config.method} needs every image's class; in {prepared.folder} some are unknown")
     return prepared.training_data(unlabeled=bool(kind.views))
+
+
+def _print_if_finished(config: Config, prepared: PreparedSet, run: RunFolder, world: World) -> bool:
+    """Print the results of a finished run; return whether it is one. Rank 0 reads the summary for all."""
+    manifest = prepared.manifest
+    finished = world.run_on_all(lambda: world.main and print_if_finished(config, manifest, run))
+    return world.gather(finished)[0]
 
 
 def _fit_budget(

@@ -7,28 +7,23 @@ ranks stop after the same step, even if only one of them got the signal. They sa
 resumes the run. Ranks that have not ended after 30 seconds are killed.
 """
 
-import signal
-from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 from typing import Self
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from data_prep.system.stop_signals import handle_stop_signals
 
 
-class StopSignal:
+class StopSignal(ExitStack):
     """Context in which SIGTERM and SIGINT only set ``received``, and outside of which they act as before."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.received = False
-        self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        self.enter_context(handle_stop_signals(self._receive))
         return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.received = True

@@ -1,4 +1,4 @@
-"""Which loader a run gets, and why."""
+"""Choose the loader of a run, and say why it is chosen."""
 
 import math
 import os
@@ -20,27 +20,27 @@ RESIDENT = "resident"
 
 @dataclass(frozen=True)
 class LoaderChoice:
-    """A loader and the reason for it."""
+    """The chosen loader and the reason for the choice."""
 
     name: str
     """``resident``, ``webdataset`` or ``dali``."""
     reason: str
 
     def __str__(self) -> str:
-        """For the log: ``loader: resident (cifar10 decoded is 184 MB)``."""
+        """Return the line for the log: ``loader: resident (cifar10 is 184 MB decoded)``."""
         return f"loader: {self.name} ({self.reason})"
 
 
 def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: torch.device) -> LoaderChoice:
-    """Return the loader for ``wanted``, of which ``auto`` takes the quickest that fits.
+    """Return the loader that ``wanted`` names; ``auto`` chooses the fastest one that fits.
 
-    Free memory differs between ranks, so one rank must choose for all. Every choice gives the same samples.
+    Free memory differs between ranks, so one rank must choose for all. Every loader gives the same samples.
 
     Args:
-        wanted: ``loader.name``.
-        manifest: of the prepared set.
-        size: ``augment.size``.
-        device: that trains.
+        wanted: the key ``loader.name``.
+        manifest: the manifest of the prepared set.
+        size: the key ``augment.size``, in pixels.
+        device: the device that trains.
 
     Raises:
         UsageError: images of many sizes cannot be resident, or DALI is not installed.
@@ -49,7 +49,7 @@ def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: tor
     if wanted == "auto":
         return _choose(manifest, device, resized=resized)
     if wanted == RESIDENT and resized:
-        reason = "its images are cut and resized anew in every step"
+        reason = "its images are cropped and resized again in every step"
         raise UsageError(f"loader.name: {manifest.dataset} cannot be resident, {reason}; give --loader auto")
     if wanted == "dali":
         require_dali()
@@ -57,13 +57,13 @@ def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: tor
 
 
 def decoded_bytes(manifest: Manifest) -> int:
-    """Return the size of all splits of one image shape, decoded."""
+    """Return the decoded size of all splits in bytes, for images of one shape."""
     samples = sum(manifest.samples(split) for split in SPLITS)
     return samples * math.prod(manifest.shape) * CODECS[manifest.image_format].dtype.itemsize
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that this process may still take on the device; ranks on one machine share its memory."""
+    """Return the bytes that this process may still use on the device. Ranks on one machine share its memory."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
@@ -74,9 +74,9 @@ def free_memory(device: torch.device) -> int:
 def _choose(manifest: Manifest, device: torch.device, *, resized: bool) -> LoaderChoice:
     needed = decoded_bytes(manifest)
     if not resized and needed <= free_memory(device) // 4:
-        return LoaderChoice(RESIDENT, f"{manifest.dataset} decoded is {_megabytes(needed)}")
-    size = f"{_megabytes(needed)} decoded do not fit a quarter of the free memory"
-    reason = "images are cut and resized in every step" if resized else size
+        return LoaderChoice(RESIDENT, f"{manifest.dataset} is {_megabytes(needed)} decoded")
+    size = f"{_megabytes(needed)} decoded do not fit into a quarter of the free memory"
+    reason = "images are cropped and resized in every step" if resized else size
     if device.type == "cuda" and has_dali():
         return LoaderChoice("dali", f"{reason}; it decodes on the GPU")
     return LoaderChoice("webdataset", reason)

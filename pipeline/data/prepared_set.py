@@ -1,4 +1,4 @@
-"""A prepared set as a run reads it: which splits it opens when, and how they come to the device."""
+"""A prepared set with the loader that a run reads it with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +13,20 @@ from pipeline.distributed.world import World
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """The files of a set, for all ranks of a world."""
+    """A prepared set that all ranks of a run read."""
 
     folder: Path
     manifest: Manifest
     world: World
     choice: LoaderChoice
-    """The loader, and why it is that one."""
+    """The loader and the reason for it."""
     stream: StreamOptions | None
-    """None where splits are resident."""
+    """How splits are streamed; None if they are resident."""
 
     def open(self, split: str) -> DataSplit:
-        """Check a split and make it ready; all ranks together. Raises DataError."""
+        """Check and open a split; all ranks call this together. Raises DataError."""
         return open_split(self.folder, self.manifest, split, self.world, self.stream)
 
     def training_data(self, *, unlabeled: bool) -> TrainingData:
-        """Open every split but the test split; without ``unlabeled`` not that one either. Raises DataError."""
+        """Open all splits that training may use, the unlabeled one only if asked for. Raises DataError."""
         return load_training_data(self.folder, self.manifest, self.world, unlabeled=unlabeled, stream=self.stream)

@@ -1,4 +1,4 @@
-"""What training may look at: every split but the test split."""
+"""The splits that training may use: all but the test split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,22 +17,24 @@ from pipeline.task import Task
 
 @dataclass(frozen=True)
 class TrainingData:
+    """The splits and the task of a run."""
+
     labeled: DataSplit
     unlabeled: DataSplit | None
     val: DataSplit
     task: Task
     fingerprint: str
-    """Of the manifest that the splits were checked against."""
+    """The fingerprint of the manifest against which the splits were checked."""
     loader: Callable[..., Loader] = ResidentLoader
-    """What makes batches of splits that are kept as these are."""
+    """The class that makes batches from splits of this kind."""
 
 
 def load_training_data(
     folder: Path, manifest: Manifest, world: World, *, unlabeled: bool, stream: StreamOptions | None = None
 ) -> TrainingData:
-    """Check the splits and place them on the device, or open them to ``stream``.
+    """Load the splits onto the device, or open them to ``stream``, after a check of their files.
 
-    Without ``unlabeled`` that split is left out. Raises DataError.
+    The unlabeled split is None unless ``unlabeled``. Raises DataError.
     """
     return TrainingData(
         open_split(folder, manifest, "labeled", world, stream),
@@ -45,7 +47,7 @@ def load_training_data(
 
 
 def open_split(folder: Path, manifest: Manifest, split: str, world: World, stream: StreamOptions | None) -> DataSplit:
-    """Return a split on the device, or one to ``stream``. Raises DataError."""
+    """Return a split on the device, or one that is streamed if ``stream`` says how. Raises DataError."""
     if stream is None:
         return load_split(folder, manifest, split, world)
     return open_stream(folder, manifest, split, world, stream)

@@ -1,4 +1,8 @@
-"""Batched augmentation on the device: every random choice is made per sample, from (key, slot) alone."""
+"""Augmentation of whole batches on the training device.
+
+Every random choice is made for each sample, as a function of (key, slot) alone. This folder imports `data.sampling`;
+`data.batches` and `training` import it.
+"""
 
 from pipeline.data.augment.autoaugment import AutoAugment
 from pipeline.data.augment.cutout import Cutout

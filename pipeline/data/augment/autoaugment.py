@@ -1,4 +1,4 @@
-"""AutoAugment: a learned table of pairs of ops, one pair drawn for every sample of the batch."""
+"""AutoAugment: a learned table of pairs of ops, one pair sampled for every image of the batch."""
 
 import torch
 from torch import Tensor
@@ -11,13 +11,17 @@ from pipeline.data.sampling.stateless_rng import uniform
 
 
 class AutoAugment:
-    """Every sample draws one sub-policy and goes through its two steps, each with the step's own probability.
+    """Every sample gets one sub-policy and goes through its two operations, each with its own probability.
 
-    Cubuk et al., CVPR 2019, section 3. Each sub-policy is as likely; an op's sign, where it has one, is drawn too.
+    Source: Cubuk et al., CVPR 2019, section 3. All sub-policies are equally likely. If an op has a sign, either sign is
+    equally likely.
 
     Args:
-        policy: sub-policies of two steps; see :mod:`pipeline.data.augment.policies`.
-        fill: gray level of what a geometric op uncovers.
+        policy: sub-policies of two operations; see :mod:`pipeline.data.augment.policies`.
+        fill: gray level, 0..255, of the pixels that a geometric op uncovers.
+
+    Raises:
+        ValueError: the policy is empty, or one of its operations is invalid.
     """
 
     def __init__(self, policy: Policy, fill: int = 128) -> None:
@@ -37,22 +41,30 @@ class AutoAugment:
         return images
 
     def sample_ops(self, key: int, samples: Tensor) -> list[SampledOps]:
-        """Return the two rounds; a step that its probability left out is Identity, the pool's first op."""
-        table = self._table(samples.device)
-        which, luck = uniform(key, samples, 5).split([1, 4], dim=1)
-        steps = table[(which[:, 0] * len(table)).long()]
-        return [self._round(*pair) for pair in zip(steps.unbind(1), luck.chunk(2, dim=1), strict=True)]
+        """Return the sampled ops of both rounds.
 
-    def _round(self, step: Tensor, luck: Tensor) -> SampledOps:
-        """Read a draw off ``step``, float32 [B, 3] of the table's rows, and ``luck``, float32 [B, 2] in [0, 1)."""
-        op, probability, level = step.unbind(1)
-        applied = luck[:, 0] < probability
-        return SampledOps(self.pool, (op * applied).long(), torch.where(luck[:, 1] < 0.5, -1.0, 1.0), level)
+        An operation that its probability left out is Identity, which is the first op of the pool.
+        """
+        table = self._table(samples.device)
+        which, chance = uniform(key, samples, 5).split([1, 4], dim=1)
+        steps = table[(which[:, 0] * len(table)).long()]
+        return [self._round(*pair) for pair in zip(steps.unbind(1), chance.chunk(2, dim=1), strict=True)]
+
+    def _round(self, step: Tensor, chance: Tensor) -> SampledOps:
+        """Return the ops of one round.
+
+        Args:
+            step: float32 [B, 3], each sample's row of the table.
+            chance: float32 [B, 2], uniform in [0, 1): whether the op is applied, and its sign.
+        """
+        op, probability, fraction = step.unbind(1)
+        applied = chance[:, 0] < probability
+        return SampledOps(self.pool, (op * applied).long(), torch.where(chance[:, 1] < 0.5, -1.0, 1.0), fraction)
 
     def _table(self, device: torch.device) -> Tensor:
-        """Return float32 [sub-policies, 2, 3]: op, probability and fraction of each step, on ``device``.
+        """Return float32 [sub-policies, 2, 3]: op, probability and fraction of each operation, on ``device``.
 
-        Copied there once, by the first call, which therefore must not be the one that a CUDA graph records.
+        The first call copies the table there, so it must not be the call that a CUDA graph records.
         """
         if device not in self._tables:
             self._tables[device] = self._tables[torch.device("cpu")].to(device)

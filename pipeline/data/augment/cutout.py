@@ -1,4 +1,4 @@
-"""Cutout (DeVries and Taylor, 2017): blank a square of each image."""
+"""Cutout (DeVries and Taylor, 2017, arXiv 1708.04552): replace a square of each image by gray."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from pipeline.data.sampling.stateless_rng import uniform
 
 @dataclass(frozen=True)
 class Cutout:
-    """Fill a square whose center is uniform over the image; what reaches past the border is cut off.
+    """Fill a square whose center is uniform over the image. The part that lies outside of the image is cut off.
 
     Args:
-        size: side of the square in pixels; 0 cuts nothing.
-        fill: gray level.
+        size: side of the square in pixels; 0 leaves images as they are.
+        fill: gray level, 0..255.
     """
 
     size: int = 16
@@ -28,8 +28,8 @@ class Cutout:
         covered = (rows[:, :, None] & columns[:, None])[:, None].to(torch.uint8)
         return (images * (1 - covered) + self.fill * covered).contiguous()
 
-    def _covered(self, drawn: Tensor, size: int) -> Tensor:
-        """Return bool [B, size]: which rows (or columns) the square covers; ``drawn`` float32 [B, 1] in [0, 1)."""
-        first = (drawn * size).long() - self.size // 2
-        place = torch.arange(size, device=drawn.device)
+    def _covered(self, chance: Tensor, size: int) -> Tensor:
+        """Return bool [B, size]: the rows or columns that the square covers; ``chance`` is float32 [B, 1], uniform."""
+        first = (chance * size).long() - self.size // 2
+        place = torch.arange(size, device=chance.device)
         return (place >= first) & (place < first + self.size)

@@ -1,7 +1,9 @@
-"""Color and sharpness: a step away from a duller copy of the image, its gray or its blur.
+"""Color and sharpness: extrapolation away from a degenerate copy of the image, which is its gray or its blur.
 
-result = image + amount * (image - dull copy): amount -1 is the dull copy, 0 the image, 1 twice its color or edges.
-Written as ``lerp`` toward the dull copy by -amount, which is exact at 0.
+    result = image + amount * (image - copy)
+
+Amount -1 gives the copy, 0 the image, and 1 doubles its color or its edges. The code uses ``lerp`` toward the copy by
+-amount, which is exact at 0.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +15,7 @@ from pipeline.data.augment.sampled_ops import SampledOps
 
 
 def enhance(images: Tensor, sampled: SampledOps) -> Tensor:
-    """Return uint8 [B, C, H, W], cut to whole levels as in PIL and torchvision."""
+    """Return uint8 [B, C, H, W], truncated to whole gray levels as PIL and torchvision do."""
     levels = images.to(torch.float32, memory_format=torch.contiguous_format)
     for name, change in ENHANCED.items():
         if name in sampled.pool:
@@ -22,7 +24,7 @@ def enhance(images: Tensor, sampled: SampledOps) -> Tensor:
 
 
 def color(levels: Tensor, images: Tensor, amount: Tensor) -> None:
-    """Step away from gray, PIL's fixed-point luma; an image of one channel has no color to change."""
+    """Change ``levels`` in place, away from gray, which is PIL's fixed-point luma. Gray images stay as they are."""
     if images.shape[1] == 1:
         return
     red, green, blue = images.split(1, dim=1)
@@ -31,7 +33,10 @@ def color(levels: Tensor, images: Tensor, amount: Tensor) -> None:
 
 
 def sharpness(levels: Tensor, images: Tensor, amount: Tensor) -> None:
-    """Step away from PIL's SMOOTH: 3 x 3 with a weight of 5 in the middle. The outermost pixels stay."""
+    """Change ``levels`` in place, away from PIL's SMOOTH filter, 3 x 3 with a weight of 5 in the center.
+
+    The outermost pixels stay as they are.
+    """
     narrow = images.to(torch.int16)
     lines = narrow[..., :-2, :] + narrow[..., 1:-1, :] + narrow[..., 2:, :]
     box = lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:]
@@ -40,3 +45,4 @@ def sharpness(levels: Tensor, images: Tensor, amount: Tensor) -> None:
 
 
 ENHANCED: Mapping[str, Callable[[Tensor, Tensor, Tensor], None]] = {"Color": color, "Sharpness": sharpness}
+"""By op: changes levels, float32 [B, C, H, W], of images, uint8 of the same shape, by an amount [B, 1, 1, 1]."""

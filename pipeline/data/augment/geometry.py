@@ -1,6 +1,6 @@
-"""Shear, translate and rotate: one affine map a sample, one nearest-neighbor read for the batch.
+"""Shear, translate and rotate: one affine map for each sample, one nearest-neighbor read for the batch.
 
-Conventions are torchvision's: shears pivot on the top left corner, rotations on the center.
+The conventions are those of torchvision: the top left corner is fixed in a shear, the center in a rotation.
 """
 
 import torch
@@ -13,15 +13,15 @@ GEOMETRIC = frozenset({"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
 
 
 def geometric(images: Tensor, sampled: SampledOps, fill: int) -> Tensor:
-    """Return uint8 [B, C, H, W] moved as drawn, with gray level ``fill`` where nothing was."""
+    """Return uint8 [B, C, H, W] after each sample's op, with gray level ``fill`` where the source has no pixel."""
     rows, columns = source_places(sampled, *images.shape[-2:])
     return gather_pixels(images, rows, columns, fill)
 
 
 def source_places(sampled: SampledOps, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return (rows, columns), int32 [B, H, W]: where each pixel of the result is read from.
+    """Return (rows, columns), int32 [B, H, W]: the source coordinates of each pixel of the result, in pixels.
 
-    A sample draws one op, so the terms below never meet: all but one are those of the identity.
+    A sample has one op, so all terms below but one are those of the identity.
     """
     y, x = _centers(height, sampled.fraction)[:, None], _centers(width, sampled.fraction)
     angle = torch.deg2rad(sampled.amount("Rotate"))[:, None, None]
@@ -35,15 +35,15 @@ def source_places(sampled: SampledOps, height: int, width: int) -> tuple[Tensor,
 
 
 def gather_pixels(images: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
-    """Return uint8 [B, C, H, W] whose pixel (y, x) is the source's (rows, columns) there.
+    """Return uint8 [B, C, H, W] whose pixel (y, x) is the source's pixel at (rows, columns) of (y, x).
 
-    A frame of ``fill``, one pixel wide, catches every place outside of the image.
+    A one-pixel frame of ``fill`` around the image serves all coordinates outside of it.
 
     Args:
         images: uint8 [B, C, H, W].
-        rows: int32, broadcastable to [B, H, W]: pixels from the top, of any value.
-        columns: likewise, from the left.
-        fill: gray level of what lies outside.
+        rows: int32, broadcastable to [B, H, W]: source row in pixels from the top, of any value.
+        columns: int32, broadcastable to [B, H, W]: source column in pixels from the left, of any value.
+        fill: gray level, 0..255, outside of the image.
     """
     height, width = images.shape[-2:]
     framed = F.pad(images, (1, 1, 1, 1), value=fill).flatten(2)
@@ -61,5 +61,5 @@ def _each(sampled: SampledOps, name: str) -> Tensor:
 
 
 def _whole(sampled: SampledOps, name: str, size: int) -> Tensor:
-    """Return float32 [B, 1, 1]: a translation in whole pixels, cut toward zero so that it keeps to its bound."""
+    """Return float32 [B, 1, 1]: a translation in whole pixels, truncated so that it stays within its bound."""
     return (_each(sampled, name) * size).trunc()

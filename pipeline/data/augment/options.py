@@ -1,4 +1,4 @@
-"""The augmentation part of a recipe, and the two views that it stands for."""
+"""The section ``augment`` of a recipe, and the two views that are built from it."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -27,7 +27,10 @@ class AugmentOptions(Options):
         "size are then cropped and resized as well, by a loader that streams.",
     )
     scale: float = Field(
-        0.08, gt=0, le=1, description="Random resized crop to `size`: least share of an image's area that it keeps."
+        0.08,
+        gt=0,
+        le=1,
+        description="Random resized crop to `size`: smallest fraction of an image's area that it keeps.",
     )
     labeled: Literal["weak", "strong"] = Field("weak", description="View that labeled images are learned from.")
     flip: bool = Field(True, description="Mirror left to right with probability 1/2. Off for digits.")
@@ -66,9 +69,12 @@ STRONG: Mapping[PolicyName, Callable[[AugmentOptions], View]] = {
 
 
 def build_views(options: AugmentOptions, height: int, width: int) -> tuple[View, View]:
-    """Return (weak, strong) for images of ``height`` x ``width`` pixels; ValueError if an option is too great for them.
+    """Return the (weak, strong) views for images of ``height`` x ``width`` pixels.
 
-    Both start from the stored image. The strong view mirrors and crops with draws of its own.
+    Both start from the stored image. The strong view mirrors and crops with random numbers of its own.
+
+    Raises:
+        ValueError: an option is too large for such images.
     """
     side = min(height, width)
     _check_bound("pad", options.pad, side // 4, f"a quarter of the shorter side of {height} x {width} images")

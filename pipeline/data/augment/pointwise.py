@@ -1,8 +1,8 @@
-"""Ops that look at one level at a time: a table of 256 entries per image and channel, and one read for them all.
+"""Ops that map each gray level by itself: a lookup table of 256 entries per image and channel, read once for all ops.
 
-All that such an op needs to know of an image is its histogram. Each function takes the table so far, float32
-[B or 1, C or 1, 256] of whole numbers in 0..255, the histogram, float32 [B, C, 256], and the op's amount, float32
-[B, 1, 1]; at amount zero it returns the same table. Results are cut to whole numbers, as in PIL and torchvision.
+Such an op needs only the histogram of an image. Each function takes the table so far, float32 [B or 1, C or 1, 256]
+of whole numbers in 0..255, the histogram, float32 [B, C, 256], and the op's amount, float32 [B, 1, 1]. At amount 0 it
+returns the same table. Results are truncated to whole numbers, as PIL and torchvision do.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from pipeline.data.augment.sampled_ops import SampledOps
 
 
 def pointwise(images: Tensor, sampled: SampledOps) -> Tensor:
-    """Return uint8 [B, C, H, W]: ``images`` read through the tables of the ops drawn."""
+    """Return uint8 [B, C, H, W]: ``images`` looked up in the tables of their ops."""
     levels = images.flatten(2).long()
     histogram = count_levels(levels)
     table = _ramp(histogram)[None, None]
@@ -29,7 +29,7 @@ def brightness(table: Tensor, _: Tensor, amount: Tensor) -> Tensor:
 
 
 def contrast(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
-    """Step away from the image's mean gray."""
+    """Move levels away from the image's mean gray."""
     return _whole(table + amount * (table - _mean_gray(histogram)))
 
 
@@ -47,7 +47,7 @@ def invert(table: Tensor, _: Tensor, amount: Tensor) -> Tensor:
 
 
 def auto_contrast(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
-    """Stretch each channel to 0..255; one that is flat stays as it is."""
+    """Stretch each channel to 0..255; a channel of one level stays as it is."""
     ramp, present = _ramp(histogram), histogram.clamp(max=1)
     high = (ramp * present).amax(2, keepdim=True)
     low = 255 - ((255 - ramp) * present).amax(2, keepdim=True)
@@ -56,7 +56,7 @@ def auto_contrast(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
 
 
 def equalize(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
-    """Level each channel's histogram by PIL's rule; one of too few levels stays as it is."""
+    """Equalize each channel's histogram by PIL's rule; a channel with too few levels stays as it is."""
     up_to = histogram.cumsum(2)
     below_brightest = (up_to * (up_to < up_to[..., -1:])).amax(2, keepdim=True)
     step = (below_brightest / 255).floor()
@@ -73,10 +73,11 @@ TABLES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "AutoContrast": auto_contrast,
     "Equalize": equalize,
 }
+"""By op: from table, histogram and amount to the new table."""
 
 
 def count_levels(levels: Tensor) -> Tensor:
-    """Return float32 [B, C, 256], exact below 2**24 pixels, of int64 [B, C, H * W]."""
+    """Return the histograms, float32 [B, C, 256], of int64 levels [B, C, H * W]; exact below 2**24 pixels."""
     counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int32, device=levels.device)
     return counts.scatter_add_(2, levels, counts.new_ones(()).expand_as(levels)).float()
 
@@ -86,7 +87,7 @@ def _ramp(histogram: Tensor) -> Tensor:
 
 
 def _mean_gray(histogram: Tensor) -> Tensor:
-    """Return float32 [B, 1, 1], by the luma of ITU-R 601-2; sums of integers, whose order does not show."""
+    """Return the mean luma (ITU-R 601-2), float32 [B, 1, 1], by integer sums, whose result no order can change."""
     total = (histogram * _ramp(histogram)).int().sum(2, keepdim=True, dtype=torch.int32)
     mean = total / histogram.sum(2, keepdim=True)
     if histogram.shape[1] == 1:

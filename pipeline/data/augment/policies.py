@@ -1,13 +1,13 @@
 """AutoAugment's learned policies (Cubuk et al., "AutoAugment: Learning Augmentation Strategies from Data", CVPR 2019).
 
-Each policy has 25 sub-policies, a sub-policy two steps. A step is an op, the probability that it is applied, and its
-magnitude: one of ten bins, 0..9, evenly spaced over the op's range; None for an op that is on or off.
+Each policy has 25 sub-policies of two operations. An operation is an op, the probability that it is applied, and its
+magnitude: one of ten bins, 0..9, evenly spaced over the op's range, or None for an op that is on or off.
 
-Strengths match torchvision.transforms.AutoAugment, bin by bin, but for translation: at the top bin an eighth of the
-side, as in ``CIFAR``, where torchvision takes 150 / 331 of it. ``IMAGENET_POLICY`` holds no translation, so that bounds
-the two policies for 32 pixels alone. What else differs is rounding: a level in Brightness, Color, Contrast, Sharpness
-and AutoContrast, and the lines that a shear puts midway between two pixels. The paper lists a bin for ops that are on
-or off too; it means nothing.
+The strengths match those of torchvision.transforms.AutoAugment in every bin, except for translation: in the top bin it
+is an eighth of the side, as in ``CIFAR``, where torchvision has 150 / 331 of it. ``IMAGENET_POLICY`` has no
+translation, so this concerns only the two policies for images of 32 pixels. The other differences are of rounding: one
+gray level in Brightness, Color, Contrast, Sharpness and AutoContrast, and the rows that a shear puts midway between two
+pixels. The paper also lists a bin for ops that are on or off; it has no effect.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ SubPolicy = tuple[Operation, Operation]
 Policy = Sequence[SubPolicy]
 
 BINS = 10
-STRENGTHS: Pool = {**CIFAR, "Invert": 1}  # at the top bin
+STRENGTHS: Pool = {**CIFAR, "Invert": 1}
+"""Each op's strength in the top bin."""
 
 CIFAR10_POLICY: Policy = (
     (("Invert", 0.1, None), ("Contrast", 0.2, 6)),
@@ -107,17 +108,17 @@ IMAGENET_POLICY: Policy = (
 
 
 def magnitude_fraction(name: str, magnitude: int | None) -> float:
-    """Return the part of the op's strength, 0..1, that bin ``magnitude`` stands for."""
+    """Return the fraction of the op's strength, 0..1, that bin ``magnitude`` stands for."""
     if magnitude is None:
         return 1.0
-    part = magnitude / (BINS - 1)
-    if name == "Solarize":  # torchvision inverts from 255 * (1 - part) up; here it is from 256 - strength
-        return (1 + 255 * part) / STRENGTHS[name]
-    return part
+    fraction = magnitude / (BINS - 1)
+    if name == "Solarize":  # torchvision inverts levels from 255 * (1 - fraction), we from 256 - strength
+        return (1 + 255 * fraction) / STRENGTHS[name]
+    return fraction
 
 
 def check_policy(policy: Policy) -> None:
-    """Raise ValueError unless every step has a known op, a probability, and a bin if its op has a magnitude."""
+    """Raise ValueError unless every operation has a known op, a probability, and a bin if its op has a magnitude."""
     if not policy:
         raise ValueError("the policy has no sub-policies")
     for name, probability, magnitude in (step for steps in policy for step in steps):
@@ -126,4 +127,4 @@ def check_policy(policy: Policy) -> None:
         if not 0 <= probability <= 1:
             raise ValueError(f"probability of {name}={probability} is outside of 0..1")
         if OPS[name].has_magnitude and magnitude not in range(BINS):
-            raise ValueError(f"magnitude of {name}={magnitude} is none of 0..{BINS - 1}")
+            raise ValueError(f"magnitude of {name}={magnitude} is not one of 0..{BINS - 1}")

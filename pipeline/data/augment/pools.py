@@ -1,6 +1,6 @@
-"""Which ops RandAugment draws from, and how strong each one gets.
+"""The pools of ops from which RandAugment samples, and how strong each op can be.
 
-A pool is a table: op name to its strength at magnitude 10. To define another, write another table.
+A pool is a table from the name of an op to its strength at magnitude 10.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ Pool = Mapping[str, float]
 
 
 class Op(NamedTuple):
-    """What a strength of this op means.
+    """How the strength of an op is to be understood.
 
     Args:
-        limit: the greatest strength a pool may give it; it keeps every op bounded by the image's own size and range.
-        signed: whether each draw takes the strength or its negative with even odds.
+        limit: the highest strength that a pool may give it, so that the image's size and range bound every op.
+        signed: whether the strength or its negative is applied, each with probability 1/2.
         has_magnitude: whether the magnitude scales the strength; otherwise the op is on or off.
     """
 
@@ -27,22 +27,20 @@ OPS: Mapping[str, Op] = {
     "Identity": Op(0, has_magnitude=False),
     "ShearX": Op(0.5, signed=True),  # pixels sideways per pixel down
     "ShearY": Op(0.5, signed=True),
-    "TranslateX": Op(0.5, signed=True),  # part of the image's width
-    "TranslateY": Op(0.5, signed=True),  # part of its height
+    "TranslateX": Op(0.5, signed=True),  # fraction of the image's width
+    "TranslateY": Op(0.5, signed=True),  # fraction of its height
     "Rotate": Op(180, signed=True),  # degrees, counter-clockwise
-    "Brightness": Op(1, signed=True),  # added to a factor of 1, here and in the next three
+    "Brightness": Op(1, signed=True),  # added to a factor of 1; likewise in the next three
     "Color": Op(1, signed=True),
     "Contrast": Op(1, signed=True),
     "Sharpness": Op(1, signed=True),
-    "Posterize": Op(7),  # low bits dropped, of 8
+    "Posterize": Op(7),  # number of low bits that are dropped, of 8
     "Solarize": Op(256),  # levels from 256 - strength up are inverted
     "AutoContrast": Op(1, has_magnitude=False),
     "Equalize": Op(1, has_magnitude=False),
     "Invert": Op(1, has_magnitude=False),
 }
 
-# RandAugment's 14 ops (Cubuk et al., 2020) with torchvision's ranges, but for translation: 4 pixels at 32, where the
-# ImageNet constants reach 14 (torchvision) or 160 (public MPL code, whose views are then often blank).
 CIFAR: Pool = {
     "Identity": 0,
     "ShearX": 0.3,
@@ -59,8 +57,12 @@ CIFAR: Pool = {
     "AutoContrast": 1,
     "Equalize": 1,
 }
+"""RandAugment's 14 ops (Cubuk et al., 2020) with torchvision's ranges, except for translation.
 
-# Small gray glyphs: nothing that mirrors, inverts or turns one digit into another.
+Translation reaches 4 pixels on images of 32. The constants made for ImageNet reach 14 pixels (torchvision) or 160
+(public MPL code, whose views are then often blank).
+"""
+
 DIGITS: Pool = {
     "Identity": 0,
     "ShearX": 0.2,
@@ -72,12 +74,13 @@ DIGITS: Pool = {
     "Contrast": 0.5,
     "Sharpness": 0.9,
 }
+"""For small gray digits: no op that mirrors or inverts, and no rotation that turns one digit into another."""
 
 POOLS: dict[str, Pool] = {"cifar": CIFAR, "digits": DIGITS}
 
 
 def check_pool(pool: Pool) -> None:
-    """Raise ValueError unless every op of ``pool`` exists and keeps to its limit."""
+    """Raise ValueError unless every op of ``pool`` exists and its strength is within its limit."""
     if not pool:
         raise ValueError("the pool is empty; name at least 'Identity'")
     if unknown := sorted(pool.keys() - OPS.keys()):

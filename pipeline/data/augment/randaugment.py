@@ -1,4 +1,4 @@
-"""RandAugment with the op, its sign and its strength drawn for every sample of the batch."""
+"""RandAugment, with the op, its sign and its strength sampled for every image of the batch."""
 
 from torch import Tensor
 
@@ -9,14 +9,18 @@ from pipeline.data.sampling.stateless_rng import uniform
 
 
 class RandAugment:
-    """``ops`` rounds; in each, every sample goes through one op of the pool (Cubuk et al., 2020).
+    """Apply one random op of the pool to every sample, ``ops`` times (Cubuk et al., 2020, section 3).
 
     Args:
-        pool: op name to strength at magnitude 10; see :mod:`pipeline.data.augment.pools`.
-        ops: rounds, the paper's N.
-        magnitude: 0..10, the paper's M: it scales the pool's strengths (torchvision's bins 0..30 are thirds of it).
-        random_magnitude: draw the magnitude uniformly below ``magnitude`` for each sample and round, as FixMatch does.
-        fill: gray level of what a geometric op uncovers.
+        pool: each op's strength at magnitude 10, by name; see :mod:`pipeline.data.augment.pools`.
+        ops: number of rounds, the paper's N.
+        magnitude: 0..10, the paper's M. It scales the pool's strengths; torchvision's bins 0..30 are thirds of it.
+        random_magnitude: whether to sample the magnitude uniformly below ``magnitude`` for each image and round, as
+            FixMatch does.
+        fill: gray level, 0..255, of the pixels that a geometric op uncovers.
+
+    Raises:
+        ValueError: the pool or the magnitude is invalid.
     """
 
     def __init__(
@@ -30,8 +34,8 @@ class RandAugment:
         self.apply = Stages(pool, fill)
 
     def __call__(self, images: Tensor, key: int, samples: Tensor) -> Tensor:
-        for drawn in uniform(key, samples, 3 * self.ops).unflatten(1, (self.ops, 3)).unbind(1):
+        for chance in uniform(key, samples, 3 * self.ops).unflatten(1, (self.ops, 3)).unbind(1):
             images = self.apply(
-                images, SampledOps.from_uniform(self.pool, drawn, self.magnitude, self.random_magnitude)
+                images, SampledOps.from_uniform(self.pool, chance, self.magnitude, self.random_magnitude)
             )
         return images

@@ -1,4 +1,4 @@
-"""A drawn round, carried out: moves, then levels, then color and sharpness."""
+"""Apply one round of ops: geometric ops first, then gray levels, then color and sharpness."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,39 +15,39 @@ Stage = Callable[[Tensor, SampledOps], Tensor]
 
 
 class Stages:
-    """The stages that draws from ``pool`` need; their order is moot, for each sample drew an op of one of them.
+    """The stages that the ops of ``pool`` need. Their order has no effect, since each sample has an op of one stage.
 
-    A GPU takes the whole batch through every stage, without a branch, so that a graph can hold it. A CPU sorts the
-    batch by op and takes each sample through its own alone: the same bits, with a third of the work.
+    On a GPU the whole batch goes through every stage, without a branch, so that one CUDA graph can hold it. On a CPU
+    the batch is sorted by op and each sample goes through its own op alone: the same bits for a third of the work.
 
     Args:
-        pool: the ops that can be drawn.
-        fill: gray level of what a geometric op uncovers.
+        pool: the ops that can be sampled.
+        fill: gray level, 0..255, of the pixels that a geometric op uncovers.
     """
 
     def __init__(self, pool: Pool, fill: int) -> None:
-        one_by_one = [(frozenset({name}), pointwise) for name in TABLES] + [
+        single_ops = [(frozenset({name}), pointwise) for name in TABLES] + [
             (frozenset({name}), enhance) for name in ENHANCED
         ]
-        moves = (GEOMETRIC, partial(geometric, fill=fill))
+        geometry = (GEOMETRIC, partial(geometric, fill=fill))
         self.pool = pool
-        self.batched = self._needed([moves, (frozenset(TABLES), pointwise), (frozenset(ENHANCED), enhance)])
-        self.sorted = self._needed([moves, *one_by_one])
+        self.batched = self._needed([geometry, (frozenset(TABLES), pointwise), (frozenset(ENHANCED), enhance)])
+        self.sorted = self._needed([geometry, *single_ops])
 
     def __call__(self, images: Tensor, sampled: SampledOps) -> Tensor:
-        """Return uint8 [B, C, H, W]: each image after the op that it drew."""
+        """Return uint8 [B, C, H, W]: each image after its op."""
         return (
             self.apply_by_op(images, sampled) if images.device.type == "cpu" else self.apply_to_batch(images, sampled)
         )
 
     def apply_to_batch(self, images: Tensor, sampled: SampledOps) -> Tensor:
-        """Take every image through every stage: no branch and no shape depends on data."""
+        """Apply every stage to every image: no branch and no shape depends on data."""
         for _, stage in self.batched:
             images = stage(images, sampled)
         return images
 
     def apply_by_op(self, images: Tensor, sampled: SampledOps) -> Tensor:
-        """Take each image through the stage of its op alone."""
+        """Apply to each image the stage of its op alone."""
         result = images.clone()
         for names, stage in self.sorted:
             rows = sampled.samples_with(names)

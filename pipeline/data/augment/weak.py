@@ -1,4 +1,4 @@
-"""The weak view: mirror, then crop from a padded image."""
+"""The weak view: mirror the image, then crop it from its padded copy."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class WeakView:
 
     Args:
         flip: whether to mirror at all.
-        pad: pixels of border that the crop may reach into; 0 does not crop.
-        fill: gray level of the border.
+        pad: padding in pixels, which bounds the shift; 0 does not crop.
+        fill: gray level, 0..255, of the padding.
     """
 
     flip: bool = True
@@ -34,7 +34,7 @@ class WeakView:
         return gather_pixels(images, rows, columns, self.fill)
 
 
-def _shifted(drawn: Tensor, size: int, pad: int) -> Tensor:
-    """Return int32 [B, size]: 0..size-1 shifted by -pad..pad, each shift as likely; ``drawn`` [B, 1, 1] in [0, 1)."""
-    shift = (drawn[:, 0] * (2 * pad + 1)).to(torch.int32) - pad
-    return torch.arange(size, dtype=torch.int32, device=drawn.device) + shift
+def _shifted(chance: Tensor, size: int, pad: int) -> Tensor:
+    """Return int32 [B, size]: 0..size-1 plus a uniform shift of -pad..pad, for ``chance`` [B, 1, 1] in [0, 1)."""
+    shift = (chance[:, 0] * (2 * pad + 1)).to(torch.int32) - pad
+    return torch.arange(size, dtype=torch.int32, device=chance.device) + shift

@@ -1,4 +1,4 @@
-"""From samples to batches: which views a batch has, and each rank's share of it."""
+"""From samples to batches: the interface of all loaders, the slots of each rank, and the views of a batch."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +15,7 @@ from pipeline.distributed.world import World
 
 @dataclass(frozen=True)
 class Views:
-    """The augmentation policies of a run; None for a view that its method does not look at."""
+    """The augmentation policies of a run; None for a view that its method does not use."""
 
     labeled: View
     weak: View | None
@@ -25,40 +25,40 @@ class Views:
 class Loader(Protocol):
     """This rank's share of each global batch, as a pure function of the step.
 
-    The global batch of a step has slots, numbered from 0; which sample a slot holds, where it is cropped and how it is
+    The global batch of a step has slots, numbered from 0. Which sample a slot holds, how it is cropped and how it is
     augmented depend on (seed, step, slot) alone. Rank r has the r-th contiguous range of slots.
     """
 
     def batch(self, step: int) -> Batch:
-        """Return this rank's slice of the global batch of ``step``. Raises DataError on a broken image."""
+        """Return this rank's slice of the global batch of ``step``. Raises DataError if an image is broken."""
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
-        """Return the source ids of this rank's samples in the batch of ``step``, for a report on a bad one."""
+        """Return the ids, in the source, of this rank's samples in the batch of ``step``, to report a bad batch."""
 
     def close(self) -> None:
-        """End what works ahead; another batch begins it anew."""
+        """Stop reading ahead. The next call of :meth:`batch` starts it again."""
 
 
 @dataclass(frozen=True)
 class RankSamples:
-    """Samples of this rank's slots, on the device, not augmented yet."""
+    """The samples of this rank's slots, on the device, before augmentation."""
 
     slots: Tensor
     """int64 [B]."""
     labels: Tensor
     """int64 [B]."""
     images: dict[str, Tensor]
-    """[B, C, H, W] for each purpose: ``labeled``, ``weak``, ``strong``."""
+    """The images [B, C, H, W] for each purpose: ``labeled``, ``weak``, ``strong``."""
 
     def view(self, view: View | None, seed: int, step: int, purpose: str) -> Tensor:
-        """Return the view of the images of a purpose; no images without one."""
+        """Return the view of the images for a purpose; without a view, no images."""
         if view is None:
             return next(iter(self.images.values()))[:0]
         return view(self.images[purpose], derive_key(seed, step, f"{purpose} view"), self.slots)
 
 
 def make_batch(views: Views, seed: int, step: int, labeled: RankSamples, unlabeled: RankSamples | None) -> Batch:
-    """Augment both parts of a batch, on their device."""
+    """Augment the labeled and the unlabeled samples and return them as a batch, on their device."""
     images = labeled.view(views.labeled, seed, step, "labeled")
     if unlabeled is None:
         nothing = labeled.images["labeled"][:0]
@@ -70,7 +70,10 @@ def make_batch(views: Views, seed: int, step: int, labeled: RankSamples, unlabel
 
 
 def rank_slots(order: EpochOrder, world: World, step: int, size: int) -> tuple[Tensor, Tensor]:
-    """Return this rank's slots of a global batch of ``size``, and the samples they hold, where the order has them."""
+    """Return this rank's slots in a global batch of ``size``, and the indices of their samples; both int64 [B].
+
+    The two tensors are on the device of ``order``.
+    """
     share = size // world.size
     first = world.rank * share
     slots = torch.arange(first, first + share, device=order.device)

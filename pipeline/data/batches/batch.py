@@ -1,4 +1,4 @@
-"""What a batch is: the images that a method's losses are written on."""
+"""A batch: the images and labels from which a method computes its losses."""
 
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -7,36 +7,36 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class Batch:
-    """A batch, or a micro-batch: an equal slice of it.
+    """A batch, or a micro-batch, which is an equal slice of it.
 
-    B labeled and U = mu * B unlabeled images, each [*, C, H, W]: pictures uint8, points float32. A method that does not
-    ask for a view finds it empty.
+    It has B labeled and U = mu * B unlabeled images of shape [C, H, W]: uint8 pictures or float32 points. A view that
+    the method does not use is empty. Batches are compared and hashed by identity, so that they can be keys.
     """
 
     labeled: Tensor
-    """View of the labeled images: weak unless the recipe says otherwise."""
+    """The view of the labeled images, [B, C, H, W]; weak unless the recipe says otherwise."""
     labels: Tensor
-    """int64 [B]."""
+    """The classes of the labeled images, int64 [B]."""
     weak: Tensor
-    """Weak view of the unlabeled images."""
+    """The weak view of the unlabeled images, [U, C, H, W]."""
     strong: Tensor
-    """Strong view of the same images."""
+    """The strong view of the same images, [U, C, H, W]."""
     truth: Tensor
-    """int64 [U], the hidden true classes, -1 where unknown: for diagnosis, never for a loss."""
+    """The true classes of the unlabeled images, int64 [U], -1 where unknown; for metrics, never for a loss."""
     slots: Tensor
-    """int64 [U], the places of the unlabeled samples in the global batch."""
+    """The positions of the unlabeled images in the global batch, int64 [U]."""
     _: KW_ONLY
     key: int = 0
-    """Of random choices about samples: ``uniform(key, slots, draws)`` is the same in any micro-batch, on any rank."""
+    """The key of random choices: ``uniform(key, slots, draws)`` is the same in any micro-batch, on any rank."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
-    """Scalars for the log, on the device; see :meth:`report`."""
+    """Scalars to log, on the device; see :meth:`report`."""
 
     def report(self, **values: Tensor) -> None:
-        """Log means over this micro-batch; the engine averages them over micro-batches and ranks."""
+        """Log means over this micro-batch. The engine averages them over micro-batches and ranks."""
         self.metrics |= {name: value.detach() for name, value in values.items()}
 
     def split(self, parts: int) -> list["Batch"]:
-        """Cut into ``parts`` micro-batches of equal size."""
+        """Return ``parts`` micro-batches of equal size."""
         pieces = zip(*(tensor.tensor_split(parts) for tensor in self.tensors()), strict=True)
         return [Batch(*piece, key=self.key) for piece in pieces]
 

@@ -1,4 +1,4 @@
-"""What a split is to whoever evaluates on it."""
+"""The interface of a split that a model can be evaluated on."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,13 +9,13 @@ from pipeline.distributed.world import World
 
 
 class DataSplit(Protocol):
-    """Samples of a prepared split, however they are kept."""
+    """The samples of a prepared split, in memory or on disk."""
 
     @property
     def ids(self) -> Tensor:
-        """int64 [N], the samples' places in the source, ascending."""
+        """The positions of the samples in the source, int64 [N], ascending."""
 
     def __len__(self) -> int: ...
 
     def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this rank's share: un-augmented images [B, C, H, W] on its device, and labels int64 [B]."""
+        """Yield this rank's share: images [B, C, H, W] without augmentation, on its device, and labels int64 [B]."""

@@ -1,4 +1,4 @@
-"""The resident loader: images that are decoded once and stay on the training device.
+"""The resident loader: images are decoded once and stay on the training device.
 
-This folder imports `data.batches` and `data.sampling`.
+This folder imports `data.batches` and `data.sampling`; `data.training_splits` imports it.
 """

@@ -1,4 +1,4 @@
-"""Batches of views: of any split's samples, and those of resident splits."""
+"""Batches from splits that are in memory, on the training device."""
 
 from pipeline.data.batches.assemble import RankSamples, Views, make_batch, rank_slots
 from pipeline.data.batches.batch import Batch
@@ -9,17 +9,17 @@ from pipeline.distributed.world import World
 
 
 class ResidentLoader:
-    """A :class:`Loader` of splits on the device, augmented a whole batch at a time.
+    """A :class:`pipeline.data.batches.assemble.Loader` of splits on the device; it augments a whole batch at a time.
 
     Args:
         labeled: the labeled split.
-        unlabeled: the unlabeled split, or None for a method that looks at none.
+        unlabeled: the unlabeled split, or None for a method that uses no unlabeled image.
         views: the augmentation.
-        world: whose share it is.
-        batch_size: labeled images in a global batch.
-        mu: unlabeled images for each labeled one.
-        seed: of order and views.
-        block: shards that are shuffled together; 0 for all.
+        world: the rank and the number of ranks.
+        batch_size: number of labeled images in a global batch.
+        mu: number of unlabeled images for each labeled one.
+        seed: the seed of the order and of the views.
+        block: number of shards that are shuffled together; 0 for all.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ResidentLoader:
         return ids
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: this loader does not read ahead."""
 
     def _order(self, purpose: str, split: ResidentSplit, block: int) -> EpochOrder:
         return sample_order(self.seed, purpose, len(split), self.world.device, split.layout, block)

@@ -1,6 +1,7 @@
 """A prepared split, checked and decoded once into one tensor on the training device.
 
-Decoding and per-sample Python are what small images cost: CIFAR-10 decoded is 184 MB, so it lives where it is used.
+Small images cost mostly decoding and Python code for each sample. CIFAR-10 is 184 MB when decoded, so it fits on the
+device.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from pipeline.data.sampling.block_order import ShardLayout
 from pipeline.distributed.world import World
 
 EVAL_BATCH_SIZE = 512
-"""Images in a batch of an evaluation."""
+"""Number of images in an evaluation batch."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +31,25 @@ class ResidentSplit:
     """All samples of a split, in the order of their ids."""
 
     ids: Tensor
-    """int64 [N], the samples' places in the source."""
+    """The positions of the samples in the source, int64 [N], ascending."""
     images: Tensor
-    """[N, C, H, W]: uint8, or float32 where the samples are points."""
+    """[N, C, H, W], uint8 pictures or float32 points."""
     labels: Tensor
-    """int64 [N]; for unlabeled samples the hidden true class, -1 where unknown."""
+    """int64 [N]; the true class for unlabeled samples, -1 where it is unknown."""
     layout: ShardLayout | None = None
-    """How they lie in the shards they came from, for an order that keeps shards together."""
+    """Where the samples are in their shards, for an order that keeps shards together."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this rank's share: images [B, C, H, W] as stored, and labels int64 [B]."""
+        """Yield this rank's share: images [B, C, H, W] without augmentation, and labels int64 [B]."""
         for start in range(world.rank * EVAL_BATCH_SIZE, len(self), world.size * EVAL_BATCH_SIZE):
             yield self.images[start : start + EVAL_BATCH_SIZE], self.labels[start : start + EVAL_BATCH_SIZE]
 
 
 def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> ResidentSplit:
-    """Check, read and decode a split; each rank decodes its share of the shards and hands it to the others.
+    """Check, read and decode a split. Each rank decodes its share of the shards and sends it to the others.
 
     Raises:
         DataError: a shard is missing or damaged.
@@ -72,7 +73,11 @@ def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> Re
 
 
 def decode_shard(folder: Path, shard: Shard, manifest: Manifest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ids [n], images [n, H, W, C] and labels [n] of a shard whose bytes are those of the manifest."""
+    """Check a shard against the manifest; return its ids [n], images [n, H, W, C] and labels [n].
+
+    Raises:
+        DataError: the shard is missing or damaged.
+    """
     shape, image_format = manifest.shape, manifest.image_format
     path = local_path(folder, shard.name)
     check_shard(folder, shard)
@@ -84,7 +89,7 @@ def decode_shard(folder: Path, shard: Shard, manifest: Manifest) -> tuple[np.nda
 
 
 def _written(shards: Sequence[Shard], ranks: int) -> Tensor:
-    """Return the places in the order of writing of the samples as they are gathered, rank by rank."""
+    """Return int64 [N]: the position in the shards of each sample, in the order in which the ranks are gathered."""
     starts = list(accumulate((shard.samples for shard in shards), initial=0))
     spans = [range(*edges) for edges in pairwise(starts)]
     gathered = [place for rank in range(ranks) for span in spans[rank::ranks] for place in span]

@@ -1,4 +1,4 @@
-"""The order of samples where only some shards are at hand at a time."""
+"""The order of samples when only a few shards are available at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,26 +13,26 @@ from pipeline.data.sampling.stateless_rng import derive_key, permutation
 
 @dataclass(frozen=True)
 class ShardLayout:
-    """How a split's samples lie in its shards, one shard after the other."""
+    """Where the samples of a split are in its shards."""
 
     positions: Tensor
-    """int64 [N] on the CPU: where the sample of index n lies, n counting the samples by their ids."""
+    """int64 [N] on the CPU: position of sample n in the shards, one after the other; n numbers the samples by id."""
     shards: tuple[int, ...]
-    """Samples in each shard."""
+    """Number of samples in each shard."""
 
 
 class BlockOrder(EpochOrder):
-    """Every epoch all shards are permuted, and samples within each ``block`` shards that follow one another then.
+    """In each epoch the shards are permuted, and then the samples within each ``block`` consecutive shards.
 
-    So ``block`` shards at a time are needed, or twice as many where a batch reaches over. As with :class:`EpochOrder`
-    an epoch depends on (seed, purpose, epoch) alone.
+    So ``block`` shards are needed at a time, or twice as many while a batch crosses from one block to the next. As in
+    :class:`EpochOrder`, an epoch depends on (seed, purpose, epoch) alone.
 
     Args:
-        seed: of the run.
-        purpose: tells streams of the same seed apart.
-        layout: of the split; at least one sample.
-        block: shards that are mixed; at least 1.
-        device: where indices are wanted.
+        seed: the seed of the run.
+        purpose: distinguishes the orders of one seed, such as ``"labeled"``.
+        layout: where the samples are; at least one sample.
+        block: number of shards whose samples are mixed; at least 1.
+        device: the device of the indices.
     """
 
     def __init__(self, seed: int, purpose: str, layout: ShardLayout, block: int, device: torch.device) -> None:
@@ -52,7 +52,7 @@ class BlockOrder(EpochOrder):
         return self._epochs[number]
 
     def _mixed(self, number: int, place: int, shards: Sequence[int]) -> Tensor:
-        """Return the indices of the samples of some shards, permuted; ``place`` is the block's in the epoch."""
+        """Return the permuted indices of the samples of some shards; ``place`` is the number of their block."""
         samples = torch.cat([self.in_shard_order[self.starts[shard] : self.starts[shard + 1]] for shard in shards])
         return samples[permutation(derive_key(self.seed, self.purpose, number, place), len(samples))]
 
@@ -60,7 +60,10 @@ class BlockOrder(EpochOrder):
 def sample_order(
     seed: int, purpose: str, size: int, device: torch.device, layout: ShardLayout | None = None, block: int = 0
 ) -> EpochOrder:
-    """Return the order of a split of ``size`` samples, the same whichever loader reads it; blocks need a layout."""
+    """Return the order of a split of ``size`` samples, which is the same for all loaders.
+
+    Without a ``layout``, or with ``block`` 0, all samples are mixed.
+    """
     if layout is not None and block:
         return BlockOrder(seed, purpose, layout, block, device)
     return EpochOrder(seed, purpose, size, device)

@@ -1,4 +1,4 @@
-"""Which window of an image is looked at: a pure function of its size and, where it is random, of (key, slot)."""
+"""Which window of an image is cropped: a pure function of its size and, if it is random, of (key, slot)."""
 
 import math
 from collections.abc import Callable
@@ -12,8 +12,9 @@ Crop = Callable[[Tensor], Tensor]
 """From sizes int64 [B, 2] (height, width) to windows int64 [B, 4] (top, left, height, width)."""
 
 MAX_TRIES = 10
+"""Number of random windows to try before the central one is taken."""
 CENTER_FRACTION = 224 / 256
-"""Share of the shorter side that an evaluated window has: ImageNet's usual 224 of 256 pixels."""
+"""Side of an evaluation window as a fraction of the shorter side: ImageNet's usual 224 of 256 pixels."""
 
 
 def random_windows(
@@ -23,21 +24,21 @@ def random_windows(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Tensor:
-    """Return windows of random area, aspect and place (Szegedy et al., CVPR 2015), int64 [B, 4].
+    """Return windows of random area, aspect ratio and position (Szegedy et al., CVPR 2015), int64 [B, 4].
 
-    A window that does not fit is drawn again; after ten tries it is the largest central one of an allowed aspect.
+    A window that does not fit is sampled again. After ten tries it is the largest central one of an allowed ratio.
 
     Args:
         key: from ``derive_key(seed, step, purpose)``.
         slots: int64 [B], the slots of the global batch that the images fill.
         sizes: int64 [B, 2], height and width of each image.
-        scale: least and greatest share of the image's area.
-        ratio: least and greatest width / height, drawn on a log scale.
+        scale: smallest and largest fraction of the image's area.
+        ratio: smallest and largest width / height, uniform on a log scale.
     """
-    drawn = uniform(key, slots, 2 * MAX_TRIES + 2).double()
+    chance = uniform(key, slots, 2 * MAX_TRIES + 2).double()
     sides = sizes.double()
-    area = (scale[0] + drawn[:, :MAX_TRIES] * (scale[1] - scale[0])) * sides.prod(1, keepdim=True)
-    log_ratio = math.log(ratio[0]) + drawn[:, MAX_TRIES : 2 * MAX_TRIES] * math.log(ratio[1] / ratio[0])
+    area = (scale[0] + chance[:, :MAX_TRIES] * (scale[1] - scale[0])) * sides.prod(1, keepdim=True)
+    log_ratio = math.log(ratio[0]) + chance[:, MAX_TRIES : 2 * MAX_TRIES] * math.log(ratio[1] / ratio[0])
     stretch = torch.exp(log_ratio / 2)
     tried = torch.stack([area.sqrt() / stretch, area.sqrt() * stretch], 2).round()
     shapes = torch.cat([tried, _central(sides, ratio)[:, None]], 1)
@@ -45,7 +46,7 @@ def random_windows(
     fits[:, -1] = True
     first = fits.int().argmax(1)
     shape = shapes[torch.arange(len(sizes)), first]
-    place = torch.where((first < MAX_TRIES)[:, None], drawn[:, -2:] * (sides - shape + 1), (sides - shape) / 2)
+    place = torch.where((first < MAX_TRIES)[:, None], chance[:, -2:] * (sides - shape + 1), (sides - shape) / 2)
     return torch.cat([place.floor(), shape], 1).long()
 
 
@@ -56,7 +57,7 @@ def center_windows(sizes: Tensor) -> Tensor:
 
 
 def _central(sides: Tensor, ratio: tuple[float, float]) -> Tensor:
-    """Return the greatest height and width [B, 2] within ``sides`` whose aspect is allowed."""
+    """Return the largest height and width [B, 2] within ``sides`` whose ratio is allowed."""
     height, width = sides.unbind(1)
     low = torch.minimum(height, (width / ratio[0]).round())
     return torch.stack([low, torch.minimum(width, (height * ratio[1]).round())], 1).clamp(min=1)

@@ -1,7 +1,7 @@
 """The order of samples: an endless stream of permutations, as a pure function of the seed.
 
-Epoch e is a permutation of all samples that depends on (seed, purpose, e) alone, and the stream is their
-concatenation. A position in it is all the state there is, and it is the same stream for every world size.
+Epoch e is a permutation of all samples that depends on (seed, purpose, e) alone, and the stream is the concatenation of
+all epochs. The only state is a position in the stream, and the stream is the same for every world size.
 """
 
 import torch
@@ -14,10 +14,10 @@ class EpochOrder:
     """The stream of sample indices of one split.
 
     Args:
-        seed: of the run.
-        purpose: tells streams of the same seed apart: ``"labeled"``.
-        size: samples in the split; at least 1.
-        device: where indices are wanted.
+        seed: the seed of the run.
+        purpose: distinguishes the orders of one seed, such as ``"labeled"``.
+        size: number of samples in the split; at least 1.
+        device: the device of the indices.
     """
 
     def __init__(self, seed: int, purpose: str, size: int, device: torch.device) -> None:
@@ -25,7 +25,7 @@ class EpochOrder:
         self._epochs: dict[int, Tensor] = {}
 
     def at(self, start: int, count: int) -> Tensor:
-        """Return the indices at positions ``start`` to ``start + count`` of the stream, int64 [count]."""
+        """Return the ``count`` indices from position ``start`` of the stream, int64 [count]."""
         first, last = start // self.size, (start + count - 1) // self.size
         stream = torch.cat([self._epoch(number) for number in range(first, last + 1)])
         self._epochs = {number: order for number, order in self._epochs.items() if number >= last}

@@ -1,8 +1,8 @@
 """Random numbers that are a pure function of (seed, step, purpose, sample).
 
-A counter-based generator: every number is a hash of its coordinates, so nothing is drawn in sequence and
-there is no state to save. The same sample gets the same numbers on any rank, in any micro-batch, on the CPU
-and on a GPU. The mixer is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), applied twice.
+This is a counter-based generator: every number is a hash of its coordinates, so numbers have no sequence and there is
+no state to save. The same sample gets the same numbers on any rank, in any micro-batch, on the CPU and on a GPU. The
+hash is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), applied twice.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ def derive_key(seed: int, *path: int | str) -> int:
 
 
 def random_bits(key: int, samples: Tensor, draws: int) -> Tensor:
-    """Return int64 [len(samples), draws] of uniform 64-bit patterns.
+    """Return uniform 64-bit patterns, int64 [B, draws].
 
     Args:
         key: from :func:`derive_key`.
-        samples: int64 [B], what the numbers belong to (a slot of the global batch, an index of the data set).
+        samples: int64 [B], what the numbers are for: slots of the global batch, or indices of the data set.
         draws: how many numbers each sample gets.
     """
-    lanes = torch.arange(draws, device=samples.device) * _signed(_GOLDEN)
-    return _mix(_mix(samples[:, None] ^ key) + lanes)
+    counters = torch.arange(draws, device=samples.device) * _signed(_GOLDEN)
+    return _mix(_mix(samples[:, None] ^ key) + counters)
 
 
 def uniform(key: int, samples: Tensor, draws: int) -> Tensor:
-    """Return float32 [len(samples), draws] in [0, 1); see :func:`random_bits`."""
+    """Return uniform numbers in [0, 1), float32 [B, draws]; for the arguments see :func:`random_bits`."""
     return (random_bits(key, samples, draws) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
@@ -54,7 +54,7 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift_right(z: Tensor, bits: int) -> Tensor:
-    """Logical shift: int64's own is arithmetic and would smear the sign."""
+    """Return the logical right shift; that of int64 is arithmetic and would copy the sign bit."""
     return (z >> bits) & (_WORD >> bits)
 
 

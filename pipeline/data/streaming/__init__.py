@@ -1,4 +1,4 @@
-"""The streaming loaders: samples are read at random from tars or records and decoded a few steps ahead.
+"""The streaming loaders: samples are read by random access from tar or RecordIO files and decoded a few steps ahead.
 
-This folder imports `data.batches` and `data.sampling`.
+This folder imports `data.batches` and `data.sampling`; `data.training_splits` imports it.
 """

@@ -1,4 +1,4 @@
-"""The ways to stream: which files samples are read from, and what decodes them."""
+"""The backends of streaming: which files samples are read from, and what decodes them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,25 +20,31 @@ from pipeline.task import view_side
 
 @dataclass(frozen=True)
 class DecoderSpec:
-    """What a decoder is made for."""
+    """What a decoder is built for."""
 
     manifest: Manifest
     size: int | None
-    """``augment.size``."""
+    """The key ``augment.size``, in pixels."""
     device: torch.device
+    """The device that trains."""
     workers: int
+    """Number of threads that decode."""
 
 
 @dataclass(frozen=True)
 class Backend:
+    """How one backend checks, opens and decodes a split."""
+
     check: Callable[[Path, Manifest, str, Mode, slice], None]
-    """Compare a share of the files that ``open`` reads with what the set says of them. Raises DataError."""
+    """Compare a share of the files that ``open`` reads with the checksums of the set. Raises DataError."""
     open: Callable[[Path, Manifest, str], SampleReader]
+    """Return random access to the encoded samples of a split. Raises DataError."""
     decoder: Callable[[DecoderSpec], Decoder]
+    """Return a decoder. Raises UsageError if its library is not installed."""
 
 
 def torch_decoder(spec: DecoderSpec) -> Decoder:
-    """Return what decodes on the CPU with torchvision and Pillow."""
+    """Return a decoder that uses torchvision and Pillow on the CPU."""
     manifest = spec.manifest
     side = view_side(manifest, spec.size)
     if side is None:
@@ -47,7 +53,7 @@ def torch_decoder(spec: DecoderSpec) -> Decoder:
 
 
 def dali_decoder(spec: DecoderSpec) -> Decoder:
-    """Return what decodes with DALI, on the device; points, which it cannot read, are left to NumPy.
+    """Return a decoder that uses DALI on the device; for points, which DALI cannot read, return the one above.
 
     Raises:
         UsageError: DALI is not installed.
@@ -61,12 +67,12 @@ def dali_decoder(spec: DecoderSpec) -> Decoder:
 
 
 def open_records_or_tars(folder: Path, manifest: Manifest, split: str) -> SampleReader:
-    """Open the RecordIO files where the set was converted. Raises DataError."""
+    """Open the RecordIO files if the set was converted, else the tar files. Raises DataError."""
     return (open_recordio if is_converted(folder) else open_tars)(folder, manifest, split)
 
 
 def check_tars(folder: Path, manifest: Manifest, split: str, mode: Mode, share: slice) -> None:
-    """Check a share of the shards. Raises DataError."""
+    """Check a share of the tar files. Raises DataError."""
     check_shards(folder, manifest, manifest.split(split)[share], mode)
 
 
@@ -79,3 +85,4 @@ BACKENDS: Mapping[str, Backend] = {
     "webdataset": Backend(check_tars, open_tars, torch_decoder),
     "dali": Backend(check_records_or_tars, open_records_or_tars, dali_decoder),
 }
+"""By ``loader.name``."""

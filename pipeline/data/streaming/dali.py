@@ -1,6 +1,6 @@
-"""NVIDIA DALI as a decoder: it is given bytes and windows, draws nothing by itself and so holds no state.
+"""NVIDIA DALI as a decoder: it gets bytes and windows, makes no random choice, and so has no state.
 
-On a GPU it decodes there; without one all its operators run on the CPU, which is how the tests see it.
+It decodes on the GPU if there is one, else on the CPU, which is what the tests do.
 """
 
 import io
@@ -23,15 +23,15 @@ REMEDY = "pip install smpl-pipeline[dali]"
 
 
 class DaliDecoder:
-    """Decode with DALI, each sample once: windows resized to squares, or whole images that all have one shape.
+    """Decode each sample once with DALI: windows that are resized to squares, or whole images that all have one shape.
 
-    A pipeline serves one caller at a time, so there are as many as there are calls at once.
+    A DALI pipeline serves one call at a time, so there are as many pipelines as concurrent calls.
 
     Args:
-        shape: (C, H, W) of what is written.
-        device: where to decode and where the batches are.
-        resized: whether images are cut and resized; else they have the shape already, and crops are not asked.
-        workers: threads, all in all.
+        shape: (C, H, W) of the images that are written.
+        device: the device that decodes and has the batches.
+        resized: whether to crop and resize; if not, images have the shape already and crops are not called.
+        workers: number of threads of all pipelines.
 
     Raises:
         UsageError: DALI is not installed.
@@ -62,12 +62,12 @@ class DaliDecoder:
     def _run(self, pipeline: Any, samples: Sequence[Sample], windows: Sequence[np.ndarray]) -> Any:
         inputs: dict[str, Any] = {"encoded": [np.frombuffer(sample.image, np.uint8) for sample in samples]}
         for number, window in enumerate(windows):
-            start, shape = (np.ascontiguousarray(half) for half in np.hsplit(window, 2))  # DALI takes no strides
+            start, shape = (np.ascontiguousarray(half) for half in np.hsplit(window, 2))  # DALI accepts no strides
             inputs |= {f"start{number}": start, f"shape{number}": shape}
         try:
             decoded = pipeline.run(**inputs)
         except RuntimeError as error:
-            raise self._blame(samples, str(error)) from None
+            raise self._find_broken(samples, str(error)) from None
         channels, height, width = self.shape
         for sample, shape in zip(samples, decoded[0].shape(), strict=True):
             if shape != (height, width, channels):
@@ -75,8 +75,8 @@ class DaliDecoder:
                 raise broken_sample(sample, f"image is {size} pixels, the manifest says {width}x{height}")
         return [views.as_tensor() for views in decoded]
 
-    def _blame(self, samples: Sequence[Sample], message: str) -> DataError:
-        """Return the fault of the sample at fault: DALI does not say which, so each is decoded alone."""
+    def _find_broken(self, samples: Sequence[Sample], message: str) -> DataError:
+        """Return the error for the first broken sample. DALI does not name it, so each sample is decoded alone."""
         for sample in samples:
             try:
                 self._build(0).run(encoded=[np.frombuffer(sample.image, np.uint8)])
@@ -86,7 +86,7 @@ class DaliDecoder:
 
     @contextmanager
     def _pipeline(self, windows: int) -> Iterator[Any]:
-        """Lend a pipeline for so many windows an image; one that failed does not come back."""
+        """Provide an idle pipeline for this number of windows per image; one that fails is not used again."""
         idle = self._idle.setdefault(windows, LifoQueue())
         try:
             pipeline = idle.get_nowait()
@@ -106,7 +106,10 @@ class DaliDecoder:
         return pipeline
 
     def _graph(self, windows: int) -> list[Any]:
-        """Decode once, then cut and resize; gray is the first channel, which is exact where all three are equal."""
+        """Return the outputs of a pipeline: each image is decoded once, then cropped and resized for each window.
+
+        Gray is the first channel, which is exact since all three are equal.
+        """
         from nvidia.dali import fn, types  # noqa: PLC0415
 
         encoded = fn.external_source(name="encoded", dtype=types.UINT8, ndim=1)
@@ -116,7 +119,7 @@ class DaliDecoder:
             "adjust_orientation": False,
         }
         cuts = [_window(number) for number in range(windows)]
-        if windows == 1:  # the rest need not be decoded
+        if windows == 1:  # DALI then decodes the window alone
             views = [fn.decoders.image_slice(encoded, **cuts[0], **options)]
         else:
             image = fn.decoders.image(encoded, **options)
@@ -128,7 +131,7 @@ class DaliDecoder:
 
 
 def _window(number: int) -> dict[str, Any]:
-    """The inputs of a pipeline that say where to cut."""
+    """Return the pipeline inputs that hold one window per image."""
     from nvidia.dali import fn, types  # noqa: PLC0415
 
     names = ("start", "shape")
@@ -137,13 +140,13 @@ def _window(number: int) -> dict[str, Any]:
 
 
 def require_dali() -> None:
-    """Raises UsageError where DALI cannot be imported."""
+    """Raise UsageError if DALI cannot be imported."""
     if not has_dali():
-        raise UsageError(f"data.loader: dali is asked for and NVIDIA DALI is not installed; {REMEDY}")
+        raise UsageError(f"loader.name: dali needs NVIDIA DALI, which is not installed; {REMEDY}")
 
 
 def has_dali() -> bool:
-    """Whether NVIDIA DALI can be imported here."""
+    """Return whether NVIDIA DALI can be imported."""
     try:
         import nvidia.dali  # noqa: F401, PLC0415
     except ImportError:
@@ -152,7 +155,7 @@ def has_dali() -> bool:
 
 
 def image_size(sample: Sample) -> tuple[int, int]:
-    """Return height and width, from the header alone. Raises DataError on a broken one."""
+    """Return height and width in pixels, from the header alone. Raises DataError if the header is broken."""
     from PIL import Image  # noqa: PLC0415
 
     try:
@@ -163,7 +166,7 @@ def image_size(sample: Sample) -> tuple[int, int]:
 
 
 def _copy(decoded: Any, batch: Tensor) -> None:
-    """Copy DALI's [B, H, W, C] into a batch [B, C, H, W]; done when this returns, for DALI writes there again."""
+    """Copy DALI's [B, H, W, C] into a batch [B, C, H, W], and wait for the copy, since DALI reuses its memory."""
     batch.copy_(from_dlpack(decoded).permute(0, 3, 1, 2))
     if batch.is_cuda:
         torch.cuda.current_stream(batch.device).synchronize()

@@ -1,4 +1,4 @@
-"""Encoded images to uint8 batches, in threads: decoding and resizing run outside of Python's lock."""
+"""Decode images into uint8 batches, in threads: decoding and resizing release Python's lock."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,43 +15,44 @@ from data_prep.system.errors import DataError
 from pipeline.data.sampling.crop_windows import Crop
 
 RGB = 3
-"""torchvision's number of that mode."""
+"""torchvision's number for the mode RGB."""
 
 
 class Decoder(Protocol):
-    """Decode samples, each once, and write the windows of them into batches.
+    """Decode samples, each once, and write windows of them into batches.
 
-    It has no state: what it writes depends on its arguments alone, whoever calls it and how often.
+    A decoder has no state: what it writes depends on its arguments alone, so threads can share it.
     """
 
     shape: tuple[int, int, int]
-    """(C, H, W) of what it writes."""
+    """(C, H, W) of the images that it writes."""
     dtype: torch.dtype
+    """Type of the values that it writes."""
     device: torch.device
-    """Where the batches lie that it writes into."""
+    """The device of the batches that it writes into."""
     chunk: int
-    """Samples that are best decoded in one call, and the most that it takes."""
+    """Number of samples to decode in one call, which is also the maximum."""
     concurrency: int
-    """Threads that should call it at once."""
+    """Number of threads that should call it at the same time."""
 
     def __call__(self, samples: Sequence[Sample], crops: Sequence[Crop], batches: Sequence[Tensor], /) -> None:
         """Write the window that ``crops[i]`` gives of each sample into ``batches[i]`` [B, C, H, W].
 
         Raises:
-            DataError: an image is broken; it names the key.
+            DataError: an image is broken; the message has the key of its sample.
         """
 
 
 class WindowDecoder:
-    """Windows of images of any size, as squares: bilinear, antialiased.
+    """Crop windows from images of any size and resize them to squares: bilinear, antialiased.
 
-    torch resizes uint8 channels-last images five times as fast as Pillow. Where torchvision has a decoder, that is a
-    fifth quicker than Pillow's, and its pixels are the same; it is deprecated, so nothing depends on it.
+    torch resizes uint8 channels-last images five times as fast as Pillow. torchvision's decoder is a fifth faster than
+    Pillow's and gives the same pixels, but it is deprecated, so it is used only if it is there.
 
     Args:
         channels: 3, or 1 for gray.
         side: of the squares, in pixels.
-        workers: threads that call it.
+        workers: number of threads that call the decoder.
     """
 
     dtype = torch.uint8
@@ -72,7 +73,7 @@ class WindowDecoder:
     def _decode(self, sample: Sample) -> Tensor:
         """Return uint8 [C, H, W], channels last in memory."""
         if self.fast_decoder is not None:
-            with suppress(RuntimeError, ValueError):  # Pillow says what is wrong, or can read it
+            with suppress(RuntimeError, ValueError):  # Pillow can read the image, or gives the reason
                 return self.fast_decoder(torch.frombuffer(bytearray(sample.image), dtype=torch.uint8), RGB, False)
         return _stored_values(sample, (0, 0, self.shape[0]), ORIGINAL)
 
@@ -83,7 +84,7 @@ class WindowDecoder:
 
 
 class ExactDecoder:
-    """The stored values of images that all have one shape; crops are not asked."""
+    """Return the stored values of images that all have one shape; crops are not called."""
 
     device = torch.device("cpu")
     chunk = 64
@@ -102,11 +103,12 @@ class ExactDecoder:
 
 
 def broken_sample(sample: Sample, reason: str) -> DataError:
+    """Return the error for a sample that cannot be decoded."""
     return DataError(f"sample {sample.key:08d}: {reason}")
 
 
 def _stored_values(sample: Sample, shape: Shape, image_format: str) -> Tensor:
-    """Return [C, H, W] of the format's type. Raises DataError."""
+    """Return the decoded image [C, H, W], in the type of its format. Raises DataError."""
     try:
         return torch.from_numpy(decode_image(sample.image, shape, image_format)).permute(2, 0, 1)
     except DataError as error:
@@ -114,9 +116,9 @@ def _stored_values(sample: Sample, shape: Shape, image_format: str) -> Tensor:
 
 
 def _torchvision_decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
-    """Return the operator below ``torchvision.io.decode_image``, which warns of its end; None after that."""
+    """Return the operator behind ``torchvision.io.decode_image``, which itself warns that it is deprecated; or None."""
     try:
-        import torchvision  # noqa: F401, PLC0415  registers it
+        import torchvision  # noqa: F401, PLC0415  the import registers the operator
 
         decoder: Callable[[Tensor, int, bool], Tensor] = torch.ops.image.decode_image
     except (ImportError, AttributeError):

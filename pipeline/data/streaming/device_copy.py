@@ -1,4 +1,4 @@
-"""The way from the threads that decode to the device that trains."""
+"""Copy batches from the threads that decode them to the device that trains, while that device computes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,15 @@ from torch import Tensor
 
 
 class DeviceCopier:
-    """Memory that worker threads fill, brought to the device beside what the device computes.
+    """Allocates the memory that worker threads fill, and copies it to the device on a CUDA stream of its own.
 
-    On the CPU there is no way to go. On CUDA the memory is pinned and copied on a stream of its own; where decoding
-    happens on the GPU, the memory is there from the beginning and the decoder works on that stream. The training
-    stream waits for the copy, not the host.
+    On the CPU nothing is copied. On CUDA the memory is pinned. If the decoder works on the GPU, the memory is there
+    from the beginning and the decoder uses this stream. The training stream waits for the copy; the host does not.
 
-    No test has run the CUDA half so far: no machine with a GPU was at hand when it was written.
+    The CUDA half has not been tested yet: it was written on a machine without a GPU.
 
     Args:
-        device: that trains.
+        device: the device that trains.
         decoder_device: the device that the decoder writes to.
     """
 
@@ -26,7 +25,7 @@ class DeviceCopier:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def allocate(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory [B, C, H, W] for a batch, channels last."""
+        """Return uninitialized memory [B, C, H, W] for a batch, channels last."""
         layout = torch.channels_last
         if self.decoder_device.type == "cuda":
             with torch.cuda.stream(self.stream):
@@ -35,12 +34,12 @@ class DeviceCopier:
 
     @contextmanager
     def copy_stream(self) -> Iterator[None]:
-        """Inside, a worker may write to the memory."""
-        with torch.cuda.stream(self.stream):  # without a stream this does nothing
+        """Let a worker thread write to the memory inside this context, on the copy stream."""
+        with torch.cuda.stream(self.stream):  # does nothing if the stream is None
             yield
 
     def to_device(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Return what was written, on the device, for the stream that is current here."""
+        """Return the tensors on the device, ready for the stream that is current in the calling thread."""
         if self.stream is None:
             return tensors
         with torch.cuda.stream(self.stream):

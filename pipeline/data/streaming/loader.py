@@ -1,4 +1,4 @@
-"""Batches of views from splits that stay on the disk, some steps ahead of training."""
+"""Batches from splits that stay on disk; they are read and decoded a few steps ahead of training."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,50 +21,54 @@ from pipeline.distributed.world import World
 
 CPU = torch.device("cpu")
 PREFETCH_STEPS = 4
-"""Steps that are begun before they are asked for."""
+"""Number of steps that are read ahead."""
 PREFETCH_BYTES = 512 * 2**20
-"""Fewer steps, but at least one, where their images would need more than this."""
+"""Limit of the decoded images that are read ahead, in bytes per rank; at least one step is read ahead."""
 
 
 class DecodedPart(NamedTuple):
-    """One side of a batch, labeled or unlabeled, on its way to the device."""
+    """The decoded images of one part of a batch, before they are copied to the device."""
 
     split: StreamSplit
     slots: Tensor
+    """int64 [B]."""
     purposes: Sequence[str]
+    """``labeled``, or those of ``weak`` and ``strong`` that are used."""
     decoded: Decoded
 
-    def share(self) -> RankSamples:
-        """Bring it to the device; one view serves all purposes where images are not cut."""
+    def to_device(self) -> RankSamples:
+        """Copy the images to the device; without random crops, one image serves all purposes."""
         *views, labels, slots = self.split.copier.to_device([*self.decoded.views, self.decoded.labels, self.slots])
         images = dict(zip(self.purposes, views * len(self.purposes), strict=False))
         return RankSamples(slots, labels, images)
 
 
 class BatchPart(NamedTuple):
-    """Labeled or unlabeled: where samples come from, how many are in a global batch, and what for."""
+    """The labeled or the unlabeled part of all batches."""
 
     split: StreamSplit
     order: EpochOrder
     size: int
+    """Number of its samples in a global batch."""
     purposes: list[str]
+    """``labeled``, or those of ``weak`` and ``strong`` that are used."""
 
 
 class StreamLoader:
-    """A :class:`pipeline.data.batches.assemble.Loader` of splits on the disk.
+    """A :class:`pipeline.data.batches.assemble.Loader` of splits on disk.
 
-    Threads read and decode the steps that follow the last one asked for. They keep no state: a batch is the same
-    whether it was begun ahead or not, by one thread or by many. Weak and strong view come from one decoded image.
+    Threads read and decode the steps after the last one that was asked for. They have no state: a batch is the same
+    whether it was read ahead or not, by one thread or by many. Weak and strong view come from one decoded image.
 
     Args:
         labeled: the labeled split.
-        unlabeled: the unlabeled split, or None for a method that looks at none.
+        unlabeled: the unlabeled split, or None for a method that uses no unlabeled image.
         views: the augmentation.
-        world: whose share it is.
-        batch_size: labeled images in a global batch.
-        mu: unlabeled images for each labeled one.
-        seed: of order, crops and views.
-        block: shards that are shuffled together; 0 for all.
+        world: the rank and the number of ranks.
+        batch_size: number of labeled images in a global batch.
+        mu: number of unlabeled images for each labeled one.
+        seed: the seed of the order, the crops and the views.
+        block: number of shards that are shuffled together; 0 for all.
     """
 
     def __init__(
@@ -80,24 +84,24 @@ class StreamLoader:
         block: int = 0,
     ) -> None:
         self.views, self.world, self.seed = views, world, seed
-        looked_at = {"weak": views.weak, "strong": views.strong}
-        wanted = [purpose for purpose, view in looked_at.items() if view is not None] or ["weak"]
+        unlabeled_views = {"weak": views.weak, "strong": views.strong}
+        purposes = [purpose for purpose, view in unlabeled_views.items() if view is not None] or ["weak"]
         self.parts = {"labeled": BatchPart(labeled, self._order("labeled", labeled, block), batch_size, ["labeled"])}
         if unlabeled is not None:
             order = self._order("unlabeled", unlabeled, block)
-            self.parts["unlabeled"] = BatchPart(unlabeled, order, batch_size * mu, wanted)
+            self.parts["unlabeled"] = BatchPart(unlabeled, order, batch_size * mu, purposes)
         depth = max(1, min(PREFETCH_STEPS, PREFETCH_BYTES // (self._bytes() or 1)))
         self._ahead = Prefetcher(self._begin, labeled.decoder.concurrency, depth)
 
     def batch(self, step: int) -> Batch:
         parts = self.world.run_on_all(lambda: self._ahead.get(step))
-        shares = {name: part.share() for name, part in parts.items()}
-        return make_batch(self.views, self.seed, step, shares["labeled"], shares.get("unlabeled"))
+        samples = {name: part.to_device() for name, part in parts.items()}
+        return make_batch(self.views, self.seed, step, samples["labeled"], samples.get("unlabeled"))
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
         return {
-            name: side.split.ids[rank_slots(side.order, self.world, step, side.size)[1]].tolist()
-            for name, side in self.parts.items()
+            name: part.split.ids[rank_slots(part.order, self.world, step, part.size)[1]].tolist()
+            for name, part in self.parts.items()
         }
 
     def close(self) -> None:
@@ -107,20 +111,20 @@ class StreamLoader:
         return sample_order(self.seed, purpose, len(split), CPU, split.layout, block)
 
     def _bytes(self) -> int:
-        """Of this rank's decoded images of one step."""
+        """Return the size in bytes of this rank's decoded images in one step."""
         return sum(
-            side.size // self.world.size * len(side.purposes) * prod(side.split.decoder.shape)
-            for side in self.parts.values()
+            part.size // self.world.size * len(part.purposes) * prod(part.split.decoder.shape)
+            for part in self.parts.values()
         )
 
     def _begin(self, pool: ThreadPoolExecutor, step: int) -> Pending[Mapping[str, DecodedPart]]:
-        begun = {name: self._begin_part(pool, step, side) for name, side in self.parts.items()}
+        begun = {name: self._begin_part(pool, step, part) for name, part in self.parts.items()}
         parts = {name: pending.value for name, pending in begun.items()}
         return Pending(parts, tuple(job for pending in begun.values() for job in pending.jobs))
 
-    def _begin_part(self, pool: ThreadPoolExecutor, step: int, side: BatchPart) -> Pending[DecodedPart]:
-        split, purposes = side.split, side.purposes
-        slots, samples = rank_slots(side.order, self.world, step, side.size)
+    def _begin_part(self, pool: ThreadPoolExecutor, step: int, part: BatchPart) -> Pending[DecodedPart]:
+        split, purposes = part.split, part.purposes
+        slots, samples = rank_slots(part.order, self.world, step, part.size)
         crops = [
             partial(random_windows, derive_key(self.seed, step, f"{purpose} crop"), scale=(split.scale, 1.0))
             for purpose in (purposes if split.resized else purposes[:1])

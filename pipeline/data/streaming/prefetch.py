@@ -1,4 +1,4 @@
-"""The next things of a numbered row, made in threads before they are asked for."""
+"""Prefetch: threads compute the next items of a numbered sequence before they are asked for."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,33 +12,35 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Pending(Generic[T]):
-    """Something that is whole once its jobs are done."""
+    """A value that is complete when its jobs are done."""
 
     value: T
     jobs: tuple[Future[None], ...]
+    """The jobs that fill the value."""
 
     def result(self) -> T:
-        """Wait for it. Raises what a job raised."""
+        """Wait for the jobs and return the value. Raises what a job raised."""
         for job in self.jobs:
             job.result()
         return self.value
 
     def cancel(self) -> None:
+        """Cancel the jobs that have not started."""
         for job in self.jobs:
             job.cancel()
 
 
 class Prefetcher(Generic[T]):
-    """Numbers that are asked for one after another come from work that was begun before; any other begins anew.
+    """Returns items by number. Consecutive numbers were prefetched; any other number starts a new sequence.
 
-    There is no state but the number: what :meth:`take` returns depends on it alone. Threads live from the first
-    number taken to :meth:`close`, and again after it.
+    What :meth:`get` returns depends on the number alone. The threads start with the first :meth:`get` and end with
+    :meth:`close`, after which another :meth:`get` starts them again.
 
     Args:
         begin: submits the jobs of a number to the pool and returns at once.
-        workers: threads.
-        depth: numbers begun before they are asked for.
-        stop: numbers from here on are not begun before they are asked for; None for an endless row.
+        workers: number of threads.
+        depth: how many numbers to prefetch.
+        stop: the end of the sequence, from which nothing is prefetched; None if the sequence is endless.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Prefetcher(Generic[T]):
         self._ahead: dict[int, Pending[T]] = {}
 
     def get(self, number: int) -> T:
-        """Return what ``number`` stands for. Raises what its jobs raised; then nothing is in work any more."""
+        """Return the item ``number``. If one of its jobs raises, end all work and raise the same."""
         try:
             self._fill(number)
             return self._ahead.pop(number).result()
@@ -58,7 +60,7 @@ class Prefetcher(Generic[T]):
             raise
 
     def close(self) -> None:
-        """Drop what is in work and end the threads; waits for jobs that run."""
+        """Cancel all jobs and end the threads; wait for jobs that are running."""
         for pending in self._ahead.values():
             pending.cancel()
         self._ahead.clear()
@@ -79,5 +81,5 @@ class Prefetcher(Generic[T]):
 
 
 def _single_threaded() -> None:
-    """Let no worker start a team of its own for torch's operators: they are as many as there are cores already."""
+    """Keep torch's operators in a worker to one thread: there are as many workers as cores already."""
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""A split that stays on the disk: every sample is read and decoded when a batch needs it."""
+"""A split that stays on disk: every sample is read and decoded when a batch needs it."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +27,9 @@ from pipeline.distributed.world import World
 from pipeline.task import view_side
 
 EVAL_BATCH_SIZE = 128
-"""Images in a batch of an evaluation."""
+"""Number of images in an evaluation batch."""
 PREFETCH_BATCHES = 2
-"""Such batches that are begun before they are asked for."""
+"""Number of evaluation batches that are read ahead."""
 
 SlotCrop = Callable[[Tensor, Tensor], Tensor]
 """From slots int64 [B] and sizes int64 [B, 2] to windows int64 [B, 4]; see ``sampling.crop_windows``."""
@@ -42,13 +42,13 @@ class StreamOptions:
     backend: str
     """``webdataset`` or ``dali``: a name in ``BACKENDS``."""
     size: int | None = None
-    """``augment.size``."""
+    """The key ``augment.size``, in pixels."""
     scale: float = 0.08
-    """``augment.scale``."""
+    """The key ``augment.scale``, a fraction of the area."""
     workers: int | None = None
-    """Threads; None for this rank's share of the CPUs."""
+    """Number of threads; None for this rank's share of the CPUs."""
     verify: Mode = "once"
-    """When the sha256 of files is checked."""
+    """When the sha256 of the files is checked."""
 
     @property
     def threads(self) -> int:
@@ -57,46 +57,47 @@ class StreamOptions:
 
 
 class Decoded(NamedTuple):
-    """Samples as they leave the decoder, on its device."""
+    """Decoded samples, on the device of the decoder."""
 
     views: list[Tensor]
-    """[B, C, H, W] for each crop."""
+    """Images [B, C, H, W] for each crop."""
     labels: Tensor
     """int64 [B], -1 where unknown."""
 
 
 @dataclass(frozen=True)
 class StreamSplit:
-    """A split in its files. The sample of index n has the n-th smallest id, as in a resident split."""
+    """A split in its files. Sample n has the n-th smallest id, as in a resident split."""
 
     name: str
-    """For errors: the folder and the split."""
-    store: SampleReader
+    """The folder and the split, for error messages."""
+    reader: SampleReader
+    """The encoded samples."""
     shards: tuple[int, ...]
-    """Samples in each shard."""
+    """Number of samples in each shard."""
     decoder: Decoder
     copier: DeviceCopier
     resized: bool
-    """Whether images are cut and resized; else crops are not asked."""
+    """Whether images are cropped and resized; if not, crops are not called."""
     scale: float
-    """Least share of the area that a random resized crop keeps."""
+    """Smallest fraction of the area that a random resized crop keeps."""
 
     @cached_property
     def layout(self) -> ShardLayout:
-        return ShardLayout(torch.from_numpy(np.argsort(self.store.keys, kind="stable")), self.shards)
+        return ShardLayout(torch.from_numpy(np.argsort(self.reader.keys, kind="stable")), self.shards)
 
     @property
     def ids(self) -> Tensor:
-        """int64 [N], the samples' places in the source, ascending."""
-        return torch.from_numpy(np.sort(self.store.keys))
+        """The positions of the samples in the source, int64 [N], ascending."""
+        return torch.from_numpy(np.sort(self.reader.keys))
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self.reader)
 
     def begin(
         self, pool: ThreadPoolExecutor, samples: Tensor, slots: Tensor, crops: Sequence[SlotCrop]
     ) -> Pending[Decoded]:
-        """Submit the decoding of ``samples`` int64 [B] for ``slots`` int64 [B], once for all ``crops``."""
+        """Submit the decoding of ``samples``, int64 [B], for ``slots``, int64 [B]; each is decoded once."""
         shape, count, chunk = self.decoder.shape, len(samples), self.decoder.chunk
         views = [self.copier.allocate((count, *shape), self.decoder.dtype) for _ in crops]
         labels = torch.empty(count, dtype=torch.int64)
@@ -109,7 +110,7 @@ class StreamSplit:
         return Pending(Decoded(views, labels), tuple(pool.submit(decode, part) for part in parts))
 
     def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this rank's share: images [B, C, H, W] on its device, cut in the center if at all, and labels [B]."""
+        """Yield this rank's share: images [B, C, H, W] on its device, with a central crop if any, and labels [B]."""
         starts = range(world.rank * EVAL_BATCH_SIZE, len(self), world.size * EVAL_BATCH_SIZE)
 
         def begin(pool: ThreadPoolExecutor, number: int) -> Pending[Decoded]:
@@ -126,7 +127,7 @@ class StreamSplit:
             ahead.close()
 
     def _decode(self, places: list[int], slots: Tensor, crops: Sequence[SlotCrop], views: Sequence[Tensor]) -> Tensor:
-        samples = [self.store.read(place) for place in places]
+        samples = [self.reader.read(place) for place in places]
         try:
             with self.copier.copy_stream():
                 self.decoder(samples, [partial(crop, slots) for crop in crops], views)
@@ -136,20 +137,20 @@ class StreamSplit:
 
 
 def open_stream(folder: Path, manifest: Manifest, split: str, world: World, options: StreamOptions) -> StreamSplit:
-    """Check and open a split; each rank checks its share of the files that the backend reads.
+    """Check and open a split. Each rank checks its share of the files that the backend reads.
 
     Raises:
-        DataError: a file is missing, damaged or not the manifest's.
-        UsageError: the backend is not installed, or a size is asked of points.
+        DataError: a file is missing or damaged, or differs from the manifest.
+        UsageError: the backend is not installed, or ``augment.size`` is set for points.
     """
     shards = manifest.split(split)
     backend, share = BACKENDS[options.backend], slice(world.rank, None, world.size)
     world.run_on_all(lambda: backend.check(folder, manifest, split, options.verify, share))
-    store = world.run_on_all(lambda: backend.open(folder, manifest, split))
+    reader = world.run_on_all(lambda: backend.open(folder, manifest, split))
     decoder = backend.decoder(DecoderSpec(manifest, options.size, world.device, options.threads))
     return StreamSplit(
         f"{folder}: {split} split",
-        store,
+        reader,
         tuple(shard.samples for shard in shards),
         decoder,
         DeviceCopier(world.device, decoder.device),

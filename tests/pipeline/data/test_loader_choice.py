@@ -28,7 +28,7 @@ def varied(manifest: Manifest) -> Manifest:
 def test_small_images_of_one_size_are_resident(digits: Manifest) -> None:
     size = 64 * sum(shard.samples for shard in digits.shards)
     assert decoded_bytes(digits) == size
-    assert str(choose_loader("auto", digits, None, CPU)) == f"loader: resident (digits decoded is {size / 1e3:.0f} kB)"
+    assert str(choose_loader("auto", digits, None, CPU)) == f"loader: resident (digits is {size / 1e3:.0f} kB decoded)"
 
 
 def test_what_does_not_fit_streams(digits: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,8 +162,8 @@ def test_color_leaves_gray_images_as_they_are():
     [
         (("Sheer", 0.1, 3), "unknown op 'Sheer'"),
         (("Rotate", 1.1, 3), "Rotate=1.1 is outside of 0..1"),
-        (("Rotate", 0.1, 10), "Rotate=10 is none of 0..9"),
-        (("Rotate", 0.1, None), "Rotate=None is none of 0..9"),
+        (("Rotate", 0.1, 10), "Rotate=10 is not one of 0..9"),
+        (("Rotate", 0.1, None), "Rotate=None is not one of 0..9"),
     ],
 )
 def test_wrong_policies_are_refused(step, message):

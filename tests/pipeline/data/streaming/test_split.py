@@ -204,7 +204,7 @@ class Failing(MemoryStore):
 
 def test_a_fault_in_the_store_comes_to_the_caller_as_it_is() -> None:
     split = varied_split(photographs(6))
-    object.__setattr__(split, "store", Failing(split.store.samples))
+    object.__setattr__(split, "reader", Failing(split.reader.samples))
     with pytest.raises(DataError, match=r"^shard is gone$"):
         next(split.batches(ALONE))
     assert not threads()

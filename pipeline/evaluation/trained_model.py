@@ -9,8 +9,8 @@ from torch import nn
 
 from data_prep.dataset.checksums import hash_file
 from data_prep.dataset.manifest import MANIFEST, Manifest
-from data_prep.prepare.options import default_out
 from data_prep.system.errors import UsageError
+from pipeline.config.data_set import default_folder
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.loader_choice import RESIDENT
@@ -43,8 +43,7 @@ class TrainedModel:
         """Return the folder in which the data set of its run is prepared by default. Raises UsageError."""
         if self.config is None:
             raise UsageError(f"{self.path}: no {CONFIG} beside it names its data set; name one with --data-dir")
-        data = self.config.data
-        folder = default_out(self.config.dataset, data.labels, data.seed, data.extra)
+        folder = default_folder(self.config)
         if not (folder / MANIFEST).exists():
             raise UsageError(f"{folder} holds no prepared data set; name the run's with --data-dir")
         return folder

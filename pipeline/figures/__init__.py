@@ -1,4 +1,5 @@
-"""Pictures: decision regions, loss surfaces, and one step of descent.
+"""Pictures: the decision regions of trained networks, and a step of SMPL beside a supervised one on the true loss.
 
-This folder imports `training` and `evaluation`; only `commands` imports it.
+The pictures of a descent take single steps by the trainer, so this folder imports `training`, which never imports it;
+only `commands` does.
 """

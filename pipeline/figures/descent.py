@@ -1,4 +1,4 @@
-"""One step of SMPL beside one supervised step from the same weights, and the true loss at each place they reach.
+"""One step of SMPL beside one supervised step from the same weights, and the true loss of the weights after each.
 
 P is the number of weights of the network, theta all of them as one vector.
 """
@@ -25,24 +25,24 @@ from pipeline.training.nonfinite_guard import NonFiniteError
 from pipeline.training.trainer import Trainer
 
 SINGLE_PROCESS = World(0, 1, torch.device("cpu"))
-PLAIN = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0, "clip": None}
-"""An optimizer whose step is rate * gradient, as the arrows of the figure are."""
+PLAIN_SGD = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0, "clip": None}
+"""Settings of an optimizer whose step is rate * gradient; the arrows of the picture show such steps."""
 
 
 class TrueLoss:
-    """Cross-entropy of all training points with their true labels, in fp64: no method sees it, all want it low."""
+    """Cross-entropy of all training points with their true labels, in fp64. No method sees it; all should lower it."""
 
     def __init__(self, config: Config, data: TrainingData) -> None:
-        others = data.unlabeled or data.labeled
-        new = ~torch.isin(others.ids, data.labeled.ids)
-        (given, labels), (points, truths) = _contents(data.labeled), _contents(others)
-        self.points = torch.cat([given, points[new]]).double()
-        self.labels = torch.cat([labels, truths[new]])
+        unlabeled = data.unlabeled or data.labeled
+        new = ~torch.isin(unlabeled.ids, data.labeled.ids)
+        (points, labels), (other_points, true_labels) = _contents(data.labeled), _contents(unlabeled)
+        self.points = torch.cat([points, other_points[new]]).double()
+        self.labels = torch.cat([labels, true_labels[new]])
         self.module = build_module(config, "model", data.task).double().eval()
 
     @torch.no_grad()
     def __call__(self, theta: Tensor) -> float:
-        """Return the mean, in nats, with the weights ``theta`` [P]."""
+        """Return the mean cross-entropy, in nats, of the network with the weights ``theta`` [P]."""
         vector_to_parameters(theta.double(), self.module.parameters())
         return F.cross_entropy(self.module(self.points), self.labels).item()
 
@@ -55,18 +55,18 @@ def _contents(split: DataSplit) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Descent:
-    """Four places: before, after the supervised step, after SMPL's first, after SMPL's second."""
+    """The weights before the steps, after the supervised step, after SMPL's first step and after its second."""
 
     start: int
-    """Supervised steps that were taken before."""
-    places: Tensor
-    """Weights [4, P]."""
+    """Number of supervised steps that led to the first weights."""
+    weights: Tensor
+    """[4, P]."""
     losses: tuple[float, ...]
-    """True losses, of the four."""
+    """The true loss, in nats, of each of the four."""
 
 
 def claims(descent: Descent) -> dict[str, bool]:
-    """Return what may be said of a descent, and whether it is true of this one."""
+    """Return statements about descents, each with whether it is true of this one."""
     before, supervised, first, second = descent.losses
     return {
         "supervised down": supervised < before,
@@ -79,35 +79,33 @@ def claims(descent: Descent) -> dict[str, bool]:
 
 def count(descents: Sequence[Descent]) -> dict[str, int]:
     """Return of how many of the ``descents``, at least one, each claim is true."""
-    found = [claims(one) for one in descents]
-    return {claim: sum(one[claim] for one in found) for claim in found[0]}
+    truths = [claims(descent) for descent in descents]
+    return {claim: sum(truth[claim] for truth in truths) for claim in truths[0]}
 
 
 def measure(config: Config, data: TrainingData, starts: Iterable[int], rate: float) -> Iterator[Descent]:
     """Yield the descent after each number of supervised steps in ``starts``, lowest first.
 
-    The steps that lead to a start are those of the configuration; the measured ones are plain gradient descent.
-
-    Args:
-        rate: of the measured steps.
+    The steps that lead to a start use the optimizer of the configuration; the measured ones are plain gradient descent
+    at the learning rate ``rate``.
 
     Raises:
         UsageError: a gradient is not finite.
     """
-    walk, loss = build_trainer(config, data, "supervised"), TrueLoss(config, data)
-    plain = {"optimizer": PLAIN | {"lr": rate}}
+    leading, loss = build_trainer(config, data, "supervised"), TrueLoss(config, data)
+    plain = {"optimizer": PLAIN_SGD | {"lr": rate}}
     measured = [build_trainer(config, data, method, **plain) for method in ("supervised", "smpl")]
-    theta, done = weights_of(walk), 0
+    theta, done = weights_of(leading), 0
     for start in sorted(starts):
         for number in range(done, start):
-            (theta,) = take_step(walk, theta, number)
+            (theta,) = take_step(leading, theta, number)
         done = start
-        places = [theta, *(place for trainer in measured for place in take_step(trainer, theta, start))]
-        yield Descent(start, torch.stack(places), tuple(loss(place) for place in places))
+        weights = [theta, *(after for trainer in measured for after in take_step(trainer, theta, start))]
+        yield Descent(start, torch.stack(weights), tuple(map(loss, weights)))
 
 
 def build_trainer(config: Config, data: TrainingData, method: str, **changes: Any) -> Trainer:
-    """Return a trainer of ``method`` that has not begun; it writes nothing."""
+    """Return a trainer of ``method`` at step 0. It writes nothing as long as only its parts are used."""
     return Trainer(resolve(config.tree(), {"method": method} | changes), data, SINGLE_PROCESS, Path())
 
 
@@ -118,25 +116,25 @@ def take_step(trainer: Trainer, theta: Tensor, number: int) -> list[Tensor]:
         UsageError: a gradient is not finite.
     """
     vector_to_parameters(theta.clone(), trainer.networks["model"].module.parameters())
-    found: list[Tensor] = []
-    trainer.runner.run(number, noting(trainer, number, found), [trainer.loader.batch(number)])
+    weights: list[Tensor] = []
+    trainer.runner.run(number, recording(trainer, number, weights), [trainer.loader.batch(number)])
     try:
         trainer.runner.guard.check()
     except NonFiniteError:
         rate = trainer.config.optimizer.lr
         raise UsageError(f"rate {rate:g}: a gradient of {trainer.config.method} is not finite; lower it") from None
-    return found
+    return weights
 
 
-def noting(trainer: Trainer, number: int, found: list[Tensor]) -> Phases:
-    """Yield the phases of the method's step ``number``; add the weights [P] after each update to ``found``."""
+def recording(trainer: Trainer, number: int, weights: list[Tensor]) -> Phases:
+    """Yield the phases of the method's step ``number``; append the weights [P] after each update to ``weights``."""
     phases, answer = trainer.method.step(number), None
     try:
         while True:
             phase = phases.send(answer)
             answer = yield phase
             if isinstance(phase, Update | Apply):
-                found.append(weights_of(trainer))
+                weights.append(weights_of(trainer))
     except StopIteration:
         return
 

@@ -8,7 +8,7 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from pipeline.cli import main
-from pipeline.figures.decision_regions import second_class
+from pipeline.figures.decision_regions import probability_of_class_1
 from tests.pipeline.comparison.test_compare import in_a_folder_of_its_own
 
 __all__ = ["in_a_folder_of_its_own"]
@@ -58,7 +58,7 @@ def test_a_table_of_other_runs_than_of_points_is_told() -> None:
 
 
 def test_a_file_that_cannot_be_drawn_into_is_refused_before_the_work() -> None:
-    assert "--out r.xyz: no picture is written as 'xyz'; choose from" in refusal("--out", "r.xyz")
+    assert "--out r.xyz: pictures cannot be written as 'xyz'; choose from" in refusal("--out", "r.xyz")
     Path("folder.png").mkdir()
     assert "--out folder.png is a folder; name a file, such as folder.png/regions.png" in refusal("--out", "folder.png")
 
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_drawn_into_is_refused_before_the_work() -> None:
 def test_the_field_is_the_model_s_probability_in_the_order_of_the_points() -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
     x, y = torch.meshgrid(torch.linspace(-1, 1, 3), torch.linspace(0, 4, 5), indexing="xy")
-    field = torch.from_numpy(second_class(model, x.numpy(), y.numpy()))
+    field = torch.from_numpy(probability_of_class_1(model, x.numpy(), y.numpy()))
     for row, column in [(0, 0), (4, 2), (1, 2)]:
         point = torch.tensor([[x[row, column], y[row, column]]])
         assert field[row, column].item() == pytest.approx(model(point).softmax(1)[0, 1].item())

@@ -75,22 +75,22 @@ def test_the_places_are_those_of_steps_by_hand(data: TrainingData, monkeypatch: 
     config = resolve(load_recipe("moons"), {"mu": 4, "optimizer": {"lr": 0.2}})
     for descent, start in zip(measure(config, data, [3, 0], RATE), [0, 3], strict=True):
         assert descent.start == start
-        torch.testing.assert_close(descent.places, torch.stack(by_hand(config, data, start)), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(descent.weights, torch.stack(by_hand(config, data, start)), rtol=1e-9, atol=1e-12)
 
 
 def test_the_steps_are_plain_descent_whatever_the_recipe_trains_with(data: TrainingData) -> None:
     plain = resolve(load_recipe("moons"), {"mu": 4})
     heavy = resolve(plain.tree(), {"optimizer": {"momentum": 0.9, "clip": 1e-3, "schedule": "cosine", "warmup": 9}})
     (one,), (other,) = (list(measure(config, data, [0], RATE)) for config in (plain, heavy))
-    assert torch.equal(one.places, other.places)
+    assert torch.equal(one.weights, other.weights)
 
 
 def test_both_forms_of_smpl_are_measured_after_each_of_their_steps(data: TrainingData) -> None:
     recipe = load_recipe("moons")
     forms = [resolve(recipe, {"mu": 4, "smpl": {"form": form}}) for form in ("shared-graph", "recompute")]
     (shared,), (recomputed,) = (list(measure(config, data, [0], RATE)) for config in forms)
-    torch.testing.assert_close(shared.places[2], recomputed.places[2])
-    assert (shared.places[3] - recomputed.places[3]).norm() > 1e-3
+    torch.testing.assert_close(shared.weights[2], recomputed.weights[2])
+    assert (shared.weights[3] - recomputed.weights[3]).norm() > 1e-3
 
 
 @pytest.mark.parametrize("include_labeled", [True, False])
@@ -115,7 +115,7 @@ def test_the_plane_holds_both_steps_of_smpl_and_the_window_all_places() -> None:
     plane = Plane.of(Descent(0, places, ()))
     torch.testing.assert_close(plane.basis.T @ plane.basis, torch.eye(2, dtype=torch.float64))
     for place in places[[0, 2, 3]]:
-        torch.testing.assert_close(plane.point(plane.project(place)), place)
+        torch.testing.assert_close(plane.weights(plane.project(place)), place)
     assert plane.outside(places[2]) < 1e-12
     assert plane.outside(places[1]) > 0.5
     shown, flat = torch.stack([plane.project(place) for place in places]), window(torch.zeros(4, 2))
@@ -147,7 +147,7 @@ def test_the_command_prepares_each_seed_s_labels_counts_and_draws(monkeypatch: p
         (["--recipe", "digits-smpl"], "recipe digits-smpl is for digits"),
         (["--recipe", "moon"], "no such recipe"),
         (["--set", "smpl.wait=1"], "smpl.wait"),
-        (["--seeds", "2", "--seed", "2"], "--seed 2: seeds 0 to 1 are counted"),
+        (["--seeds", "2", "--seed", "2"], "--seed 2: seeds 0 to 1 are measured"),
         (["--seeds", "1", "--rate", "1e30"], "rate 1e+30: a gradient of smpl is not finite"),
     ],
 )

@@ -84,7 +84,7 @@ class ResolvedRequest:
     """A request whose values were checked and whose defaults are filled in."""
 
     source: Source
-    origin: LoadOptions
+    load_options: LoadOptions
     """Where the source reads its files."""
     folder: Path
     """Where the prepared set is written."""
@@ -99,12 +99,12 @@ class ResolvedRequest:
     @property
     def lists_files(self) -> bool:
         """Whether the source lists files of the user, which may have changed since the set was prepared."""
-        return self.origin.path is not None and not self.source.downloads
+        return self.load_options.path is not None and not self.source.downloads
 
     @cached_property
     def plan(self) -> Plan:
         """The source's images, divided into shards; loaded or listed once. Raises UsageError or DataError."""
-        return Plan.load(self.source, self.origin, self.options)
+        return Plan.load(self.source, self.load_options, self.options)
 
 
 def default_out(dataset: str, labels: int | str | None, seed: int, extra: bool = False) -> Path:
@@ -129,7 +129,7 @@ def resolve(request: PrepareRequest) -> ResolvedRequest:
     options |= _source_options(request, source)
     return ResolvedRequest(
         source=source,
-        origin=_origin(request, options),
+        load_options=_load_options(request, options),
         folder=request.out or default_out(request.dataset, request.labels, request.seed, request.extra),
         options=options,
         workers=request.workers,
@@ -168,7 +168,7 @@ def _source_options(request: PrepareRequest, source: Source) -> dict[str, Option
     return options
 
 
-def _origin(request: PrepareRequest, options: dict[str, Option]) -> LoadOptions:
+def _load_options(request: PrepareRequest, options: dict[str, Option]) -> LoadOptions:
     return LoadOptions(
         request.source,
         request.checksum,

@@ -60,12 +60,12 @@ class Plan:
     shards: tuple[PlannedShard, ...]
 
     @classmethod
-    def load(cls, source: Source, origin: LoadOptions, options: dict[str, Option]) -> "Plan":
+    def load(cls, source: Source, load_options: LoadOptions, options: dict[str, Option]) -> "Plan":
         """Load or list the source, divide its training set, and cut every split into shards.
 
         Raises DataError on bad source files, UsageError if a class has too few images.
         """
-        raw = source.load(origin)
+        raw = source.load(load_options)
         check_raw(raw, source)
         check_label_counts(options, len(raw.classes))
         shards = tuple(_cut(_divide(options, raw), int(options["seed"]), int(options["shard_size"])))

@@ -1,4 +1,4 @@
-"""Damage is found at opening, its remedy mends it, and what was read once is not read again."""
+"""Damage is found when a set is opened, the remedy repairs it, and a file that was verified is not read again."""
 
 import dataclasses
 import hashlib
@@ -121,7 +121,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("remembered", [False, True])
 @pytest.mark.parametrize("what", DAMAGE)
-def test_damage_is_found_and_its_remedy_mends_it(what, remembered, aged):
+def test_damage_is_found_and_its_remedy_repairs_it(what, remembered, aged):
     if remembered:
         check(aged)
     before = contents(aged)
@@ -194,7 +194,7 @@ def test_a_file_that_changes_while_it_is_read(aged, monkeypatch):
     assert f"{NAME} changed while it was read" in fails(aged)
 
 
-def test_a_new_manifest_is_not_answered_from_memory(aged):
+def test_a_new_manifest_is_not_answered_from_the_record(aged):
     check(aged)
     manifest = load_manifest(aged)
     shards = tuple(dataclasses.replace(shard, sha256="0" * 64) for shard in manifest.shards)
@@ -227,7 +227,7 @@ def test_nothing_can_be_written(aged, hashed):
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"[]", b"\xff", b"[" * 100_000, b'{"val-000000.tar": 1}', b"null"])
-def test_a_damaged_memory_is_no_memory(content, aged, hashed):
+def test_a_damaged_record_is_ignored(content, aged, hashed):
     (aged / VERIFIED).write_bytes(content)
     check(aged)
     assert set(hashed) == all_names(aged)
@@ -250,7 +250,7 @@ for shard in manifest.split(split):
 
 
 @pytest.mark.slow
-def test_many_processes_remember_at_once(aged):
+def test_many_processes_add_to_the_record_at_once(aged):
     splits = ["labeled", "unlabeled", "val", "test", "unlabeled", "test"]
     children = [
         subprocess.Popen([sys.executable, "-c", CHILD, str(aged), split], stdin=subprocess.PIPE, text=True)

@@ -156,7 +156,7 @@ def test_foreign_tars_are_left_alone(tmp_path):
     assert (tmp_path / "mine.tar").read_bytes() == b"precious"
 
 
-def test_missing_and_cut_shards_are_mended(copied, digits):
+def test_missing_and_cut_shards_are_repaired(copied, digits):
     (copied / "val-000000.tar").unlink()
     (copied / "test-000000.tar").write_bytes(b"")
     assert find_complete(resolve(PrepareRequest("digits", out=copied))) is None
@@ -164,8 +164,8 @@ def test_missing_and_cut_shards_are_mended(copied, digits):
     assert contents(copied) == contents(digits)
 
 
-def test_finished_shards_are_reused_only_when_confirmed(tmp_path, tiny, monkeypatch):
-    """Fail at the fifth shard, damage the first behind the ledger's back, go on: only the whole shards are kept."""
+def test_finished_shards_are_reused_only_if_their_sha256_is_right(tmp_path, tiny, monkeypatch):
+    """Fail at the fifth shard, damage the first one unseen, and go on: only the intact shards are kept."""
     request = PrepareRequest(**tiny, out=tmp_path / "set", workers=1)
     whole = PrepareRequest(**tiny, out=tmp_path / "whole", workers=1)
     prepare(whole)
@@ -184,7 +184,7 @@ def test_finished_shards_are_reused_only_when_confirmed(tmp_path, tiny, monkeypa
 
 
 def failing_write(monkeypatch, folder, error, after):
-    """Let fsync fail once ``after`` shards stand."""
+    """Let fsync fail once ``after`` shards are written."""
 
     def fsync(_):
         if len(list(folder.glob("*.tar"))) >= after:
@@ -201,12 +201,12 @@ def test_unfinished_folder_refuses_other_options(tmp_path, tiny):
         prepare(PrepareRequest(**tiny, out=folder))
 
 
-def test_torn_ledger_line_is_dropped(tmp_path):
-    ledger, identity = ProgressFile.of(tmp_path, ALL_SHARDS), SetIdentity("digits", ("0", "1"), {"seed": 1}, {}, ())
-    ledger.start(identity, {})
-    with ledger.path.open("a") as file:
+def test_torn_progress_line_is_dropped(tmp_path):
+    progress, identity = ProgressFile.of(tmp_path, ALL_SHARDS), SetIdentity("digits", ("0", "1"), {"seed": 1}, {}, ())
+    progress.start(identity, {})
+    with progress.path.open("a") as file:
         file.write('{"piece": "labeled-0000')
-    assert ledger.read() == (identity, {})
+    assert progress.read() == (identity, {})
 
 
 def test_second_caller_waits_for_the_lock(tmp_path):
@@ -227,7 +227,7 @@ def test_second_caller_waits_for_the_lock(tmp_path):
 
 
 def test_a_final_name_is_a_rename_of_durable_bytes(tmp_path, monkeypatch):
-    """At the first fsync the final name is free; afterwards it is the very file that was made durable."""
+    """At the first fsync the final name is free; after that it names the same file that was made durable."""
     seen = []
     monkeypatch.setattr(
         atomic_files.os, "fsync", lambda number: seen.append((os.fstat(number).st_ino, target.exists()))

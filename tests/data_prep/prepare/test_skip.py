@@ -61,15 +61,15 @@ def test_a_preparation_that_failed_goes_on_with_skip(source, tmp_path):
     assert contents(tmp_path / "failed") == contents(tmp_path / "whole")
 
 
-def test_shares_leave_out_what_one_process_does(source, tmp_path):
+def test_ranges_leave_out_what_one_process_does(source, tmp_path):
     prepare(request(source, tmp_path / "whole", skip=True))
     for index in range(3):
-        prepare_range(resolve(request(source, tmp_path / "shares", skip=True, shard_range=ShardRange(index, 3))))
-    result = CliRunner().invoke(main, ["finish", str(tmp_path / "shares")])
+        prepare_range(resolve(request(source, tmp_path / "ranges", skip=True, shard_range=ShardRange(index, 3))))
+    result = CliRunner().invoke(main, ["finish", str(tmp_path / "ranges")])
     assert result.exit_code == 0
     assert "left out" in result.stderr
-    assert finish(tmp_path / "shares") == load_manifest(tmp_path / "whole")
-    assert contents(tmp_path / "shares") == contents(tmp_path / "whole")
+    assert finish(tmp_path / "ranges") == load_manifest(tmp_path / "whole")
+    assert contents(tmp_path / "ranges") == contents(tmp_path / "whole")
 
 
 def test_a_class_that_loses_every_labeled_image_is_an_error(source, tmp_path):

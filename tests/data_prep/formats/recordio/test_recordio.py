@@ -61,12 +61,12 @@ def inodes(folder):
     return {path.name: path.stat().st_ino for path in folder.iterdir()}
 
 
-def samples_of(store):
-    return [store.read(index) for index in range(len(store))]
+def samples_of(reader):
+    return [reader.read(index) for index in range(len(reader))]
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_the_stores_agree(split, converted):
+def test_the_readers_agree(split, converted):
     manifest = load_manifest(converted)
     tars, records = open_tars(converted, manifest, split), open_recordio(converted, manifest, split)
     assert records.keys.tolist() == tars.keys.tolist()
@@ -263,7 +263,7 @@ def test_killed_then_the_same_command_goes_on(moment, kept, damaged):
     assert {name for name in names(*kept) if inodes(damaged)[name] != before[name]} == set()
 
 
-def test_a_killed_mending_looks_unfinished_and_goes_on(damaged):
+def test_a_killed_repair_looks_unfinished_and_goes_on(damaged):
     expected = contents(damaged)
     (damaged / "unlabeled.rec").unlink()
     subprocess.run([sys.executable, "-c", KILLED, str(damaged), "50"], check=False, timeout=LIMIT_S)
@@ -361,12 +361,12 @@ def test_a_flipped_bit_in_a_records_header(field, damaged):
     manifest = load_manifest(damaged)
     second = int((damaged / "val.idx").read_text().splitlines()[1].split("\t")[1])
     flip(damaged / "val.rec", second + field)
-    store = open_recordio(damaged, manifest, "val")
-    key = store.keys[1]
-    store.read(0)
-    store.read(2)
+    reader = open_recordio(damaged, manifest, "val")
+    key = reader.keys[1]
+    reader.read(0)
+    reader.read(2)
     with pytest.raises(DataError, match=rf"val\.rec: record {key:08d} .*`smpl-data convert \S+ --to recordio`"):
-        store.read(1)
+        reader.read(1)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 500, -1])
@@ -378,11 +378,11 @@ def test_a_cut_rec_is_refused_at_its_first_read(keep, damaged):
 
 
 def test_a_rec_cut_while_it_is_open(damaged):
-    store = open_recordio(damaged, load_manifest(damaged), "val")
-    store.read(0)
+    reader = open_recordio(damaged, load_manifest(damaged), "val")
+    reader.read(0)
     os.truncate(damaged / "val.rec", 100)
-    with pytest.raises(DataError, match=rf"val\.rec: record {store.keys[1]:08d} is cut"):
-        store.read(1)
+    with pytest.raises(DataError, match=rf"val\.rec: record {reader.keys[1]:08d} is cut"):
+        reader.read(1)
 
 
 @pytest.mark.parametrize("name", ["val.idx", "val.lst"])
@@ -428,8 +428,8 @@ def test_a_wrong_index_under_a_fitting_description(name, change, damaged):
 
 
 def test_a_wrong_key_in_index_and_list_is_found_in_the_record(damaged):
-    store = open_recordio(damaged, load_manifest(damaged), "val")
-    first = int(store.keys[0])
+    reader = open_recordio(damaged, load_manifest(damaged), "val")
+    first = int(reader.keys[0])
     fitting(damaged, "val.idx", lambda text: text.replace(b"%d\t" % first, b"99999\t", 1))
     fitting(damaged, "val.lst", lambda text: text.replace(b"%d\t" % first, b"99999\t", 1))
     fitting(damaged, "val.lst", lambda text: text.replace(b"%08d.png" % first, b"00099999.png", 1))
@@ -459,10 +459,10 @@ def test_a_damaged_description(old, new, said, damaged):
 
 def change_label(folder, key):
     """Give a record of the validation split the label of another class; return its index and that label."""
-    store = open_recordio(folder, load_manifest(folder), "val")
-    index = store.keys.tolist().index(key)
+    reader = open_recordio(folder, load_manifest(folder), "val")
+    index = reader.keys.tolist().index(key)
     start = int((folder / "val.idx").read_text().splitlines()[index].split("\t")[1]) + 12
-    other = (store.read(index).label + 1) % 10
+    other = (reader.read(index).label + 1) % 10
     content = bytearray((folder / "val.rec").read_bytes())
     content[start : start + 4] = struct.pack("<f", other)
     (folder / "val.rec").write_bytes(content)
@@ -476,7 +476,7 @@ def test_another_label_than_the_lists_is_refused(damaged):
         open_recordio(damaged, load_manifest(damaged), "val").read(index)
 
 
-def test_a_flipped_bit_is_mended_by_the_same_command(damaged):
+def test_a_flipped_bit_is_repaired_by_the_same_command(damaged):
     expected = contents(damaged)
     before = inodes(damaged)
     flip(damaged / "unlabeled.rec", 5000)
@@ -551,12 +551,12 @@ def test_verify_lists_damaged_records(converted, damaged):
     flip(damaged / "val.rec", 40)
     os.truncate(damaged / "test.idx", 10)
     (damaged / "labeled.lst").unlink()
-    mends = "`smpl-data convert` writes it again"
+    remedy = "`smpl-data convert` writes it again"
     size = (converted / "test.idx").stat().st_size
     assert damage_of(damaged) == [
-        f"labeled.lst: No such file or directory; {mends}",
-        f"val.rec: sha256 differs from records.json; {mends}",
-        f"test.idx: 10 bytes, records.json says {size}; {mends}",
+        f"labeled.lst: No such file or directory; {remedy}",
+        f"val.rec: sha256 differs from records.json; {remedy}",
+        f"test.idx: 10 bytes, records.json says {size}; {remedy}",
     ]
     convert_set(damaged)
     assert damage_of(damaged) == []

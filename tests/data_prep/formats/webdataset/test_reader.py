@@ -60,50 +60,50 @@ def open_val(folder):
     return open_tars(folder, load_manifest(folder), "val")
 
 
-def read_all(store):
-    return [store.read(index) for index in range(len(store))]
+def read_all(reader):
+    return [reader.read(index) for index in range(len(reader))]
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_it_holds_what_the_tars_hold_in_their_order(split, digits):
     manifest = load_manifest(digits)
     samples = [sample for shard in manifest.split(split) for sample in read_shard(digits / shard.name, shard)]
-    store = open_tars(digits, manifest, split)
-    assert len(store) == manifest.samples(split)
-    assert store.keys.tolist() == [sample.key for sample in samples]
-    read = read_all(store)
+    reader = open_tars(digits, manifest, split)
+    assert len(reader) == manifest.samples(split)
+    assert reader.keys.tolist() == [sample.key for sample in samples]
+    read = read_all(reader)
     assert read == samples
     assert {one.extension for one in read} == {"png"}
-    assert list(store.read_checked()) == read
+    assert list(reader.read_checked()) == read
 
 
 def test_points_are_read_as_well(moons):
-    store = open_tars(moons, load_manifest(moons), "test")
-    assert {store.read(index).extension for index in range(len(store))} == {"npy"}
+    reader = open_tars(moons, load_manifest(moons), "test")
+    assert {reader.read(index).extension for index in range(len(reader))} == {"npy"}
 
 
 def test_an_empty_split_has_no_samples(moons):
-    store = open_tars(moons, load_manifest(moons), "val")
-    assert len(store) == 0
-    assert list(store.read_checked()) == []
+    reader = open_tars(moons, load_manifest(moons), "val")
+    assert len(reader) == 0
+    assert list(reader.read_checked()) == []
     with pytest.raises(IndexError):
-        store.read(0)
+        reader.read(0)
 
 
 def test_there_is_no_sample_before_the_first_or_behind_the_last(digits):
-    store = open_val(digits)
-    for index in (-1, len(store)):
+    reader = open_val(digits)
+    for index in (-1, len(reader)):
         with pytest.raises(IndexError):
-            store.read(index)
+            reader.read(index)
 
 
 def test_a_sample_is_one_read_and_few_bytes_of_memory(digits, monkeypatch):
-    store = open_tars(digits, load_manifest(digits), "unlabeled")
-    held = sum(value.nbytes for value in vars(store).values() if isinstance(value, np.ndarray))
-    assert held <= 40 * len(store)
+    reader = open_tars(digits, load_manifest(digits), "unlabeled")
+    held = sum(value.nbytes for value in vars(reader).values() if isinstance(value, np.ndarray))
+    assert held <= 40 * len(reader)
     calls, pread = [], os.pread
     monkeypatch.setattr(os, "pread", lambda *arguments: calls.append(arguments) or pread(*arguments))
-    store.read(500)
+    reader.read(500)
     assert len(calls) == 1
 
 
@@ -142,7 +142,7 @@ def test_other_sizes_make_the_index_stale(copied):
         open_val(copied).read(0)
 
 
-def test_the_same_command_mends_what_the_error_says_to_remove(copied):
+def test_the_same_command_repairs_what_the_error_says_to_remove(copied):
     before = contents(copied)
     members = members_of(copied / NAME)
     tar_of(copied / NAME, *members[2:], *members[:2])
@@ -176,10 +176,10 @@ def test_a_cut_tar_under_a_fitting_manifest_gives_its_whole_samples_only(name, c
     whole = read_all(open_val(copied))
     (copied / NAME).write_bytes((copied / NAME).read_bytes()[: CUTS[name]])
     fit(copied)
-    store = open_val(copied)
-    assert [store.read(index) for index in range(80)] == whole[:80]
+    reader = open_val(copied)
+    assert [reader.read(index) for index in range(80)] == whole[:80]
     with pytest.raises(DataError, match=f"{NAME}: the index is stale: sample {whole[80].key:08d}"):
-        store.read(80)
+        reader.read(80)
 
 
 INDEX_DAMAGE = {
@@ -259,10 +259,10 @@ def test_verified_notices_a_flipped_bit_that_no_header_shows(copied):
     content = bytearray((copied / NAME).read_bytes())
     content[600] ^= 1
     (copied / NAME).write_bytes(content)
-    store = open_val(copied)
-    assert len(read_all(store)) == 100
+    reader = open_val(copied)
+    assert len(read_all(reader)) == 100
     with pytest.raises(DataError, match=f"{NAME}: sha256 differs from the manifest"):
-        list(store.read_checked())
+        list(reader.read_checked())
 
 
 def test_verified_looks_behind_the_last_sample(copied):
@@ -277,13 +277,13 @@ def test_threads_in_any_order_read_the_same(digits, monkeypatch):
     """With two files open at a time of six, so that files are closed while others are read."""
     monkeypatch.setattr(file_handles, "MIN_OPEN", 2)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (16, 16))
-    store = open_tars(digits, load_manifest(digits), "unlabeled")
-    expected = read_all(store)
+    reader = open_tars(digits, load_manifest(digits), "unlabeled")
+    expected = read_all(reader)
 
     def read_shuffled(seed):
-        order = random.Random(seed).sample(range(len(store)), len(store))
-        found = {index: store.read(index) for index in order}
-        return [found[index] for index in range(len(store))]
+        order = random.Random(seed).sample(range(len(reader)), len(reader))
+        found = {index: reader.read(index) for index in order}
+        return [found[index] for index in range(len(reader))]
 
     with ThreadPoolExecutor(8) as pool:
         assert all(found == expected for found in pool.map(read_shuffled, range(8)))
@@ -343,23 +343,23 @@ def test_the_limit_of_open_files_is_bounded(hard, raised, monkeypatch):
 @pytest.mark.parametrize("kind", ["tars", "records"])
 def test_too_many_open_files_are_no_reason_to_prepare_again(kind, copied, monkeypatch):
     convert_set(copied)
-    store = {"tars": open_tars, "records": open_recordio}[kind](copied, load_manifest(copied), "val")
+    reader = {"tars": open_tars, "records": open_recordio}[kind](copied, load_manifest(copied), "val")
 
     def full(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(DataError, match=r"val\S*: Too many open files; .*`ulimit -n 65536`") as caught:
-        store.read(0)
+        reader.read(0)
     assert "prepare" not in str(caught.value)
     assert "convert" not in str(caught.value)
 
 
 def test_files_are_closed_with_their_store(digits):
-    store = open_val(digits)
-    store.read(0)
+    reader = open_val(digits)
+    reader.read(0)
     assert open_files(digits) == 1
-    del store
+    del reader
     assert open_files(digits) == 0
 
 
@@ -367,7 +367,7 @@ def test_few_files_of_a_mirror_are_open(tmp_path):
     """What a bounded cache has dropped keeps its room on the disk while it is open."""
     prepare(PrepareRequest("digits", out=tmp_path, shard_size=20))
     save_url(Url("https://example.org/set"), tmp_path)
-    store = open_tars(tmp_path, load_manifest(tmp_path), "unlabeled")
-    assert len(store.shards) > MIRROR_FILES
-    read_all(store)
+    reader = open_tars(tmp_path, load_manifest(tmp_path), "unlabeled")
+    assert len(reader.shards) > MIRROR_FILES
+    read_all(reader)
     assert open_files(tmp_path) == MIRROR_FILES

@@ -40,7 +40,7 @@ def test_the_image_has_the_version_of_the_package() -> None:
 
 
 def test_the_image_and_its_layers_hold_the_versions_that_are_tested() -> None:
-    """Each requirement of the image, with its hashes, stands in the development lock as well."""
+    """Each requirement of the image, with its hashes, is in the development lock too."""
     tested = (ROOT / "requirements.lock").read_text()
     for layer in ("torch-cuda", "libraries", "build", "smoke"):
         for requirement in (ROOT / "docker" / "requirements" / f"{layer}.lock").read_text().split("\n")[:-1]:

@@ -1,6 +1,6 @@
-"""What the tests on a GPU share. None of them has run on one yet: they were written where there is none.
+"""Fixtures of the tests on a GPU; none of these tests has run on one yet.
 
-They are the tests of tests/pipeline again, of the same settings, with the data and the networks on the first GPU.
+They repeat tests of tests/pipeline with the same settings, with data and networks on the first GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,21 +24,21 @@ GPU = torch.device("cuda", 0)
 ALONE = World(0, 1, GPU)
 COMPILES = ("off", "auto", "max")
 FAST = ("uda", "mpl", "smpl-shared", "metasemi")
-"""Methods of which the compiled paths are tried too: each compilation takes seconds."""
+"""Methods that are also tested compiled; each compilation takes seconds."""
 CASES = [(name, "off") for name in METHODS] + [(name, compiled) for name in FAST for compiled in COMPILES[1:]]
-"""Method and compilation."""
+"""Names of methods, each with a value of ``compile``."""
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 @pytest.fixture(autouse=True)
 def as_a_rank() -> None:
-    """What a rank's start does, and no more: law 2 is to hold by that."""
+    """Set torch as a rank does at its start, and nothing more, since law 2 must hold with these settings."""
     make_deterministic()
 
 
 @pytest.fixture(autouse=True)
-def anew() -> Iterator[None]:
-    """Let no test meet what another one compiled."""
+def reset_compiler() -> Iterator[None]:
+    """Remove what a test compiled, so that no other test uses it."""
     yield
     torch.compiler.reset()
 

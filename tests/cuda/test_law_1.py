@@ -1,4 +1,4 @@
-"""Law 1 on a GPU: micro-batches do not change what a run computes, compiled and not."""
+"""Law 1 on a GPU: micro-batches do not change what a run computes, compiled and uncompiled."""
 
 from pathlib import Path
 

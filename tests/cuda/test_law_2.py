@@ -1,4 +1,4 @@
-"""Law 2 on a GPU: a run that was stopped ends as the undisturbed one does, bit for bit, compiled and not."""
+"""Law 2 on a GPU: a run that was stopped ends bit for bit like one that was not, compiled and uncompiled."""
 
 from collections.abc import Callable
 from typing import Any

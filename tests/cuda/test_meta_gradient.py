@@ -1,4 +1,4 @@
-"""The mathematics of MPL, SMPL and MetaSemi on a GPU in fp64: against finite differences and steps by hand."""
+"""The mathematics of MPL and SMPL on a GPU in fp64, against finite differences and steps written by hand."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,13 +16,13 @@ pytestmark = needs_gpu
 
 @pytest.fixture(autouse=True)
 def hands_on_the_gpu() -> Iterator[None]:
-    """Let what the hand makes lie where the engine's tensors are."""
+    """Create the tensors of the steps written by hand on the GPU."""
     with torch.device(GPU):
         yield
 
 
 def test_the_teacher_follows_the_meta_gradient(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.1."""
+    """The teacher's expected gradient is the gradient of the student's labeled loss after its step."""
     trainer = make(method="mpl")
     teacher, student = weights(trainer, "teacher"), weights(trainer, "student")
     wanted = by_hand.finite_difference_meta_gradient(trainer, teacher, student, eta=0.1)
@@ -33,22 +33,22 @@ def test_the_teacher_follows_the_meta_gradient(make: Callable[..., Trainer]) -> 
 
 
 def test_feedback_agrees_with_the_inner_product_of_gradients(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.3."""
+    """The difference of losses and the inner product of gradients agree to second order in the rate."""
     by_hand.test_feedback_agrees_with_the_inner_product_of_gradients_to_second_order(make)
 
 
 @pytest.mark.parametrize("form", ["recompute", "shared-graph"])
 def test_smpl_is_the_two_steps_of_its_formulas(make: Callable[..., Trainer], form: str) -> None:
-    """algorithms 9.8."""
+    """Both forms of SMPL make the two steps that their formulas state."""
     by_hand.test_smpl_is_the_two_steps_of_its_formulas(make, form)
 
 
 def test_the_baseline_is_subtracted_before_it_moves(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.6."""
+    """The baseline of h is subtracted before it is updated."""
     by_hand.test_the_baseline_is_subtracted_before_it_moves(make)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_a_student_that_stands_still_gives_no_feedback(make: Callable[..., Trainer], dropout: float) -> None:
-    """algorithms 9.5."""
+    """A student whose weights do not change gives h = 0, with dropout too."""
     by_hand.test_a_student_that_stands_still_gives_no_feedback(make, {"name": "small_conv", "dropout": dropout})

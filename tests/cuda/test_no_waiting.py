@@ -1,4 +1,4 @@
-"""Between two lines of the log the host never waits for the GPU."""
+"""Between two log lines the host never waits for the GPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Synchronization debug mode:UserWarning"),
 ]
 WARM = 4
-"""Steps in which kernels are compiled, chosen and captured, and may wait."""
+"""Steps in which kernels are compiled, chosen and captured; the host may wait in them."""
 NETWORK: dict[str, Any] = {"model": {"name": "small_conv", "width": 4}}
 
 

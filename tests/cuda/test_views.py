@@ -1,4 +1,4 @@
-"""A GPU makes the views that a CPU makes, of the same random numbers."""
+"""A GPU makes the same views as a CPU, from the same random numbers."""
 
 import pytest
 import torch

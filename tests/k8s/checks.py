@@ -1,4 +1,4 @@
-"""All checks of what the schemas let pass; each takes the objects of a file and yields what is wrong."""
+"""All checks of properties that the schemas do not check; each takes the objects of a file and yields the problems."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""What containers run, read by the real commands without running anything."""
+"""Read the command lines of containers with the real commands, without running them."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from tests.k8s.wiring import REFERENCE
 
 OF_THE_IMAGE = {"SMPL_DATA": "/data", "SMPL_RUNS": "/out", "SMPL_CACHE": "/data/.cache", "HOME": "/tmp"}
 PROGRAMS = {"python", "sh", "tensorboard", "smpl-data", "smpl-train", "smpl"}
-"""Words that docker/entrypoint takes for programs; a first word that is none of them is a command of smpl."""
+"""Words that docker/entrypoint runs as programs; any other first word is a command of smpl."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Training:
 
     config: Config
     folder: Path
-    """Of the prepared set."""
+    """The folder of the prepared set."""
     out: Path
 
     @classmethod
     def of(cls, config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> "Training":
-        """What smpl-train would begin with; no call says how many processes there are."""
+        """Return what smpl-train would start with; no manifest sets the number of processes."""
         assert nproc is None
         return cls(config, data.folder(config), run.path)
 
@@ -50,7 +50,7 @@ class Preparing:
 
     @classmethod
     def of(cls, request: PrepareRequest) -> "Preparing":
-        """What it would prepare; the source is not there, any folder takes its place."""
+        """Return what it would prepare; any existing folder replaces the source, which does not exist here."""
         here = replace(request, source=request.source and Path.cwd())
         resolved = resolve(here)
         return cls(request, resolved.folder, resolved.options)
@@ -69,7 +69,7 @@ class Reader:
     """Reads command lines, with the variables of the image and of the container in the environment.
 
     Args:
-        patch: to hold back what the commands would do.
+        patch: keeps the commands from doing their work.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ class Reader:
         patch.setattr(cli.finish, "callback", lambda folder, wait: self.seen.append(Finishing(folder, wait)))
 
     def read(self, work: Workload, part: Object, index: int = 0) -> list[Any]:
-        """What a container would run in the pod of an index: Training, Preparing, Finishing, or a program's words."""
+        """Return what a container would run in the pod of an index: Training, Preparing, Finishing, or a program."""
         self.seen.clear()
         env = OF_THE_IMAGE | environment(work, part, index)
         with self.patch.context() as patch:
@@ -103,11 +103,11 @@ class Reader:
 
 
 class _HeldBackError(Exception):
-    """Ends a command where its work would begin."""
+    """Ends a command before it does its work."""
 
 
 def environment(work: Workload, part: Object, index: int) -> dict[str, str]:
-    """The variables of a container in the pod of an index."""
+    """Return the environment variables of a container in the pod of an index."""
     found = {name: _value(variable, part, index) for name, variable in work.env(part).items()}
     added = {"JOB_COMPLETION_INDEX": str(index)} if work.spec.get("completionMode") == "Indexed" else {}
     return added | found

@@ -24,7 +24,7 @@ def restarts(objects: list[Object]) -> Iterator[str]:
 
 
 def failures(objects: list[Object]) -> Iterator[str]:
-    """Disruptions and stopped runs cost nothing, wrong usage ends the Job, bad data ends it or its index."""
+    """Disruptions and stopped runs do not count, wrong usage ends the Job, bad data ends the Job or the index."""
     if USAGE != WRONG:
         yield "the commands disagree about exit codes"
     for work in _jobs(objects):
@@ -38,7 +38,7 @@ def failures(objects: list[Object]) -> Iterator[str]:
 
 
 def _misruled(work: Workload, rules: list[Object]) -> Iterator[str]:
-    """A stopped pod has an exit code as well: what counts is the first rule that fits."""
+    """Yield the problems of the rules; a stopped pod has an exit code too, and the first rule that matches counts."""
     if not any(rule["action"] == "Ignore" and _is_disruption(rule) for rule in rules[:1]):
         yield "the first rule does not ignore disruptions"
     done = _actions(rules)
@@ -50,7 +50,7 @@ def _misruled(work: Workload, rules: list[Object]) -> Iterator[str]:
 
 
 def _actions(rules: list[Object]) -> dict[int, str]:
-    """What each exit code does: the first rule that has it counts."""
+    """Return the action for each exit code, from the first rule that names it."""
     codes: dict[int, str] = {}
     for rule in rules:
         exits = rule.get("onExitCodes", {})
@@ -64,7 +64,7 @@ def _is_disruption(rule: Object) -> bool:
 
 
 def retries(objects: list[Object]) -> Iterator[str]:
-    """A Job, or each of its indexes, is tried again a bounded number of times; of several nodes never by index."""
+    """A Job or each index is tried again a bounded number of times; a Job of several nodes never by index."""
     for work in _jobs(objects):
         one, each = work.spec.get("backoffLimit"), work.spec.get("backoffLimitPerIndex")
         if (one is None) == (each is None):
@@ -78,7 +78,7 @@ def retries(objects: list[Object]) -> Iterator[str]:
 
 
 def deadlines(objects: list[Object]) -> Iterator[str]:
-    """A pod outlives the launcher's own deadline; what has finished stays for a day and then goes."""
+    """A pod outlives the launcher's own deadline; a finished Job is kept for at least a day and then removed."""
     for work in workloads(objects):
         grace = work.pod.get("terminationGracePeriodSeconds", 30)
         if work.kind == "Job" and grace < SHUTDOWN_SECONDS + SAVING_SECONDS:
@@ -90,18 +90,18 @@ def deadlines(objects: list[Object]) -> Iterator[str]:
         if outer is not work.spec and "ttlSecondsAfterFinished" in work.spec:
             yield f"{work.name}: its own ttlSecondsAfterFinished would make the JobSet start it again"
         if GPU in work.main["resources"]["limits"] and "activeDeadlineSeconds" in work.spec:
-            yield f"{work.name}: activeDeadlineSeconds would fail a long run that does well"
+            yield f"{work.name}: activeDeadlineSeconds would fail a long run that has no problem"
 
 
 def _outer(work: Workload) -> Object:
-    """The spec whose time to live counts: of the Job, or of the JobSet that it is part of."""
+    """Return the spec whose time to live counts: that of the Job, or of the JobSet that it is part of."""
     if work.owner["kind"] == "TrainingRuntime":
         return dict(work.owner["spec"]["template"]["spec"])
     return dict(work.owner["spec"]) if work.owner["kind"] == "JobSet" else work.spec
 
 
 def indexes(objects: list[Object]) -> Iterator[str]:
-    """Who reads an index is of an Indexed Job, and there are as many as --shard-range says."""
+    """Only Indexed Jobs read an index, and they have as many indexes as --shard-range says."""
     for work in _jobs(objects):
         for part in work.containers:
             reads = any(variable.get("valueFrom") == INDEX for variable in work.env(part).values())

@@ -33,7 +33,7 @@ def _endpoint(work: Workload) -> tuple[str, str]:
 
 
 def _service(work: Workload, objects: list[Object], port: str) -> Iterator[str]:
-    """Pods have names before they are ready; of a JobSet its controller makes the Service."""
+    """Pods have names before they are ready; for a JobSet its controller creates the Service."""
     if work.owner["kind"] != "Job":
         network = work.owner["spec"].get("template", work.owner)["spec"]["network"]
         if not (network.get("enableDNSHostnames") and network.get("publishNotReadyAddresses")):
@@ -45,7 +45,7 @@ def _service(work: Workload, objects: list[Object], port: str) -> Iterator[str]:
         return
     spec = services[0]["spec"]
     if spec.get("clusterIP") != "None" or spec.get("publishNotReadyAddresses") is not True:
-        yield f"Service {work.subdomain}: not headless, or silent about pods that are not ready"
+        yield f"Service {work.subdomain}: not headless, or it does not publish pods that are not ready"
     if not spec["selector"].items() <= work.labels.items():
         yield f"Service {work.subdomain}: does not select the pods of {work.name}"
     opened = [str(own["containerPort"]) for own in work.main.get("ports", [])]
@@ -54,7 +54,7 @@ def _service(work: Workload, objects: list[Object], port: str) -> Iterator[str]:
 
 
 def open_inside(objects: list[Object]) -> Iterator[str]:
-    """The NetworkPolicy lets pods of one run reach each other, on any port: collectives choose theirs."""
+    """The NetworkPolicy lets pods of one run connect on any port, because collectives choose their ports."""
     for work in workloads(objects):
         if work.value("PET_NNODES") is None:
             continue
@@ -71,7 +71,7 @@ def open_inside(objects: list[Object]) -> Iterator[str]:
 
 
 def trainer(objects: list[Object]) -> Iterator[str]:
-    """Kubeflow Trainer finds what it looks for, and sets itself what the runtime must not."""
+    """Kubeflow Trainer finds the names that it requires, and the runtime does not set what Trainer sets."""
     kinds = [one["kind"] for one in objects]
     for position, one in enumerate(objects):
         if one["kind"] != "TrainJob":
@@ -80,7 +80,7 @@ def trainer(objects: list[Object]) -> Iterator[str]:
         before = [item for item in objects[:position] if item["kind"] == "TrainingRuntime"]
         runtimes = [item for item in before if item["metadata"]["name"] == wanted]
         if not runtimes:
-            yield f"TrainJob {name}: no TrainingRuntime {wanted} stands before it; Trainer would refuse it"
+            yield f"TrainJob {name}: no TrainingRuntime {wanted} comes before it; Trainer would refuse it"
         for runtime in runtimes:
             yield from _runtime(runtime, one["spec"]["trainer"]["numNodes"])
     if "TrainingRuntime" in kinds and "TrainJob" not in kinds:

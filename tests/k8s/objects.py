@@ -1,4 +1,4 @@
-"""What the rendered files hold: objects, and the workloads among them that make pods."""
+"""The objects in the rendered files, and the workloads among them, which create pods."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -23,7 +23,7 @@ def text_of(name: str) -> str:
 
 
 def load(name: str) -> list[Object]:
-    """The objects of a rendered file, as a copy of the caller's own."""
+    """Return a copy of the objects of a rendered file."""
     return deepcopy(_parsed(name))
 
 
@@ -34,17 +34,17 @@ def _parsed(name: str) -> list[Object]:
 
 @dataclass(frozen=True)
 class Workload:
-    """Something that makes pods: a Deployment, a Job, or a Job inside a JobSet or a TrainingRuntime."""
+    """An object that creates pods: a Deployment, a Job, or a Job inside a JobSet or a TrainingRuntime."""
 
     name: str
-    """Of the pods, before their index."""
+    """The name of its pods without their index."""
     kind: str
     """Deployment or Job."""
     owner: Object
-    """The object of the file."""
+    """The object in the file that contains it."""
     spec: Object
     subdomain: str | None
-    """Under which the pods have names."""
+    """The DNS subdomain of the pods."""
     added: tuple[Object, ...] = ()
     """Variables that a controller adds to the main container."""
 
@@ -77,7 +77,7 @@ class Workload:
         return {variable["name"]: variable for variable in [*container.get("env", []), *added]}
 
     def value(self, name: str) -> str | None:
-        """A variable of the main container, if it is written out."""
+        """Return the value of a variable of the main container; None if it is absent or computed."""
         return self.env(self.main).get(name, {}).get("value")
 
 
@@ -98,7 +98,7 @@ def _job_set(item: Object, objects: list[Object]) -> Iterator[Workload]:
 
 
 def _runtime(item: Object, objects: list[Object]) -> Iterator[Workload]:
-    """What Kubeflow Trainer makes of a runtime and the TrainJob that names it (pkg/runtime/framework/plugins/torch)."""
+    """Yield what Kubeflow Trainer creates from a runtime and its TrainJob (pkg/runtime/framework/plugins/torch)."""
     for train in (one for one in objects if one["kind"] == "TrainJob"):
         if train["spec"]["runtimeRef"]["name"] != item["metadata"]["name"]:
             continue

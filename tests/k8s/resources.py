@@ -1,4 +1,4 @@
-"""Checks of what a pod takes: CPUs, memory, disk, GPUs, claims."""
+"""Checks of the resources of a pod: CPUs, memory, disk, GPUs, claims."""
 
 import re
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ GPU = "nvidia.com/gpu"
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 NEEDED = {"cpu", "memory", "ephemeral-storage"}
 PROVIDED = {
-    "imagenet-source": "ImageNet may not be downloaded without an account: its owner puts it there",
-    "cifar10-out": "TensorBoard looks at the runs of a job; its own file must not delete them",
+    "imagenet-source": "ImageNet cannot be downloaded without an account, so the user provides it",
+    "cifar10-out": "TensorBoard shows the runs of a job; deleting its file must not delete them",
 }
-"""Claims that a file reads but does not make."""
+"""Claims that a file reads but does not create, and why."""
 
 
 def quantity(text: str | int) -> Decimal:
     """Read a quantity of Kubernetes in its base unit. Raises ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", str(text))
     if not match or match[2] not in SUFFIXES:
-        raise ValueError(f"{text!r} is no quantity")
+        raise ValueError(f"{text!r} is not a quantity")
     return Decimal(match[1]) * SUFFIXES[match[2]]
 
 
 def quantities(objects: list[Object]) -> Iterator[str]:
-    """Every quantity can be read and is more than nothing; the schemas take any text."""
+    """Every quantity is valid and positive; the schemas accept any text."""
     for place, text in _quantities(objects):
         try:
             if quantity(text) <= 0:
@@ -38,7 +38,7 @@ def quantities(objects: list[Object]) -> Iterator[str]:
 
 
 def bounded(objects: list[Object]) -> Iterator[str]:
-    """Every container asks for CPUs, memory and disk, and for no more than its limit; GPUs are whole and equal."""
+    """Every container requests CPUs, memory and disk within its limits; its GPUs are an integer, the same in both."""
     for work in workloads(objects):
         for container in work.containers:
             place = f"{work.name}/{container['name']}"
@@ -53,7 +53,7 @@ def bounded(objects: list[Object]) -> Iterator[str]:
 
 
 def shared_memory(objects: list[Object]) -> Iterator[str]:
-    """A container with GPUs has a /dev/shm in memory, which leaves at least half of its memory limit."""
+    """A container with GPUs has /dev/shm in memory, which takes at most half of its memory limit."""
     for work in workloads(objects):
         for container in work.containers:
             place = f"{work.name}/{container['name']}"
@@ -66,7 +66,7 @@ def shared_memory(objects: list[Object]) -> Iterator[str]:
 
 
 def unseen(objects: list[Object]) -> Iterator[str]:
-    """A container without GPUs sees none: the image asks for all, and NVIDIA's runtime would show it others'."""
+    """A container without GPUs sees none; the image's default is all, which would show it GPUs of others."""
     for work in workloads(objects):
         for container in work.containers:
             wanted = None if GPU in container["resources"]["limits"] else "void"
@@ -75,7 +75,7 @@ def unseen(objects: list[Object]) -> Iterator[str]:
 
 
 def scratch(objects: list[Object]) -> Iterator[str]:
-    """Every emptyDir has a size, and all on disk together fit the container's ephemeral storage."""
+    """Every emptyDir has a size limit, and those on disk together fit into the container's ephemeral storage."""
     for work in workloads(objects):
         folders = {name: volume["emptyDir"] for name, volume in work.volumes.items() if "emptyDir" in volume}
         unbounded = [name for name, folder in folders.items() if "sizeLimit" not in folder]
@@ -86,7 +86,7 @@ def scratch(objects: list[Object]) -> Iterator[str]:
 
 
 def claims(objects: list[Object]) -> Iterator[str]:
-    """Claims are of this file, or provided and only read; all are used; those that pods share are ReadWriteMany."""
+    """Claims are in the file, or provided and only read; all are used; those that pods share are ReadWriteMany."""
     made = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "PersistentVolumeClaim"}
     used: dict[str, int] = {}
     for work in workloads(objects):
@@ -111,7 +111,7 @@ def _claims(work: Workload) -> set[str]:
 
 
 def _written(work: Workload) -> set[str]:
-    """The claims that some container of it may write."""
+    """Return the claims to which a container of the workload can write."""
     mounts = [mount for part in work.containers for mount in part.get("volumeMounts", []) if not mount.get("readOnly")]
     volumes = [work.volumes.get(mount["name"], {}) for mount in mounts]
     return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}

@@ -1,4 +1,4 @@
-"""Strict schemas: of Kubernetes' own kinds in several versions, and of custom resources."""
+"""Strict schemas of Kubernetes' own kinds in several versions, and of custom resources."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ METADATA = {"name", "namespace", "labels", "annotations"}
 
 
 def problems(item: Object, version: str) -> Iterator[str]:
-    """What a strict API server of this version would refuse; a kind without a schema is refused as well."""
+    """Yield what a strict API server of this version would refuse; a kind without a schema is refused too."""
     place = f"{item.get('kind')} {item.get('metadata', {}).get('name')}"
     validator = _builtin(version, item["kind"], item["apiVersion"]) or _custom(item["kind"], item["apiVersion"])
     if validator is None:
@@ -32,7 +32,7 @@ def problems(item: Object, version: str) -> Iterator[str]:
 
 
 def _jobs_inside(item: Object) -> Iterator[Object]:
-    """The Jobs that a controller would make of a custom resource: Kubernetes' own schema knows them better."""
+    """Yield the Jobs that a controller would create from a custom resource; Kubernetes' own schema is stricter."""
     template = item["spec"].get("template", item) if item["kind"] == "TrainingRuntime" else item
     for job in template["spec"].get("replicatedJobs", []):
         yield {
@@ -45,7 +45,7 @@ def _jobs_inside(item: Object) -> Iterator[Object]:
 
 @cache
 def _builtin(version: str, kind: str, api_version: str) -> Draft202012Validator | None:
-    """Of kubernetes-validate's schemas, each read once."""
+    """Return kubernetes-validate's schema of a kind."""
     group, _, short = api_version.rpartition("/")
     name = "-".join(part for part in (kind.lower(), group.partition(".")[0], short) if part)
     file = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{version}.0-local-strict" / f"{name}.json"
@@ -72,7 +72,7 @@ def _custom(kind: str, api_version: str) -> Draft202012Validator | None:
 
 
 def _strict(schema: Any) -> Any:
-    """Refuse unknown fields, which an API server would drop, and read `int-or-string` as what it says."""
+    """Return the schema with unknown fields refused, which an API server would drop."""
     if isinstance(schema, list):
         return [_strict(item) for item in schema]
     if not isinstance(schema, dict):

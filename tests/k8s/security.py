@@ -1,4 +1,4 @@
-"""Checks of what a pod may do: the pod security standard "restricted" for every container, and more."""
+"""Checks of the rights of a pod: the pod security standard "restricted" for every container, and more."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -45,7 +45,7 @@ def no_credentials(objects: list[Object]) -> Iterator[str]:
 
 
 def writable(objects: list[Object]) -> Iterator[str]:
-    """With a read-only root every container has a /tmp of bounded size; no volume is of the host."""
+    """Every container has a /tmp, since its root is read-only; no volume is from the host."""
     for work in workloads(objects):
         for name, volume in work.volumes.items():
             yield from (f"{work.name}: volume {name} is a {kind}" for kind in volume.keys() - VOLUMES - {"name"})
@@ -56,7 +56,7 @@ def writable(objects: list[Object]) -> Iterator[str]:
 
 
 def read_only(objects: list[Object]) -> Iterator[str]:
-    """Who only looks cannot write: TensorBoard at runs, preparation at its source."""
+    """Volumes that are only read are mounted read-only: the runs of TensorBoard, the source of a preparation."""
     for work in workloads(objects):
         for container in work.containers:
             for mount in container.get("volumeMounts", []):
@@ -66,11 +66,11 @@ def read_only(objects: list[Object]) -> Iterator[str]:
 
 
 def fenced(objects: list[Object]) -> Iterator[str]:
-    """Every pod has a NetworkPolicy; without one any pod of the cluster would reach torch's store and TensorBoard."""
+    """Every pod has a NetworkPolicy; without it any pod could connect to torch's store or TensorBoard."""
     fences = [one["spec"] for one in objects if one["kind"] == "NetworkPolicy"]
     for work in workloads(objects):
         if not any(_matches(fence, work.labels) for fence in fences):
-            yield f"{work.name}: no NetworkPolicy is about its pods"
+            yield f"{work.name}: no NetworkPolicy selects its pods"
 
 
 def _matches(fence: Object, labels: dict[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""Every rendered file passes every check, and every check refuses a file that was made wrong in its way."""
+"""Every rendered file passes every check, and every check refuses a file with its kind of mistake."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ BOARD, JOBSET, TRAINJOB = "tensorboard.yaml", "imagenet10-jobset.yaml", "imagene
 
 
 class Objects:
-    """The objects of a file, for a mutation to change."""
+    """The objects of a file, for a mutation to change them."""
 
     def __init__(self, name: str) -> None:
         self.all = load(name)
@@ -32,7 +32,7 @@ class Objects:
         return self.pod(name)["containers"][0]
 
     def data(self):
-        """The container that prepares, or waits for it."""
+        """The container that prepares the data or waits for them."""
         return self.pod()["initContainers"][0]
 
     def env(self, name: str):
@@ -100,8 +100,8 @@ MUTATIONS = [
     Mutation("read_only", GANG, lambda one: one.main("prepare")["volumeMounts"][0].pop("readOnly"), "/source"),
     Mutation("fenced", CIFAR, lambda one: one.all.remove(one.one("NetworkPolicy")), "no NetworkPolicy"),
     Mutation("fenced", CIFAR, lambda one: one.one("NetworkPolicy")["spec"].update(policyTypes=["Egress"]), "no Net"),
-    Mutation("quantities", CIFAR, put(resources("limits"), "memory", "16GB"), "'16GB' is no quantity"),
-    Mutation("quantities", CIFAR, put(resources("limits"), "cpu", "four"), "'four' is no quantity"),
+    Mutation("quantities", CIFAR, put(resources("limits"), "memory", "16GB"), "'16GB' is not a quantity"),
+    Mutation("quantities", CIFAR, put(resources("limits"), "cpu", "four"), "'four' is not a quantity"),
     Mutation("quantities", CIFAR, lambda one: volume("shm")(one)["emptyDir"].update(sizeLimit="2 Gi"), "volume shm"),
     Mutation(
         "quantities",
@@ -236,7 +236,9 @@ MUTATIONS = [
     Mutation("rendezvous", GANG, lambda one: one.one("Job", "train")["metadata"].update(name="renamed"), "renamed-0"),
     Mutation("rendezvous", GANG, put(Objects.pod, "subdomain", "other"), "no Service other"),
     Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"].pop("clusterIP"), "not headless"),
-    Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"].pop("publishNotReadyAddresses"), "silent"),
+    Mutation(
+        "rendezvous", GANG, lambda one: one.one("Service")["spec"].pop("publishNotReadyAddresses"), "does not publish"
+    ),
     Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"]["ports"][0].update(port=29500), "port 29400"),
     Mutation("rendezvous", GANG, lambda one: one.main()["ports"][0].update(containerPort=29500), "port 29400"),
     Mutation("rendezvous", GANG, lambda one: one.one("Service")["spec"]["selector"].update(app="x"), "does not select"),
@@ -312,5 +314,5 @@ def test_quantities_are_read(text, value):
 
 @pytest.mark.parametrize("text", ["", "-1", "1GB", "2 Gi", "0x10", "Gi"])
 def test_other_texts_are_no_quantities(text):
-    with pytest.raises(ValueError, match="is no quantity"):
+    with pytest.raises(ValueError, match="is not a quantity"):
         quantity(text)

@@ -1,4 +1,4 @@
-"""Every command line of the manifests is one that the real commands accept, and they agree about folders."""
+"""The real commands accept every command line of the manifests, and the command lines agree about folders."""
 
 import pytest
 from click import ClickException
@@ -18,7 +18,7 @@ def reader(monkeypatch):
 
 
 def calls(reader, name, kind):
-    """Every call of a kind in a file, with the workload, the container and the index that make it."""
+    """Yield every call of a kind in a file, with its workload, container and index."""
     return [
         (call, work, part, index)
         for work in workloads(load(name))
@@ -38,7 +38,7 @@ def test_every_container_runs_something(reader, name):
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "digits-cpu-job.yaml"])
 def test_a_run_finds_what_was_prepared(reader, name):
-    """Folder and options of preparation are those that training asks for, index by index."""
+    """The folder and options of the preparation are those that the training expects, for each index."""
     prepared = {call.folder: call.options for call, *_ in calls(reader, name, Preparing)}
     for call, *_ in calls(reader, name, Training):
         asked = call.config.data.model_dump(exclude_none=True, exclude_unset=True)

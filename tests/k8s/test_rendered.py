@@ -1,4 +1,4 @@
-"""What is committed is what is rendered: by hashes where kubectl is missing, else by rendering."""
+"""The committed files are what kustomize renders: checked by hashes, and by rendering if there is kubectl."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ HEADER = re.compile(r"# sources sha256:(\w{64})\n# text    sha256:(\w{64})\n")
 
 
 def sha_of_sources():
-    """As scripts/manifests makes it: of the output of sha256sum over all files, sorted by their paths' bytes."""
+    """Return the hash of the sources as scripts/manifests computes it, from sha256sum over all files sorted by path."""
     files = [path for folder in SOURCES for path in (K8S / folder).rglob("*") if path.is_file()]
     named = sorted((path.relative_to(ROOT).as_posix().encode(), path) for path in files)
     lines = [sha256(path.read_bytes()).hexdigest().encode() + b"  " + name + b"\n" for name, path in named]
@@ -38,7 +38,7 @@ def test_files_are_of_these_sources_and_unchanged(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_tell_how_to_apply_them(name):
-    """The header names the file, and what it says of other objects is true."""
+    """The header names the file, and the objects that its commands name exist."""
     header = text_of(name)[: HEADER.search(text_of(name)).start()]
     assert f"kubectl -n smpl apply -f k8s/{name}" in header
     objects = load(name)
@@ -47,7 +47,7 @@ def test_files_tell_how_to_apply_them(name):
 
 
 def test_the_readme_names_what_there_is():
-    """Files, Jobs and other objects of its commands."""
+    """The files, Jobs and other objects that the README's commands name exist."""
     readme = (K8S / "README.md").read_text()
     assert set(re.findall(r"\]\((\S+\.yaml)\)", readme)) == set(FILES)
     assert set(re.findall(r"k8s/([a-z]\S+?\.yaml)\b", readme)) <= set(FILES)
@@ -70,7 +70,7 @@ def test_the_overlay_of_the_readme_renders(copy):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """The sources and the script in a folder to change."""
+    """Return a copy of the sources and the script, for a test to change."""
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(K8S, folder / "k8s")
     (folder / "scripts").mkdir()

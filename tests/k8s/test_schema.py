@@ -1,4 +1,4 @@
-"""What a strict API server would take, in three versions of Kubernetes; custom resources by their own definitions."""
+"""A strict API server would accept the files, in three versions of Kubernetes; custom resources by their schemas."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_rendered_files_fit(name, version):
 
 
 def pod_of(item):
-    """The pod of an object's last or only Job."""
+    """Return the pod of an object's last or only Job."""
     spec = item["spec"]["template"]["spec"] if item["kind"] == "TrainingRuntime" else item["spec"]
     spec = spec["replicatedJobs"][-1]["template"]["spec"] if "replicatedJobs" in spec else spec
     return spec["template"]["spec"]

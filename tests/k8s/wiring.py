@@ -1,4 +1,4 @@
-"""Checks of what names what: images, ports, selectors, volumes, labels, variables."""
+"""Checks of references: images, ports, selectors, volumes, labels, variables."""
 
 import configparser
 import re
@@ -22,7 +22,7 @@ def version() -> str:
 
 
 def images(objects: list[Object]) -> Iterator[str]:
-    """All containers run this version of the one image, which is not pulled again where it is."""
+    """All containers run this version of one image, which is not pulled if the node has it."""
     for work in workloads(objects):
         for container in work.containers:
             if container["image"] != f"{IMAGE}:{version()}":
@@ -32,7 +32,7 @@ def images(objects: list[Object]) -> Iterator[str]:
 
 
 def names(objects: list[Object]) -> Iterator[str]:
-    """Names are DNS labels and given once, those of pods and hosts with their suffixes too."""
+    """Names are unique DNS labels, also the names of pods and hosts with their suffixes."""
     given = Counter((one["kind"], one["metadata"]["name"]) for one in objects)
     yield from (f"{kind} {name} is there {count} times" for (kind, name), count in given.items() if count > 1)
     pods = [f"{work.name}-{work.spec.get('completions', 1)}-abcde" for work in workloads(objects)]
@@ -43,7 +43,7 @@ def names(objects: list[Object]) -> Iterator[str]:
 
 
 def labels(objects: list[Object]) -> Iterator[str]:
-    """Objects and pods have the standard labels, with one instance a file and this version."""
+    """Objects and pods have the standard labels, with one instance per file and this version."""
     places = [(f"{one['kind']} {one['metadata']['name']}", one["metadata"].get("labels", {})) for one in objects]
     places += [(f"pods of {work.name}", work.labels) for work in workloads(objects)]
     for place, found in places:
@@ -55,7 +55,7 @@ def labels(objects: list[Object]) -> Iterator[str]:
 
 
 def selectors(objects: list[Object]) -> Iterator[str]:
-    """What selects pods selects some of this file."""
+    """Every selector selects pods of the same file."""
     pods = [work.labels for work in workloads(objects)]
     for one in objects:
         for path, wanted in _selectors(one):
@@ -76,7 +76,7 @@ def _selectors(item: Object) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def ports(objects: list[Object]) -> Iterator[str]:
-    """A port that a Service, a probe or a policy names is a port of a container of this file."""
+    """Every port that a Service, a probe or a policy names is a port of a container in the file."""
     works = workloads(objects)
     known = {port["name"] for work in works for part in work.containers for port in part.get("ports", [])}
     for one in objects:
@@ -124,7 +124,7 @@ def variables(objects: list[Object]) -> Iterator[str]:
 
 
 def explained(objects: list[Object]) -> Iterator[str]:
-    """A container that fails leaves the end of its log in `kubectl describe`."""
+    """`kubectl describe` shows the end of the log of a container that fails."""
     for work in workloads(objects):
         for part in work.containers:
             if part.get("terminationMessagePolicy") != "FallbackToLogsOnError":

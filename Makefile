@@ -1,25 +1,25 @@
-# The verbs of this project. `make train` and `make test` are all that a newcomer needs.
+# The commands of this project. `make train` and `make test` are all that a newcomer needs.
 PYTHON ?= python3
 BIN := .venv/bin
+# --dist loadfile makes the fixtures of a file once; the order of the files is that of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: train test coverage check lint types format bench gpu manifests image image-test lock clean
 
-# One process for each GPU; without any, two.
+# smpl-train starts one process for each GPU. Without a GPU, start two.
 PROCESSES ?= $(if $(shell command -v nvidia-smi),,--nproc 2)
 
 train: environment
 	$(BIN)/smpl-train $(PROCESSES)
 
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
-
 test: environment
 	$(PYTEST)
 
-# The same tests, and which lines of the packages they run: slower, and without those that only other processes run.
+# Run all tests and report which lines of the packages they run, without the lines that only child processes run.
 coverage: environment
 	$(PYTEST) --cov
 
-# What to run before each commit: lint, types and the tests that are not marked as slow.
+# Run before each commit: lint, types and the tests that are not marked as slow.
 check: lint types
 	$(PYTEST) -m "not slow"
 
@@ -41,7 +41,7 @@ format: environment
 bench: environment
 	$(BIN)/smpl bench step --json
 
-# Tests and measurements on a GPU, with the Python that is there: make gpu OPTIONS="--data DIR --minutes 9". docs/gpu.md
+# Test and measure on a GPU, with the Python that is installed: make gpu OPTIONS="--data DIR --minutes 9". See docs/gpu.md.
 gpu:
 	$(PYTHON) -m benchmarks.gpu $(OPTIONS)
 
@@ -49,14 +49,14 @@ gpu:
 environment:
 	@PYTHON=$(PYTHON) scripts/environment
 
-# The files of k8s/ from what they are rendered from; needs kubectl.
+# Render the manifests in k8s/ from their bases, jobs and overlays; needs kubectl.
 manifests:
 	scripts/manifests
 
 image:
 	docker build --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) --tag smpl-train .
 
-# Build the image and run it as a stranger would, with podman or docker.
+# Build the image and test it as an unknown user would run it, with podman or docker.
 image-test: environment
 	scripts/image-test
 

@@ -1,6 +1,6 @@
-"""Tests: the folders mirror those of the packages that they test."""
+"""All tests; the folders mirror the packages that they test."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-"""The folder of the project."""
+"""The root folder of the repository."""

@@ -1,4 +1,4 @@
-"""For all tests: one thread a process, so that processes do not wait for each other, and the order of the files."""
+"""Settings for all tests: one thread in each process, since processes run side by side, and the order of the files."""
 
 import os
 

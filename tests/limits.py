@@ -1,7 +1,7 @@
 """The time limit of every wait in the tests.
 
-A test waits for a condition or for the end of a process, never for a time. The limit only ends what hangs: it is ten
-times what the slowest of these waits takes on two idle cores, so that no test fails because the machine is busy.
+A test waits until a condition is true or a process has ended, never for a fixed time. The limit only ends a test that
+hangs. It is ten times what the longest of these waits takes on two idle cores, so no test fails on a busy machine.
 """
 
 import subprocess
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 LIMIT_S = 600.0
-"""Seconds after which a process or a condition that a test waits for is taken to hang."""
+"""Seconds after which a process or a condition that a test waits for is considered to hang."""
 POLL_S = 0.01
-"""Seconds between two looks at a condition."""
+"""Seconds between two checks of a condition."""
 
 
 def wait_for(condition: Callable[[], object], process: "subprocess.Popen[Any] | None" = None) -> None:

@@ -1,4 +1,4 @@
-"""The import directions that pyproject.toml writes down hold; `make lint` checks the same."""
+"""The import directions in pyproject.toml hold. `make lint` checks the same."""
 
 import pytest
 from importlinter.cli import lint_imports

@@ -1,12 +1,13 @@
-"""Real processes of a training run: started, watched, found by rank, and compared by what they leave."""
+"""Start the processes of a training run, watch them, find a rank among them, and compare the models that they save."""
 
 import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import torch
 from safetensors.torch import load_file
 
@@ -19,13 +20,13 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def search_path() -> str:
-    """Return where a process finds this checkout, and what this process was told to find packages in."""
+    """Return the PYTHONPATH with which a process imports this checkout and whatever this process can import."""
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 @contextmanager
 def started(home: Path, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Give a running process; whatever ends the block, nothing is left of it."""
+    """Start a process, and kill it at the end of the block if it is still running."""
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, cwd=home, env=environment(home), stdout=pipe, stderr=pipe, text=True) as process:
         try:
@@ -46,14 +47,10 @@ def steps_logged(home: Path, out: str) -> int:
 
 def rank_process(launcher: int, rank: int) -> int:
     """Return the process id of a rank that ``launcher`` started."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            variables = (folder / "environ").read_bytes().split(b"\0")
-        except (OSError, IndexError):
-            continue
-        if parent == launcher and f"RANK={rank}".encode() in variables:
-            return int(folder.name)
+    for child in psutil.Process(launcher).children():
+        with suppress(psutil.Error):
+            if child.environ().get("RANK") == str(rank):
+                return child.pid
     raise LookupError(rank)
 
 

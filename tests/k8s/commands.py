@@ -120,4 +120,4 @@ def _value(variable: Object, part: Object, index: int) -> str:
     if "resourceFieldRef" in source:
         _, _, name = source["resourceFieldRef"]["resource"].partition(".")
         return str(ceil(quantity(part["resources"]["limits"][name])))
-    return {"status.podIP": "10.0.0.7"}.get(source["fieldRef"]["fieldPath"], str(index))
+    return str(index)

@@ -1,9 +1,8 @@
-"""Two machines of a cluster on this one: network namespaces with an address each, and a pod's command on either."""
+"""Two simulated machines: network namespaces with an address each, in which the commands of pods run."""
 
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -28,7 +28,7 @@ class Machine:
     address: str
 
     def start(self, command: list[str], variables: dict[str, str], log: Path, folder: Path) -> subprocess.Popen[bytes]:
-        """Start a command here; what it says is appended to ``log``."""
+        """Start a command on this machine; its output is appended to ``log``."""
         words = ["ip", "netns", "exec", self.name, *command]
         with log.open("ab") as file:
             return subprocess.Popen(words, cwd=folder, env=variables, stdout=file, stderr=subprocess.STDOUT)
@@ -36,7 +36,7 @@ class Machine:
 
 @contextmanager
 def two_machines(name: str, pods: list[str]) -> Iterator[list[Machine]]:
-    """Give two machines on which the names of both pods mean their addresses; skip the test where none can be made."""
+    """Yield two machines that know the names of both pods; skip the test where namespaces cannot be created."""
     if not shutil.which("ip"):
         pytest.skip("no network namespaces here: iproute2 is not installed")
     machines = [Machine(f"{name}-{os.getpid()}-{rank}", f"10.77.0.{rank + 1}") for rank in range(2)]
@@ -77,7 +77,7 @@ def _connect(left: Machine, right: Machine) -> None:
 
 @dataclass(frozen=True)
 class Pods:
-    """The pods of an indexed Job that torchrun's variables make one run."""
+    """The pods of an indexed Job that train one run, as torchrun's environment variables say."""
 
     job: dict[str, Any]
 
@@ -93,20 +93,19 @@ class Pods:
 
     @property
     def names(self) -> list[str]:
-        """The names by which the pods know each other."""
+        """The host names of the pods."""
         name, service = self.job["metadata"]["name"], self.job["spec"]["template"]["spec"]["subdomain"]
         return [f"{name}-{index}.{service}" for index in range(self.job["spec"]["completions"])]
 
     def command(self) -> list[str]:
-        """Return the command that the image's entry point makes of the arguments."""
+        """Return the command that the entry point of the image runs for the container's arguments."""
         words = [str(word) for word in self.container["args"]]
         assert words[0].startswith("-"), words
         return [sys.executable, "-m", "pipeline.train", *words]
 
-    def variables(self, index: int, address: str) -> dict[str, str]:
+    def variables(self, index: int) -> dict[str, str]:
         """Return the environment of a pod."""
         fields = {
-            "status.podIP": address,
             "metadata.name": f"{self.names[index].split('.')[0]}-x7k2p",
             "metadata.annotations['batch.kubernetes.io/job-completion-index']": str(index),
             "metadata.labels['batch.kubernetes.io/job-completion-index']": str(index),
@@ -119,28 +118,15 @@ class Pods:
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command and all that it started, as the loss of its machine does."""
-    doomed = [process.pid, *_descendants(process.pid)]
-    for number in doomed:
-        with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGKILL)
+    """Kill a command and all processes that it started, as the loss of its machine does."""
+    with suppress(psutil.NoSuchProcess):
+        command = psutil.Process(process.pid)
+        for one in [command, *command.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
     process.wait()
 
 
-def _descendants(root: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parent = int(path.read_text().rsplit(")", 1)[1].split()[1])
-            children.setdefault(parent, []).append(int(path.parent.name))
-    found, unseen = [], [root]
-    while unseen:
-        mine = children.get(unseen.pop(), [])
-        found += mine
-        unseen += mine
-    return found
-
-
-def spoken(log: Path) -> str:
-    """Return what a command said, for the message of a failed assertion."""
+def last_output(log: Path) -> str:
+    """Return the end of a command's output, for the message of a failed assertion."""
     return f"{shlex.quote(str(log))}:\n{log.read_text(errors='replace')[-3000:]}"

@@ -31,7 +31,7 @@ from pipeline.training.rank import check_agreement
 from tests import ROOT
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import CPU, make_config
-from tests.pipeline.machines import Machine, Pods, kill_tree, spoken, two_machines
+from tests.pipeline.machines import Machine, Pods, kill_tree, last_output, two_machines
 from tests.pipeline.processes import assert_same_model, environment, rank_process, run, steps_logged
 from tests.pipeline.streams import encode, smooth
 
@@ -68,7 +68,7 @@ class Cluster:
     def start(self, *indexes: int) -> None:
         """Start pods, with the test's folders as their volumes and one process in place of eight GPUs."""
         for index in indexes:
-            own = self.pods.variables(index, self.machines[index].address) | {"PET_NPROC_PER_NODE": "1"}
+            own = self.pods.variables(index) | {"PET_NPROC_PER_NODE": "1"}
             command = [*self.pods.command(), *SMALLER, "--out", OUT]
             variables = environment(self.home) | own
             self.running[index] = self.machines[index].start(command, variables, self.log(index), self.home)
@@ -90,7 +90,7 @@ class Cluster:
     def log(self, index: int) -> Path:
         return self.home / f"pod-{index}.log"
 
-    def said(self) -> list[str]:
+    def outputs(self) -> list[str]:
         return [self.log(index).read_text(errors="replace") for index in range(2)]
 
     def wait_for_steps(self) -> None:
@@ -104,7 +104,7 @@ class Cluster:
         try:
             wait_for(reached)
         except AssertionError:
-            raise AssertionError("\n".join(spoken(self.log(index)) for index in range(2))) from None
+            raise AssertionError("\n".join(last_output(self.log(index)) for index in range(2))) from None
 
 
 @pytest.fixture(scope="module")
@@ -163,16 +163,16 @@ def test_two_nodes_that_are_lost_stopped_and_started_again_train_what_one_node_t
     cluster.wait_for_steps()
     assert sorted(cluster.replaced[4:]) == [(0, -signal.SIGKILL), (1, 1)]
     cluster.running[1].send_signal(signal.SIGTERM)
-    assert cluster.ends() == [4, 4], cluster.said()
-    assert [text.count("stopped and saved") for text in cluster.said()] == [1, 1]
+    assert cluster.ends() == [4, 4], cluster.outputs()
+    assert [text.count("stopped and saved") for text in cluster.outputs()] == [1, 1]
     cluster.start(0, 1)
-    assert cluster.ends() == [0, 0], cluster.said()
-    first, second = cluster.said()
+    assert cluster.ends() == [0, 0], cluster.outputs()
+    first, second = cluster.outputs()
     assert "Traceback" not in first + second, first + second
     assert "error: a process was killed by signal 9; the same command, on every node, goes on" in second
     assert "error: the processes of another node ended; the same command, on every node, goes on" in first
     assert_same_model(home, OUT, load_file(home / "alone" / "model.safetensors"))
-    late = {**cluster.pods.variables(1, "10.77.0.2"), "PET_NPROC_PER_NODE": "1", "SMPL_DATA": str(home / "data")}
+    late = {**cluster.pods.variables(1), "PET_NPROC_PER_NODE": "1", "SMPL_DATA": str(home / "data")}
     words = ["--recipe", str(home / "tiny.yaml"), "--set", "loader.workers=1", "--out", str(home / OUT)]
     result = CliRunner().invoke(main, words, env=late)
     assert result.exit_code == 0, "a node that is started again after the end prints the result"

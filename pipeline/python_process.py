@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pipeline.distributed.stop_signal import StopSignal
+from pipeline.distributed.stop_signal import catch_stop_signals
 
 GRACE_SECONDS = 40
 """Time between asking a process to end and killing it: a launcher kills its own ranks after 30 s."""
@@ -67,7 +67,7 @@ def _running(
     words: Sequence[str], environment: Mapping[str, str], folder: Path | None, output: IO[bytes], errors: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process in a session of its own; at the end stop it and kill what is left of its session."""
-    with StopSignal() as stop:  # a signal that comes now takes effect when the process can be stopped
+    with catch_stop_signals() as stop:  # a signal that comes now takes effect when the process can be stopped
         process = subprocess.Popen(  # noqa: S603
             words, cwd=folder, env=environment, stdout=output, stderr=errors, start_new_session=True
         )

@@ -3,27 +3,27 @@
 The launcher's agent passes the signal on to its ranks (`launcher.py`), and the handler of each rank, here, only sets a
 flag. After every step an all-reduce combines the flags (`World.any`, called in `training/trainer.py`), so that all
 ranks stop after the same step, even if only one of them got the signal. They save a checkpoint and raise
-`StoppedError`, which ends each rank, and then the command, with exit code 4 (`training/rank.py`). The same command
-resumes the run. Ranks that have not ended after 30 seconds are killed.
+`StoppedError`, which `training/rank.py` turns into exit code 4; the launcher makes it the exit code of the command. The
+same command resumes the run. Ranks that have not ended after 30 seconds are killed.
 """
 
-from contextlib import ExitStack
-from types import FrameType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from data_prep.system.stop_signals import handle_stop_signals
 
 
-class StopSignal(ExitStack):
-    """Context in which SIGTERM and SIGINT only set ``received``, and outside of which they act as before."""
+@dataclass
+class StopSignal:
+    """Whether SIGTERM or SIGINT arrived."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.received = False
+    received: bool = False
 
-    def __enter__(self) -> Self:
-        self.enter_context(handle_stop_signals(self._receive))
-        return self
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.received = True
+@contextmanager
+def catch_stop_signals() -> Iterator[StopSignal]:
+    """Let SIGTERM and SIGINT only set ``received`` until the end of the block."""
+    stop = StopSignal()
+    with handle_stop_signals(lambda *_: setattr(stop, "received", True)):
+        yield stop

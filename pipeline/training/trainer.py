@@ -15,7 +15,7 @@ from data_prep.system.errors import DataError, UsageError
 from pipeline.config.schema import Config
 from pipeline.data.batches.assemble import Loader
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed.stop_signal import StopSignal
+from pipeline.distributed.stop_signal import catch_stop_signals
 from pipeline.distributed.world import World
 from pipeline.evaluation.scoring import evaluate
 from pipeline.methods.method import Method
@@ -86,7 +86,7 @@ class Trainer:
         progress = Progress(self.config.steps, self.step, quiet=not self.world.main)
         clock = Clock(self.world.device.type)
         try:
-            with StopSignal() as stop:
+            with catch_stop_signals() as stop:
                 while self.step < (until or self.config.steps):
                     self.train_step(clock)
                     self.report(log, progress, clock)

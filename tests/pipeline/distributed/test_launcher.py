@@ -1,4 +1,4 @@
-"""Two real processes, really stopped and really killed: the run that follows is the run that was never disturbed."""
+"""Two real processes that are stopped or killed: the resumed run gives the same weights as an undisturbed one."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def test_the_first_cause_explains_the_other_exit_codes() -> None:
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:34740: Connection reset"
 
 
-def test_a_rank_has_lost_others_only_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_can_lose_a_peer_only_in_a_run_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = [RuntimeError(GLOO), RuntimeError(f"Gloo connectFullMesh failed with {GLOO}"), DistStoreError("timeout")]
     own = [RuntimeError(text) for text in ("cannot read /home/gloomy/run [1]", "[gloo] is a bad name")]
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -67,7 +67,7 @@ def test_a_rank_has_lost_others_only_where_there_are_some(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("ours", "code"), [(True, LOST_PEER), (False, 1)])
-def test_only_our_launcher_is_told_of_lost_contact_by_its_own_code(
+def test_a_lost_peer_has_an_exit_code_of_its_own_under_our_launcher_only(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: bool, code: int
 ) -> None:
     def join() -> None:

@@ -103,7 +103,7 @@ def _run_single_node(agent: Namespace) -> int:
     for _ in range(RESTARTS + 1):
         code = _run_ranks(agent)
         if code >= 0:
-            return UNSAVED if code == LOST_PEER else code
+            return 1 if code == LOST_PEER else code
         logger.warning("a process was killed by signal %d; going on from the last checkpoint", -code)
     raise UserError(f"processes were killed {RESTARTS + 1} times; the same command goes on from the last checkpoint")
 

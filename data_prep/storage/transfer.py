@@ -19,7 +19,7 @@ from data_prep.storage.url import Url
 from data_prep.system.errors import DataError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from requests import Response
+    from requests import PreparedRequest, Response
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.5
@@ -123,7 +123,7 @@ def open_web(url: Url, start: int = 0) -> Body:
     from requests.auth import HTTPBasicAuth  # noqa: PLC0415
 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    auth = HTTPBasicAuth(*url.login) if url.login else None
+    auth = HTTPBasicAuth(*url.login) if url.login else _without_login
     certificates = ssl.get_default_verify_paths().cafile or True  # the system's; requests takes its own otherwise
     with _network_errors(url):
         response = requests.get(
@@ -133,6 +133,11 @@ def open_web(url: Url, start: int = 0) -> Body:
         response.close()
         raise failure
     return Body(int(response.headers.get("Content-Length", 0)), _chunks(response, url))
+
+
+def _without_login(request: "PreparedRequest") -> "PreparedRequest":
+    """Leave a request as it is: without an ``auth`` of ours requests would send a password from ``~/.netrc``."""
+    return request
 
 
 def _failure(response: "Response", url: Url, start: int) -> Exception | None:

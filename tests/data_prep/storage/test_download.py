@@ -26,6 +26,7 @@ class Cutting(BaseHTTPRequestHandler):
     def do_GET(self):
         asked = self.headers.get("Range")
         self.server.asked.append(asked)
+        self.server.logins.append(self.headers.get("Authorization"))
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
         if self.server.status or start >= len(CONTENT):
             self.send_error(self.server.status or 416)
@@ -46,7 +47,7 @@ def server(monkeypatch):
     monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with HTTPServer(("127.0.0.1", 0), Cutting) as server:
-        server.asked, server.ranges, server.status = [], True, None
+        server.asked, server.logins, server.ranges, server.status = [], [], True, None
         server.url = f"http://127.0.0.1:{server.server_port}/file.bin"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -119,6 +120,13 @@ def test_a_permanent_answer_is_bad_data_and_a_transient_one_unreachable(status, 
     server.status = status
     with pytest.raises(error, match=f"the server answers {status}"):
         fetch(PublishedFile(server.url, MD5))
+
+
+def test_a_password_of_netrc_is_not_sent(server, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    fetch(PublishedFile(server.url, MD5))
+    assert set(server.logins) == {None}
 
 
 def test_the_certificates_of_the_system_are_trusted(server, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Scores of a trained model: the evaluation loop, confusion between classes, and tables for people.
+"""Scores of a trained model: the loop that training shares, the confusions between classes, and tables for people.
 
-This folder imports `models`, `data` and `distributed.world`, never `training`.
+This folder imports `models`, `data`, `config` and `distributed.world`, never `training`, which imports `scoring`.
 """

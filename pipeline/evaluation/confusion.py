@@ -13,7 +13,10 @@ from pipeline.precision import Precision
 
 
 def regroup(batches: Iterable[Samples], size: int | None) -> Iterator[Samples]:
-    """Yield the samples of ``batches`` in batches of ``size``, the last one smaller; as they come if that is None."""
+    """Yield the samples of ``batches`` in batches of ``size``, of which the last may be smaller.
+
+    If the size is None, the batches stay as they are.
+    """
     held: list[Samples] = []
     for images, labels in batches:
         start, count = 0, sum(len(labels) for _, labels in held)

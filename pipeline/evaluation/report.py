@@ -49,7 +49,7 @@ class EvaluationReport:
             yield "the model was trained on another prepared set, whose training images may be among these"
 
     def tree(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
+        """Return the report as a tree that JSON can hold."""
         model, manifest = self.model, self.prepared.manifest
         return {
             "model": {"path": str(model.path), "sha256": model.sha256, "trained_on": model.trained_on},

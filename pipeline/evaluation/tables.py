@@ -1,4 +1,4 @@
-"""An evaluation in numbers and as text: of all images, of each class, and which classes are taken for which."""
+"""The results of an evaluation as numbers and as text: all images, each class, and the confusions between classes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,80 +8,88 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHOWN = 10
-"""Classes, and pairs of classes, in the text."""
+"""The largest number of classes, and of pairs of classes, in the text."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Of one network on a split: accuracy in percent and mean cross-entropy."""
+    """The score of one network on a split."""
 
     accuracy: float
+    """Percent of the images of known class."""
     loss: float
+    """Mean cross-entropy in nats."""
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: of its images, the percentage that was recognized; of what was taken for it, the part that is it."""
+    """The score of one class."""
 
     name: str
     images: int
+    """Number of the split's images of this class."""
     accuracy: float | None
-    """None where the split has no image of it."""
+    """The percentage of them that is predicted correctly (recall); None if there are none."""
     precision: float | None
-    """None where nothing was taken for it."""
+    """The percentage of the predictions of this class that is correct; None if there are none."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Images of ``name`` that were taken for ``taken_for``."""
+    """How often one class is predicted in place of another."""
 
     name: str
+    """The true class."""
     taken_for: str
+    """The predicted class."""
     images: int
     percent: float
-    """Of all images of ``name``."""
+    """The same number, in percent of all images of the true class."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of a model on a split."""
+    """The results of a model on a split."""
 
     classes: Sequence[str]
+    """The names of the classes, in the order of the labels."""
     score: Score
+    """The score of the network, or of the ensemble."""
     members: Mapping[str, Score]
-    """Of the networks that vote, by name; empty where there is but one network."""
+    """The scores of an ensemble's members by name; empty for a single network."""
     confusion: NDArray[np.int64]
-    """[classes, classes]: images by true class and by the class that was given."""
+    """[classes, classes]: numbers of images by true class and predicted class."""
     unknown: int = 0
-    """Images without a known class, which are not scored."""
+    """Number of images of unknown class, which are not scored."""
 
     @property
     def images(self) -> int:
+        """Number of images that are scored."""
         return int(self.confusion.sum())
 
     def by_class(self) -> list[ClassScore]:
-        """Return a row a class, in their order."""
-        right = self.confusion.diagonal().tolist()
-        there, given = self.confusion.sum(1).tolist(), self.confusion.sum(0).tolist()
+        """Return the score of each class, in the order of the labels."""
+        correct = self.confusion.diagonal().tolist()
+        true, predicted = self.confusion.sum(1).tolist(), self.confusion.sum(0).tolist()
         return [
-            ClassScore(name, images, _percent(hits, images), _percent(hits, taken))
-            for name, images, hits, taken in zip(self.classes, there, right, given, strict=True)
+            ClassScore(name, images, _percent(hits, images), _percent(hits, predictions))
+            for name, images, hits, predictions in zip(self.classes, true, correct, predicted, strict=True)
         ]
 
     def confused(self) -> list[Confusion]:
-        """Return the pairs of classes that were confused most, at most ``SHOWN``, in order."""
+        """Return the most frequent confusions, at most ``SHOWN``, the most frequent first."""
         wrong = self.confusion * (1 - np.eye(len(self.classes), dtype=np.int64))
-        there = self.confusion.sum(1)
-        places = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN]
-        pairs = [divmod(int(place), len(self.classes)) for place in places]
+        images = self.confusion.sum(1)
+        cells = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN]
+        pairs = [divmod(int(cell), len(self.classes)) for cell in cells]
         return [
-            Confusion(self.classes[true], self.classes[given], int(wrong[true, given]), 100 * count / there[true])
-            for true, given in pairs
-            if (count := int(wrong[true, given]))
+            Confusion(self.classes[true], self.classes[predicted], count, 100 * count / images[true])
+            for true, predicted in pairs
+            if (count := int(wrong[true, predicted]))
         ]
 
     def tree(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
+        """Return the results as a tree that JSON can hold."""
         return {
             "images": self.images,
             "unknown": self.unknown,
@@ -94,10 +102,10 @@ class Evaluation:
 
 
 def tables(evaluation: Evaluation) -> Iterator[str]:
-    """Yield the lines of the text: the score, the worst classes, the most confused pairs."""
+    """Yield the lines of the text: the scores, the worst classes and the most frequent confusions."""
     yield from _scores(evaluation)
     yield from _classes(evaluation)
-    yield from _pairs(evaluation)
+    yield from _confusions(evaluation)
 
 
 def _scores(evaluation: Evaluation) -> Iterator[str]:
@@ -119,7 +127,7 @@ def _classes(evaluation: Evaluation) -> Iterator[str]:
         yield f"and {len(rows) - SHOWN} more"
 
 
-def _pairs(evaluation: Evaluation) -> Iterator[str]:
+def _confusions(evaluation: Evaluation) -> Iterator[str]:
     titles = {f"{pair.name} taken for {pair.taken_for}": pair for pair in evaluation.confused()}
     if titles:
         width = max(22, *(len(title) + 2 for title in titles))

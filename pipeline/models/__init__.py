@@ -1,4 +1,8 @@
-"""Networks by name. Each is built from its options and a task, and takes normalized images."""
+"""Networks by name, one file each; installed packages add others through the entry-point group ``smpl.models``.
+
+A network is built from its options and a task, and takes normalized images. This folder imports `data_prep.system`,
+`registry` and `task`, and nothing else of `pipeline`; `training`, `evaluation` and `figures` import it.
+"""
 
 from pipeline.registry import Registry
 

@@ -1,6 +1,6 @@
-"""What networks of other libraries have in common: fine-tuning of published weights, whole or in part.
+"""The common part of networks from other libraries: published weights, fine-tuned as a whole or in part.
 
-A library's own file says how its architectures are built and where their weights are; the rest is here.
+The file of each library says how its architectures are built and where their weights are; the rest is here.
 """
 
 import difflib
@@ -22,18 +22,23 @@ from pipeline.registry import nearest
 from pipeline.task import Task
 
 PUBLISHED = "default"
+"""The value of ``model.weights`` for the published weights."""
 
 
 class BackboneOptions(Options, ABC):
     architecture: str = Field("resnet18", description="the library's name of the network")
-    weights: str | None = Field(None, description="default (the published ones) or a file; random if absent")
-    freeze: str | None = Field(None, description="backbone (all but the classifier) or the last layer to freeze")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier, besides the network's own")
+    weights: str | None = Field(None, description="default (the published weights) or a file; random if absent")
+    freeze: str | None = Field(
+        None, description="backbone (all but the classifier), or the last layer to freeze; none if absent"
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout before the classifier, in addition to the network's own"
+    )
 
     @classmethod
     @abstractmethod
     def architectures(cls) -> list[str]:
-        """Return the library's names of networks that classify."""
+        """Return the library's names of its classification networks."""
 
     @field_validator("architecture")
     @classmethod
@@ -48,32 +53,33 @@ class BackboneOptions(Options, ABC):
 class Backbone(nn.Module, ABC):
     """A network of another library: [B, C, H, W] normalized images to [B, classes] logits.
 
-    Gray images are shown in all three channels. Frozen layers take no gradient and stay in evaluation mode, so that
-    neither their weights nor BN's running statistics move. So do weights without effect on the logits, for which DDP
-    would wait in vain.
+    Gray images are copied to all three channels. Frozen layers get no gradient and stay in evaluation mode, so that
+    neither their weights nor the running statistics of batch normalization change. Parameters that have no effect on
+    the logits get no gradient either, since DDP would wait for their gradients.
 
     Raises:
-        UsageError: an option that the architecture does not go with, or images that it cannot take.
-        DataError: the weights cannot be had, or are another architecture's.
+        UsageError: an option does not fit the architecture, or the architecture cannot take images of this shape.
+        DataError: the weights cannot be loaded, or belong to another architecture.
     """
 
     library: ClassVar[str]
+    """The name of the library, for messages."""
 
     def __init__(self, options: BackboneOptions, task: Task) -> None:
         super().__init__()
-        with self._explained(options, task):
+        with self._explained_errors(options, task):
             self.network = self.build(options.architecture, task)
             classifier = self.classifier()
         if options.weights is not None:
             fit_weights(self.network, self._weights(options, task), classifier, options.weights)
         if options.dropout:
-            _drop_before(self.network, classifier, options.dropout)
+            _add_dropout(self.network, classifier, options.dropout)
         self.frozen = frozen_modules(self.network, options.freeze, classifier)
         freeze_parameters(self.network, self.frozen)
         self.train()
-        with self._explained(options, task):
-            idle = find_unused_parameters(self, task)
-        for parameter in idle:
+        with self._explained_errors(options, task):
+            unused = find_unused_parameters(self, task)
+        for parameter in unused:
             parameter.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,7 +87,7 @@ class Backbone(nn.Module, ABC):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        for name, module in self.network.named_modules():  # by name, as SyncBatchNorm replaces layers
+        for name, module in self.network.named_modules():  # by name, since SyncBatchNorm replaces modules
             if name in self.frozen:
                 module.training = False
         return self
@@ -92,38 +98,39 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def classifier(self) -> Collection[str]:
-        """Return the names of the layers of ``self.network`` that give the logits."""
+        """Return the names of the layers of ``self.network`` that output the logits."""
 
     @abstractmethod
     def published(self, architecture: str, task: Task) -> Mapping[str, Tensor]:
-        """Return the published weights as a state dict, from the hub or its cache; raises what the library does."""
+        """Return the published weights as a state dict, from the hub or its cache; raises what the library raises."""
 
     @abstractmethod
     def translate(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the weights of a file under the names that ``self.network`` has for them."""
+        """Return the weights of a file under the names that they have in ``self.network``."""
 
     def _weights(self, options: BackboneOptions, task: Task) -> Mapping[str, Tensor]:
         if options.weights != PUBLISHED:
             return self.translate(read_weights(Path(str(options.weights))))
         try:
             return self.published(options.architecture, task)
-        except Exception as error:  # of the network, the hub, its client or the file: any library's own
+        except Exception as error:  # the hub, its client and the file formats raise errors of many types
             name = f"the published weights of {self.library} {options.architecture}"
             raise DataError(f"cannot load {name}: {first_line(error)}; give model.weights=FILE") from None
 
     @contextmanager
-    def _explained(self, options: BackboneOptions, task: Task) -> Iterator[None]:
-        """Turn whatever the architecture raises into a line for the user."""
+    def _explained_errors(self, options: BackboneOptions, task: Task) -> Iterator[None]:
+        """Turn any error of the architecture into one line for the user."""
         try:
             yield
         except UserError:
             raise
         except Exception as error:
             shape = "x".join(map(str, task.shape))
-            problem = f"{options.architecture} does not go with images of {shape}: {first_line(error)}"
+            problem = f"{options.architecture} does not accept images of {shape}: {first_line(error)}"
             raise UsageError(f"model {self.library}: {problem}") from None
 
 
-def _drop_before(network: nn.Module, classifier: Collection[str], rate: float) -> None:
+def _add_dropout(network: nn.Module, classifier: Collection[str], rate: float) -> None:
+    """Put dropout of ``rate`` before each layer of the classifier."""
     for name in classifier:
         network.set_submodule(name, nn.Sequential(nn.Dropout(rate), network.get_submodule(name)))

@@ -1,7 +1,8 @@
 """ConvLarge, or CNN-13: the network of temporal ensembling (Laine and Aila, ICLR 2017), Mean Teacher and MetaSemi.
 
-Its thirteen layers are nine convolutions, three poolings and the classifier. Two things differ from the first of its
-kind: BN stands where they had weight normalization or mean-only BN, and dropout takes out whole channels.
+Its thirteen layers are nine convolutions, three poolings and the classifier. It differs from the network of Laine and
+Aila in two ways: it has batch normalization (BN) instead of weight normalization or mean-only BN, and its dropout drops
+whole channels.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from pipeline.options import Options
 from pipeline.task import Task
 
 SMALLEST = 12
-"""Pixels a side: two poolings leave 3x3, just what the convolution without padding covers."""
+"""Smallest side in pixels: two poolings leave 3x3, the size of the convolution without padding."""
 
 
 class ConvLargeOptions(Options):
-    width: int = Field(128, ge=1, description="channels of the first stage; the others scale along")
+    width: int = Field(128, ge=1, description="channels of the first stage; the others scale with it")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout of whole channels, after the first and second stage")
-    bn_momentum: float = Field(0.1, gt=0, le=1, description="share of a new batch in BN's running statistics")
+    bn_momentum: float = Field(0.1, gt=0, le=1, description="weight of a new batch in BN's running statistics")
 
 
 class ConvLarge(nn.Module):

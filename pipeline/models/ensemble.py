@@ -1,4 +1,4 @@
-"""Several networks that vote."""
+"""An ensemble of networks: the mean of their logits."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.ModuleDict):
-    """Networks by name; the output is the mean of their logits."""
+    """Networks by name: images [B, C, H, W] to the mean of their logits, [B, classes]."""
 
     def __init__(self, members: Mapping[str, nn.Module]) -> None:
         super().__init__(members)
@@ -22,5 +22,5 @@ class Ensemble(nn.ModuleDict):
 
 
 def combine(members: Mapping[str, nn.Module]) -> nn.Module:
-    """Return the only member, or the ensemble of several."""
+    """Return the ensemble of several members, or the only member itself."""
     return Ensemble(members) if len(members) > 1 else next(iter(members.values()))

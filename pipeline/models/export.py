@@ -1,4 +1,4 @@
-"""An exported model, built again from its file alone."""
+"""Export a model to one file, and build it again from that file alone."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,19 +25,19 @@ from pipeline.task import Task
 def load_model(path: Path) -> nn.Module:
     """Return the model of a run's ``model.safetensors``: on the CPU, float32, in evaluation mode.
 
-    It takes images [B, C, H, W] (pictures of 0..255, uint8 or floating) of the size and channels that it was trained
-    on, and gives logits [B, classes]; they are normalized inside. A run that evaluates one network gives that network,
-    one that evaluates several an :class:`Ensemble` of them, by name, whose logits are the members' mean.
+    The model takes images [B, C, H, W] (pictures of 0..255, uint8 or floating) of the size and channels that it was
+    trained on, normalizes them, and returns logits [B, classes]. If the run evaluates one network, the model is that
+    network; if several, an :class:`Ensemble` of them by name, whose logits are the mean of the members'.
 
     Raises:
-        DataError: there is no such file, it is damaged, or it was not exported by ``smpl-train``.
+        DataError: the file is missing or damaged, or ``smpl-train`` did not export it.
     """
     export = read_export(path)
     return combine({name: export.build(name) for name in export.metadata.members}).eval()
 
 
 class Metadata(BaseModel):
-    """What the file says of its weights; ``shape`` is [H, W, C]."""
+    """The metadata of an exported file."""
 
     classes: Json[list[str]]
     shape: Json[tuple[int, int, int]]
@@ -47,7 +47,7 @@ class Metadata(BaseModel):
 
 @dataclass(frozen=True)
 class Export:
-    """An exported file: the weights of its members, and what they are weights of."""
+    """An exported file: the weights of its members, and how to build their networks."""
 
     path: Path
     metadata: Metadata
@@ -60,7 +60,7 @@ class Export:
         return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
     def build(self, member: str) -> nn.Module:
-        """Return one member's network, laid out in memory as in training, whose sums it then repeats bit for bit."""
+        """Return one member's network, in the memory format of training, so that its sums are the same bit for bit."""
         weights = self.weights(member)
         options = {name: value for name, value in self.metadata.model.items() if name not in {"name", "weights"}}
         with _damage_explained(self.path):
@@ -77,7 +77,7 @@ class Export:
 
 
 def read_export(path: Path) -> Export:
-    """Read a ``model.safetensors``. Raises DataError."""
+    """Read a ``model.safetensors``. Raises DataError if it is missing, damaged or of another origin."""
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
@@ -94,7 +94,7 @@ def assemble(model_class: Any, options: BaseModel, task: Task) -> nn.Module:
 
 
 def find_mismatch(network: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
-    """Return in words the first tensor in which ``weights`` are not the network's, or None."""
+    """Return a description of the first tensor of ``weights`` that does not fit the network, or None."""
     state = network.state_dict()
     for name, tensor in state.items():
         if name not in weights:
@@ -106,13 +106,13 @@ def find_mismatch(network: nn.Module, weights: Mapping[str, Tensor]) -> str | No
 
 @contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
-    """Turn what a damaged or foreign file brings about into a line for the user."""
+    """Turn any error from a damaged or foreign file into one line for the user."""
     try:
         yield
     except UserError as error:
         raise DataError(f"{path}: {error}") from None
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise DataError(f"{path} is damaged, or no model that smpl-train exported: {_problem(error)}") from None
+        raise DataError(f"{path} is damaged, or is not a model that smpl-train exported: {_problem(error)}") from None
 
 
 def _problem(error: Exception) -> str:
@@ -123,15 +123,15 @@ def _problem(error: Exception) -> str:
 
 
 def export_model(path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Write weights as safetensors, with all that is needed to build the network again in the metadata."""
+    """Write weights as safetensors, with all that is needed to build the network in the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_durably(path, _sorted_metadata(save(tensors, dict(metadata))))
 
 
 def _sorted_metadata(data: bytes) -> bytes:
-    """Return a safetensors file with its metadata in order: the library writes them in one of chance.
+    """Return a safetensors file with its metadata sorted, since the library writes them in random order.
 
-    It is eight bytes of length, a header in JSON filled up to a multiple of eight, and the tensors.
+    Such a file is eight bytes of length, a JSON header padded to a multiple of eight bytes, and the tensors.
     """
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])

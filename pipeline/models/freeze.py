@@ -1,4 +1,4 @@
-"""Which layers of a network stay as they are."""
+"""Freeze layers of a network."""
 
 from collections.abc import Collection
 
@@ -9,15 +9,16 @@ from pipeline.models.pretrained import is_inside
 from pipeline.registry import nearest
 
 BACKBONE = "backbone"
+"""The value of ``model.freeze`` for all layers but the classifier."""
 
 
 def frozen_modules(network: nn.Module, freeze: str | None, classifier: Collection[str]) -> frozenset[str]:
     """Return the names of the modules to freeze, as in ``network.named_modules()``.
 
     Args:
-        freeze: None for none, ``"backbone"`` for all but the classifier, or the last of the network's children to
-            freeze, with all that come before it.
-        classifier: names of the layers that give the logits.
+        freeze: None for no module, ``"backbone"`` for all but the classifier, or the name of a child of the network, to
+            freeze it and all children before it.
+        classifier: names of the layers that output the logits.
 
     Raises:
         UsageError: there is no such child, or the classifier would be frozen too.
@@ -32,14 +33,16 @@ def frozen_modules(network: nn.Module, freeze: str | None, classifier: Collectio
         raise UsageError(f"model.freeze: no layer {freeze!r}: {nearest(freeze, [BACKBONE, *children])}")
     low = children[: children.index(freeze) + 1]
     if any(is_inside(name, low) for name in classifier):
-        raise UsageError(f"model.freeze: {freeze!r} has the classifier in it or before it; choose a layer below it")
+        raise UsageError(
+            f"model.freeze: {freeze!r} contains the classifier or comes after it; choose a layer before it"
+        )
     return frozenset(name for name in names if is_inside(name, low))
 
 
 def freeze_parameters(network: nn.Module, frozen: Collection[str]) -> None:
-    """Let the parameters of ``frozen`` modules take no gradient.
+    """Let the parameters of the ``frozen`` modules get no gradient.
 
-    The network's own, such as a class token, enter below its first layer and are frozen with any.
+    If anything is frozen, so are the network's own parameters, such as a class token: they enter below its first layer.
     """
     for name in {"", *frozen} if frozen else ():
         for parameter in network.get_submodule(name).parameters(recurse=False):

@@ -1,4 +1,4 @@
-"""A multi-layer perceptron on flattened inputs: points of a plane, tiny images, and proofs in fp64."""
+"""A multi-layer perceptron on flattened inputs: for points of the plane, tiny images and tests in fp64."""
 
 import math
 
@@ -10,12 +10,12 @@ from pipeline.task import Task
 
 
 class MLPOptions(Options):
-    hidden: list[PositiveInt] = Field([8, 8], description="units of each hidden layer; none: a linear softmax model")
+    hidden: list[PositiveInt] = Field([8, 8], description="units of each hidden layer; [] is a linear softmax model")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
 
 
 class MLP(nn.Module):
-    """ReLU layers without BN: [B, ...] normalized inputs, flattened, to [B, classes] logits."""
+    """ReLU layers without batch normalization: [B, ...] normalized inputs, flattened, to [B, classes] logits."""
 
     Options = MLPOptions
 

@@ -1,4 +1,4 @@
-"""Pixels to network input, inside the network: what is exported needs no companion."""
+"""Normalize pixels inside the network, so that an exported model needs no other file."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """Map images [B, C, H, W] as they are stored to zero mean and unit deviation per channel; pictures are 0..255.
+    """Map stored images [B, C, H, W], such as pictures of 0..255, to zero mean and unit deviation per channel.
 
     Args:
-        mean: per channel, in the units of the images.
-        std: likewise.
+        mean: of each channel, in the units of the images.
+        std: standard deviation of each channel, in the units of the images.
     """
 
     mean: Tensor

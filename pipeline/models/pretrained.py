@@ -1,4 +1,4 @@
-"""Weights made elsewhere: read from a file, and put into a network whose classifier is its own."""
+"""Read weights from a file, and copy them into a network that may have a classifier of its own."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -12,16 +12,16 @@ from data_prep.system.errors import DataError
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file of safetensors or of ``torch.save``, bare or under state_dict or model.
+    """Return the state dict of a file of safetensors or ``torch.save``; it may be under the key state_dict or model.
 
-    Nothing in the file is executed. Raises DataError where there is no such file, or no weights in it.
+    Nothing in the file is executed. Raises DataError if the file is missing or damaged, or holds no weights.
     """
     try:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"model.weights: cannot read {path}: {error.strerror or first_line(error)}") from None
-    except Exception:  # of a file that is cut or something else: any reader's own
-        raise DataError(f"model.weights: {path} is damaged, or holds other things than weights") from None
+    except Exception:  # the readers raise errors of many types on a truncated or foreign file
+        raise DataError(f"model.weights: {path} is damaged, or holds something other than weights") from None
     state = _unwrap(content)
     if not state:
         raise DataError(f"model.weights: {path} holds no weights; give a state dict")
@@ -29,16 +29,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], classifier: Collection[str], source: str) -> None:
-    """Copy ``weights`` into ``network``; a classifier for other classes, or none, leaves the network's as it is.
+    """Copy ``weights`` into ``network``, which keeps its own classifier if that of the weights is missing or differs.
 
     Args:
-        network: of any architecture; changed in place.
-        weights: by name, as in ``network.state_dict()``.
-        classifier: names of the layers that give the logits.
-        source: of the weights, for messages.
+        network: the network, of any architecture; it is changed in place.
+        weights: tensors by their names in ``network.state_dict()``.
+        classifier: names of the layers that output the logits.
+        source: where the weights come from, for messages.
 
     Raises:
-        DataError: with the first tensor, but for the classifier's, that one side lacks or whose shape differs.
+        DataError: a tensor outside of the classifier is missing on one side or has another shape.
     """
     state = network.state_dict()
     own = {name: tensor for name, tensor in state.items() if is_inside(name, classifier)}
@@ -46,21 +46,21 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], classifier: C
         weights = {name: tensor for name, tensor in weights.items() if not is_inside(name, classifier)} | own
     for mismatch in _mismatches(network, state, weights):
         raise DataError(f"model.weights: {source} does not fit: {mismatch}")
-    # in place, as a state dict carries its layers' versions, without which MNASNet takes none
+    # updated in place, since a state dict has the versions of its layers, which MNASNet requires
     state.update({name: tensor for name, tensor in weights.items() if name in state})
     try:
         network.load_state_dict(state)
-    except RuntimeError:  # of tensors without storage, or of another layout
+    except RuntimeError:  # for tensors without storage or with another layout
         raise DataError(f"model.weights: {source} does not fit: its tensors cannot be copied") from None
 
 
 def is_inside(name: str, layers: Collection[str]) -> bool:
-    """Return whether a tensor or module is one of ``layers`` or inside one."""
+    """Return whether the name of a tensor or module is one of ``layers`` or inside one of them."""
     return any(name == layer or name.startswith(layer + ".") for layer in layers)
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says, without the listing that may follow."""
+    """Return the first line of an error's message, or its type if it has no message."""
     return (str(error).splitlines() or [type(error).__name__])[0].strip()
 
 
@@ -73,7 +73,10 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
 
 
 def _mismatches(network: nn.Module, state: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Iterator[str]:
-    """Yield every tensor that does not fit; old files lack BN's count of batches, which nothing depends on."""
+    """Yield a description of each tensor that does not fit.
+
+    Old files lack the batch count of batch normalization, which has no effect.
+    """
     for name, tensor in weights.items():
         if name not in state:
             if not _is_optional(network, name):
@@ -86,5 +89,5 @@ def _mismatches(network: nn.Module, state: Mapping[str, Tensor], weights: Mappin
 
 
 def _is_optional(network: nn.Module, name: str) -> bool:
-    """Return whether a tensor is of a layer that this network could have, such as an auxiliary classifier."""
+    """Return whether a tensor belongs to a layer that this network leaves out, such as an auxiliary classifier."""
     return getattr(network, name.partition(".")[0], network) is None

@@ -11,7 +11,7 @@ from pipeline.task import Task
 class SmallConvOptions(Options):
     width: int = Field(32, ge=1, description="channels of the first stage; the second has twice as many")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
-    bn_momentum: float = Field(0.05, gt=0, le=1, description="share of a new batch in BN's running statistics")
+    bn_momentum: float = Field(0.05, gt=0, le=1, description="weight of a new batch in BN's running statistics")
 
 
 class SmallConv(nn.Module):

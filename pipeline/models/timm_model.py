@@ -1,4 +1,4 @@
-"""Networks of timm, the library of image models, with their published weights; timm is an extra to install."""
+"""Networks of timm, the library of image models, with their published weights; timm is an optional dependency."""
 
 from collections.abc import Collection, Mapping
 from importlib import import_module
@@ -14,7 +14,7 @@ from pipeline.task import Task
 class TimmOptions(BackboneOptions):
     @classmethod
     def architectures(cls) -> list[str]:
-        """Names such as resnet18, and with the weights' own tag, such as resnet18.a1_in1k."""
+        """Return names such as resnet18, and names with the tag of their weights, such as resnet18.a1_in1k."""
         timm = load_timm()
         return [*timm.list_models(), *timm.list_models(pretrained=True)]
 
@@ -39,21 +39,21 @@ class TimmModel(Backbone):
         return _create(architecture, task, pretrained=True).state_dict()
 
     def translate(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """By the function that timm keeps beside a network for files of other makes and other image sizes."""
+        """Convert by the function that timm has for files of other libraries and other image sizes."""
         rules = vars(import_module(type(self.network).__module__)).get("checkpoint_filter_fn")
         try:
             return rules(dict(weights), self.network) if rules else weights
-        except Exception:  # another network's file, of which the comparison that follows names a tensor
+        except Exception:  # a file of another network: the comparison that follows names a tensor
             return weights
 
     def synchronize_norms(self) -> Self:
-        """Replace BN by its counterpart over all ranks; many networks of timm have BN and activation in one layer."""
+        """Replace BN by its counterpart over all ranks; many timm networks have BN and activation in one layer."""
         self.network = load_timm().layers.convert_sync_batchnorm(self.network)
         return self
 
 
 def load_timm() -> Any:
-    """Return the module, or raise UsageError where it is not installed."""
+    """Return the module timm. Raises UsageError if it is not installed."""
     try:
         return import_module("timm")
     except ModuleNotFoundError:

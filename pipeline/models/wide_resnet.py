@@ -1,8 +1,8 @@
 """Wide residual networks (Zagoruyko and Komodakis, BMVC 2016), as semi-supervised learning uses them.
 
-The field's variant: LeakyReLU of slope 0.1, pre-activation, the first shortcut activated too. Dropout stands before
-the classifier, where Meta Pseudo Labels puts it. Public code gives BN a momentum of 0.001, so that the running
-statistics mean nothing for the first thousands of steps; the default here is 0.01.
+This is the variant of the semi-supervised literature: LeakyReLU of slope 0.1, pre-activation, and an activated shortcut
+in the first block. Dropout is before the classifier, as in Meta Pseudo Labels. Public code gives batch normalization a
+momentum of 0.001, which makes running statistics useless for the first thousands of steps; the default here is 0.01.
 """
 
 import math
@@ -19,7 +19,7 @@ class WideResNetOptions(Options):
     depth: int = Field(28, description="number of convolutions; 6n + 4")
     width: int = Field(2, ge=1, description="channel multiplier k of 16k, 32k, 64k")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the classifier")
-    bn_momentum: float = Field(0.01, gt=0, le=1, description="share of a new batch in BN's running statistics")
+    bn_momentum: float = Field(0.01, gt=0, le=1, description="weight of a new batch in BN's running statistics")
 
     @field_validator("depth")
     @classmethod
@@ -30,7 +30,7 @@ class WideResNetOptions(Options):
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width: [B, C, H, W] normalized images to [B, classes] logits; any H, W of at least 8."""
+    """WRN-depth-width: [B, C, H, W] normalized images to [B, classes] logits; H and W are at least 8."""
 
     Options = WideResNetOptions
 
@@ -59,7 +59,7 @@ class WideResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Pre-activation basic block; the first of the network also activates its shortcut."""
+    """Pre-activation basic block; the first block of the network also activates its shortcut."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, momentum: float, shared_activation: bool) -> None:
         super().__init__()

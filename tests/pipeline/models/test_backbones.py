@@ -261,13 +261,13 @@ def empty(path: Path) -> None:
 SPOILED: list[tuple[Callable[[Path], object], str]] = [
     (Path.mkdir, "Is a directory"),
     (cut, "damaged"),
-    (more_than_weights, "holds other"),
+    (more_than_weights, "holds something other"),
     (no_weights, "no weights"),
     (named_by_numbers, "no weights"),
-    (text, "holds other"),
-    (short_text, "holds other"),
-    (other_bytes, "holds other"),
-    (empty, "holds other"),
+    (text, "holds something other"),
+    (short_text, "holds something other"),
+    (other_bytes, "holds something other"),
+    (empty, "holds something other"),
 ]
 
 
@@ -408,7 +408,7 @@ def test_norms_with_an_activation_keep_it_when_they_are_synchronized() -> None:
     ("freeze", "words"),
     [
         ("layer33", "model.freeze: no layer 'layer33': did you mean 'layer3'?"),
-        ("fc", "model.freeze: 'fc' has the classifier in it or before it; choose a layer below it"),
+        ("fc", "model.freeze: 'fc' contains the classifier or comes after it; choose a layer before it"),
     ],
 )
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
@@ -468,7 +468,7 @@ def test_without_timm_the_line_says_what_to_install(options: dict[str, str], mon
 def test_images_that_an_architecture_cannot_take_are_refused(library: str, architecture: str, of: Task) -> None:
     line = refusal(lambda: build(library, of, architecture=architecture), UsageError)
     shape = "x".join(map(str, of.shape))
-    assert line.startswith(f"model {library}: {architecture} does not go with images of {shape}: ")
+    assert line.startswith(f"model {library}: {architecture} does not accept images of {shape}: ")
 
 
 def test_an_architecture_without_a_classifier_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

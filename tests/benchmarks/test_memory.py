@@ -1,4 +1,4 @@
-"""``smpl bench memory``: counting against graphs counted by hand, and what the order of passes says about methods."""
+"""``smpl bench memory``: counts agree with graphs counted by hand, and methods rank as their passes predict."""
 
 import json
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_activations_are_in_proportion_to_the_images_of_the_greatest_graph(held:
         "metasemi": 4,  # mixed and weak
         "smpl-recompute": 3,
         "smpl-shared-graph": 3,
-        "mpl": 3,  # the teacher's: it begins when the student's has gone
+        "mpl": 3,  # the teacher's, which is built after the student's is freed
         "mpl-unrolled": 3,
         "mpl-public-order": 5 + 3,  # the teacher's with the weak views, and the student's
     }

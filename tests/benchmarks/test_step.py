@@ -72,8 +72,8 @@ def test_an_unknown_row_is_refused_with_the_nearest() -> None:
     assert "did you mean 'mpl'" in result.stderr
 
 
-@pytest.mark.parametrize(("compiled", "tells"), [("off", True), ("inductor", True), ("graphs", False)])
-def test_a_replayed_graph_has_no_peak(compiled: str, tells: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("compiled", "has_peak"), [("off", True), ("inductor", True), ("graphs", False)])
+def test_a_replayed_graph_has_no_peak(compiled: str, has_peak: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name, value in {"empty_cache": 0, "reset_peak_memory_stats": 0, "synchronize": 0, "memory_reserved": 7}.items():
         monkeypatch.setattr(torch.cuda, name, lambda name=name, value=value: calls.append(name) or value)
@@ -81,5 +81,5 @@ def test_a_replayed_graph_has_no_peak(compiled: str, tells: bool, monkeypatch: p
     world = SimpleNamespace(device=torch.device("cuda"))
     step = lambda clock: calls.append("step")  # noqa: E731
     trainer: Any = SimpleNamespace(world=world, compiler=Compiler(compiled), train_step=step)
-    assert gpu_memory(trainer) == ({"peak_bytes": 5} if tells else {}) | {"reserved_bytes": 7}
+    assert gpu_memory(trainer) == ({"peak_bytes": 5} if has_peak else {}) | {"reserved_bytes": 7}
     assert calls == ["empty_cache", "reset_peak_memory_stats", "step", "synchronize", "memory_reserved"]

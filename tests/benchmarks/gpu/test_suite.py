@@ -48,7 +48,7 @@ def piece(folder: Path, name: str, code: str = "", minutes: float = 0.01, **opti
     return Piece(name, ("-c", "\n".join(lines)), minutes, f"{name}.json", **options)
 
 
-def begun(folder: Path, name: str) -> int:
+def times_started(folder: Path, name: str) -> int:
     """Return how often a piece was started."""
     path = folder.parent / f"{name}.begun"
     return path.read_text().count("begun") if path.exists() else 0
@@ -66,8 +66,8 @@ def count_limits_from(sign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call(pieces: list[Piece], folder: Path, minutes: float = 1.0) -> tuple[CallSummary, str]:
-    said: list[str] = []
-    return run_pieces(pieces, folder, minutes, said.append), "\n".join(said)
+    reported: list[str] = []
+    return run_pieces(pieces, folder, minutes, reported.append), "\n".join(reported)
 
 
 def test_what_is_done_is_not_done_again(folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_is_done_is_not_done_again(folder: Path) -> None:
     second, _ = call(pieces, folder)
     assert (first.done, second.before, second.done) == (["one"], ["one"], ["two"])
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert begun(folder, "one") == begun(folder, "two") == 1
+    assert times_started(folder, "one") == times_started(folder, "two") == 1
 
 
 @pytest.mark.slow
@@ -84,13 +84,13 @@ def test_a_piece_that_is_killed_at_the_limit_starts_again(folder: Path, monkeypa
     count_limits_from(folder.parent / "slow.begun", monkeypatch)
     flag = folder.parent / "quick"
     slow = piece(folder, "slow", f"import time\ntime.sleep(0 if pathlib.Path('{flag}').exists() else {LIMIT_S})")
-    summary, said = call([slow], folder, minutes=3 / 60)
+    summary, reported = call([slow], folder, minutes=3 / 60)
     assert (summary.left, summary.exit_code) == (["slow"], 4)
-    assert "the next call starts it again" in said
+    assert "the next call starts it again" in reported
     flag.touch()
     summary, _ = call([slow], folder)
     assert (summary.done, summary.exit_code) == (["slow"], 0)
-    assert begun(folder, "slow") == 2
+    assert times_started(folder, "slow") == 2
 
 
 @pytest.mark.slow
@@ -111,24 +111,24 @@ pathlib.Path('{ready}').touch()
 if not saved.exists():
     time.sleep({LIMIT_S})"""
     run = piece(folder, "run", code, minutes=30.0, min_minutes=0.01)
-    summary, said = call([run], folder, minutes=(LIMIT_S + 2) / 60)
+    summary, reported = call([run], folder, minutes=(LIMIT_S + 2) / 60)
     assert (summary.left, summary.exit_code) == (["run"], 4)
-    assert "the next call resumes it" in said
+    assert "the next call resumes it" in reported
     assert call([run], folder, minutes=LIMIT_S)[0].done == ["run"]
 
 
 def test_a_piece_that_fails_is_shown_and_tried_again_after_the_others(folder: Path) -> None:
-    flag = folder.parent / "mended"
+    flag = folder.parent / "repaired"
     bad = piece(folder, "bad", f"if not pathlib.Path('{flag}').exists(): raise SystemExit('no such kernel')")
     waits = piece(folder, "waits", requires=(bad,))
-    summary, said = call([bad, waits, piece(folder, "good")], folder)
+    summary, reported = call([bad, waits, piece(folder, "good")], folder)
     assert (summary.failed, summary.left, summary.done, summary.exit_code) == (["bad"], ["waits"], ["good"], 1)
-    assert "exit code 1" in said
-    assert "    no such kernel" in said
-    assert "waits: left, because it needs the result of bad" in said
+    assert "exit code 1" in reported
+    assert "    no such kernel" in reported
+    assert "waits: left, because it needs the result of bad" in reported
     flag.touch()
     order = [bad, piece(folder, "new")]
-    summary, said = call(order, folder)
+    summary, reported = call(order, folder)
     assert summary.done == ["new", "bad"]
     assert not bad.failed(folder)
     row = next(row for row in json.loads((folder / "pieces.json").read_text())["rows"] if row["piece"] == "bad")
@@ -146,35 +146,35 @@ def test_no_piece_is_started_that_would_not_end_in_time(folder: Path) -> None:
         piece(folder, "short"),
         piece(folder, "whole", minutes=9, min_minutes=0.5),
     ]
-    summary, said = call(pieces, folder, minutes=1)
+    summary, reported = call(pieces, folder, minutes=1)
     assert (summary.left, summary.done, summary.exit_code) == (["long"], ["short", "whole"], 4)
-    assert "long: left, because it needs --minutes 5" in said
-    assert begun(folder, "long") == 0
+    assert "long: left, because it needs --minutes 5" in reported
+    assert times_started(folder, "long") == 0
 
 
 def test_elapsed_seconds_count_against_the_minutes(folder: Path) -> None:
     pieces = [piece(folder, "long", minutes=2), piece(folder, "short")]
-    said: list[str] = []
-    summary = run_pieces(pieces, folder, 3, said.append, elapsed=90)
+    reported: list[str] = []
+    summary = run_pieces(pieces, folder, 3, reported.append, elapsed=90)
     assert (summary.left, summary.done) == (["long"], ["short"])
-    assert "long: left, because it needs 2 minutes and 1.5 remain" in said
+    assert "long: left, because it needs 2 minutes and 1.5 remain" in reported
 
 
 @pytest.mark.slow
 def test_minutes_count_from_the_start_of_the_process() -> None:
     words = "import time; time.sleep(0.5); from benchmarks.gpu import command; print(command.seconds_since_start())"
-    begun = time.monotonic()
+    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert 0.5 <= float(done.stdout) <= time.monotonic() - begun + 0.1
+    assert 0.5 <= float(done.stdout) <= time.monotonic() - started + 0.1
     assert seconds_since_start() > 0
 
 
 def test_a_piece_waits_for_a_required_one_that_is_not_selected(folder: Path) -> None:
     first = piece(folder, "run")
     second = piece(folder, "finetune", requires=(first,))
-    summary, said = call(select_pieces([first, second], "finetune"), folder)
+    summary, reported = call(select_pieces([first, second], "finetune"), folder)
     assert (summary.left, summary.failed, summary.exit_code) == (["finetune"], [], 4)
-    assert "finetune: left, because it needs the result of run" in said
+    assert "finetune: left, because it needs the result of run" in reported
     call([first], folder)
     assert call([second], folder)[0].done == ["finetune"]
 

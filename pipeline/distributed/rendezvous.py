@@ -16,7 +16,7 @@ from torch.distributed.elastic.rendezvous import RendezvousInfo, RendezvousParam
 from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
-from data_prep.system.errors import UserError
+from data_prep.system.errors import UsageError, UserError
 from pipeline.distributed.node_env import NodeConfig
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ class NodeRendezvous(StaticTCPRendezvous):
         """Wait until all nodes are present.
 
         Raises:
-            NodeLostError: a node was lost meanwhile, or arrived twice.
+            NodeLostError: a node was lost meanwhile.
+            UsageError: another node has the number of this one.
             UserError: a node did not come in time, or node 0 cannot open its port.
         """
         self._store = store = self._join() if self.rank else self._host()
@@ -94,8 +95,15 @@ class NodeRendezvous(StaticTCPRendezvous):
             self._wait_while(lambda: "node 0, which runs without it, to end" if self._node_0_answers() else "")
 
     def _absent(self, store: Store) -> str:
-        """Return the nodes that have not arrived yet, as text. Raises NodeLostError."""
+        """Return the nodes that have not arrived yet, as text.
+
+        Raises:
+            NodeLostError: a node was lost meanwhile.
+            UsageError: another node arrived with the number of this one, which is alive.
+        """
         self._check_nodes(store)
+        if store.add(_key(self.rank), 0) > 1:
+            raise UsageError(f"two nodes have the number {self.rank}; give each a PET_NODE_RANK of its own")
         absent = [str(rank) for rank in range(1, self.nodes.count) if not store.add(_key(rank), 0)]
         return f"node {', '.join(absent)}" if absent else ""
 
@@ -104,8 +112,8 @@ class NodeRendezvous(StaticTCPRendezvous):
         if self.rank == 0:
             for rank in range(1, self.nodes.count):
                 if store.add(_key(rank), 0) > 1:
-                    advice = f"if it was not, two nodes have the number {rank}: give each a PET_NODE_RANK of its own"
-                    raise NodeLostError(f"node {rank} was lost and started again ({advice})")
+                    time.sleep(4 * POLL_SECONDS)  # so that a waiting node of that number sees it as well
+                    raise NodeLostError(f"node {rank} was lost and started again")
         elif self._node_0_answers():
             self._answered = time.monotonic()
         elif time.monotonic() - self._answered > SILENT_SECONDS:

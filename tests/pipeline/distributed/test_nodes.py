@@ -287,8 +287,16 @@ def test_a_node_that_arrives_twice_ends_the_others_and_waits_for_that(port: int)
     assert "node 2" in refusal(node_of(3, 1, port))
     assert first.num_nodes_waiting() == 0
     assert "for node 0, which runs without it, to end" in refusal(node_of(3, 1, port))
-    with pytest.raises(NodeLostError, match=r"node 1 was lost and started again .*two nodes have the number 1"):
+    with pytest.raises(NodeLostError, match="node 1 was lost and started again"):
         first.num_nodes_waiting()
+
+
+@pytest.mark.slow
+def test_two_nodes_with_the_same_number_are_refused(port: int) -> None:
+    nodes = [node_of(3, rank, port, join_timeout=3) for rank in (0, 1, 1)]
+    with ThreadPoolExecutor() as pool:
+        texts = list(pool.map(refusal, nodes))
+    assert sum("two nodes have the number 1" in text for text in texts) == 1, texts
 
 
 def test_a_node_notices_that_node_0_no_longer_answers(monkeypatch: pytest.MonkeyPatch, port: int) -> None:

@@ -1,8 +1,8 @@
 # The commands of this project. `make train` and `make test` are all that a newcomer needs.
 PYTHON ?= python3
 BIN := .venv/bin
-# --dist loadfile makes the fixtures of a file once; the order of the files is that of tests/conftest.py.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# --dist loadfile runs the tests of a file in one process, so that the fixtures of the file are made once.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .PHONY: train test coverage check lint types format bench gpu manifests image image-test lock clean
 

@@ -64,7 +64,7 @@ class Summary(BaseModel):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that holds a run, or will; nothing is created or read before it is asked for."""
+    """The folder of a run, which may not have begun; making this object reads and creates nothing."""
 
     path: Path
 

@@ -85,7 +85,7 @@ def _check_options(config: Config, folder: Path, manifest: Manifest, expected: M
         raise UsageError(f"{folder} holds {manifest.dataset}, not {config.dataset}; add --dataset {manifest.dataset}")
     for key, value in expected.items():
         if (found := manifest.options.get(key)) != value:
-            raise UsageError(f"data.{key}: {value} is asked for, {folder} has {found}; name another with --data-dir")
+            raise UsageError(f"data.{key}: {value} is requested, {folder} has {found}; name another with --data-dir")
 
 
 def _check_views(config: Config, manifest: Manifest) -> None:

@@ -39,9 +39,9 @@ BASE: dict[str, Any] = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the cases of DALI where it is not installed."""
-    asked = [item for item in items if isinstance(item, pytest.Function) and _names_dali(item)]
-    if asked and not has_dali():
-        for item in asked:
+    cases = [item for item in items if isinstance(item, pytest.Function) and _names_dali(item)]
+    if cases and not has_dali():
+        for item in cases:
             item.add_marker(pytest.mark.skip(reason="needs nvidia.dali"))
 
 
@@ -98,7 +98,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Train
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Return every tensor of a trainer's state by a name of its own."""
+    """Return every tensor of a trainer's state, by a unique name."""
     found: dict[str, torch.Tensor] = {}
 
     def walk(node: Any, path: str) -> None:

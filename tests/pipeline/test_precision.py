@@ -70,7 +70,7 @@ def _without_statistics(bad: Trainer, good: Trainer) -> dict[str, torch.Tensor]:
 def test_loss_scaling_skips_an_overflow_and_goes_on(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """algorithms 9.18: with a scaler, an infinite gradient skips its step, and h of a student that stood still is 0."""
+    """With a scaler, an infinite gradient skips its step, and h of a student that did not move is 0."""
     monkeypatch.setattr(precision.Precision, "scaled", property(lambda self: True))
     trainer = make_trainer(method="mpl", steps=4)
     student = trainer.networks["student"]
@@ -170,7 +170,7 @@ def test_with_and_without_loss_scaling_the_weights_agree(
 
 
 def test_metasemi_looks_ahead_in_full_precision_whatever_the_run_s(make_trainer: Callable[..., Trainer]) -> None:
-    """algorithms 7: a difference of two predictions is lost in the rounding of bf16."""
+    """A difference of two predictions is lost in the rounding of bf16."""
     labels = {}
     for name in ("fp32", "bf16"):
         trainer = make_trainer(out=name, method="metasemi", precision=name)

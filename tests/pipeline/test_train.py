@@ -1,4 +1,4 @@
-"""The command smpl-train: from a name to a trained model, and what it says when it cannot."""
+"""The command smpl-train: from the name of a data set to a trained model, and its error lines."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def test_the_exported_model_is_the_averaged_one_and_says_how_to_build_it() -> No
 
 
 @pytest.mark.slow
-def test_the_same_call_again_trains_no_further_and_tells_the_result() -> None:
+def test_the_same_call_again_trains_no_further_and_prints_the_result() -> None:
     first, second = run(*SHORT), run(*SHORT)
     assert second.exit_code == 0
     assert "resuming at step 4 of 4" in second.stderr
@@ -97,13 +97,13 @@ def test_another_configuration_in_the_same_folder_is_refused_with_the_keys() -> 
 
 
 @pytest.mark.slow
-def test_data_prepared_otherwise_but_for_what_the_recipe_asks_will_do() -> None:
+def test_data_prepared_in_another_format_is_accepted_if_it_has_the_options_of_the_recipe() -> None:
     prepare(PrepareRequest("digits", image_format="webp", shard_size=500))
     assert run(*SHORT).exit_code == 0
 
 
 @pytest.mark.slow
-def test_a_named_data_folder_speaks_for_itself() -> None:
+def test_a_named_data_folder_sets_the_data_options() -> None:
     prepare(PrepareRequest("digits", out=Path("mine"), labels=40, val=50, seed=3, include_labeled=False))
     assert run(*SHORT, "--data-dir", "mine", "--out", "run").exit_code == 0
     data = load_recipe("run/config.yaml")["data"]
@@ -228,7 +228,7 @@ def test_a_data_folder_of_another_set_or_other_labels_is_refused() -> None:
     run(*SHORT)
     for arguments, message in {
         ("--dataset", "svhn"): "add --dataset digits",
-        ("--labels", "40"): "data.labels: 40 is asked for, data/digits-20-seed0 has 20",
+        ("--labels", "40"): "data.labels: 40 is requested, data/digits-20-seed0 has 20",
     }.items():
         result = run("--data-dir", "data/digits-20-seed0", "--out", "other", *arguments)
         assert result.exit_code == 2
@@ -266,7 +266,7 @@ def test_a_full_disk_while_saving_is_one_line_and_loses_nothing(monkeypatch: pyt
 
 
 def snapshot(folder: str) -> dict[str, tuple[int, bytes]]:
-    """Return when each file and folder was changed, and what the files hold."""
+    """Return the modification times of all files and folders, and the contents of the files."""
     paths = [Path(folder), *Path(folder).rglob("*")]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths}
 
@@ -401,6 +401,6 @@ def test_a_run_whose_file_of_weights_is_gone_goes_on_and_is_tested() -> None:
     Path("weights.pt").unlink()
     assert run(*arguments, "--out", "run", "--steps", "5").exit_code == 0
     assert run("--test-only", "--out", "run").exit_code == 0
-    anew = run(*arguments, "--out", "another")
-    assert anew.exit_code in {2, 3}
-    assert "weights.pt" in anew.stderr
+    restarted = run(*arguments, "--out", "another")
+    assert restarted.exit_code in {2, 3}
+    assert "weights.pt" in restarted.stderr

@@ -24,7 +24,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SMPL_DATA", raising=False)
 
 
-def settle(**data: Any) -> Any:
+def resolved(**data: Any) -> Any:
     config = resolve(load_recipe("moons") | {"data": data}, {})
     return resolve_data(config, DataSet()).data
 
@@ -51,7 +51,7 @@ def test_views_of_pictures_are_refused_for_points(key: str, value: object) -> No
 
 
 @pytest.mark.parametrize("value", ["5+", "many", "5.0", 5.0, True, [5, 1]])
-def test_other_labels_are_told_in_one_line_with_their_place(value: object) -> None:
+def test_wrong_labels_are_refused_in_one_line_that_names_the_key(value: object) -> None:
     with pytest.raises(UsageError) as caught:
         resolve({}, {"data": {"labels": value}})
     problem = "is neither a number of images, one for each class (5+1), nor a part (10%)"
@@ -60,17 +60,17 @@ def test_other_labels_are_told_in_one_line_with_their_place(value: object) -> No
 
 @pytest.mark.slow
 def test_a_set_is_prepared_with_labels_per_class_and_found_again() -> None:
-    assert settle(labels="5+1").labels == "5+1"
+    assert resolved(labels="5+1").labels == "5+1"
     assert Path("data/moons-5+1-seed0/manifest.json").exists()
-    assert settle(labels="5+1").labels == "5+1"
-    assert settle().labels == 6
+    assert resolved(labels="5+1").labels == "5+1"
+    assert resolved().labels == 6
     assert default_folder(resolve({"dataset": "moons", "data": {"labels": "5+1"}}, {})) == Path("data/moons-5+1-seed0")
 
 
 def test_a_named_folder_with_other_labels_is_refused() -> None:
     prepare(PrepareRequest("moons", out=Path("mine"), labels=6))
     config = resolve({"dataset": "moons"}, {})
-    with pytest.raises(UsageError, match=r"data\.labels: 5\+1 is asked for, mine has 6"):
+    with pytest.raises(UsageError, match=r"data\.labels: 5\+1 is requested, mine has 6"):
         resolve_data(config, DataSet(Path("mine"), {"labels": "5+1"}))
 
 
@@ -106,7 +106,7 @@ def test_a_source_that_is_named_is_the_one_that_is_trained_on() -> None:
 
 
 @pytest.mark.slow
-def test_a_stream_checks_its_shards_when_it_is_told_to() -> None:
+def test_a_stream_checks_its_shards_when_loader_verify_says() -> None:
     arguments = ["--recipe", "digits-smpl", "--method", "supervised", "--steps", "1", "--loader", "webdataset"]
     whole = CliRunner().invoke(main, [*arguments, "--out", "whole"])
     assert whole.exit_code == 0, whole.output

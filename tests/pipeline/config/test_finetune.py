@@ -1,4 +1,4 @@
-"""Fine-tuning a finished run, starting from one, and its exported model in other hands."""
+"""Fine-tuning a finished run, starting from one, and using its exported model elsewhere."""
 
 import json
 import os
@@ -69,14 +69,14 @@ def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) 
 
 
 def built(out: str, **changes: Any) -> Trainer:
-    """Return the trainer of a run as it stands before its first step."""
+    """Return the trainer of a run before its first step."""
     config: Config = resolve(load_recipe(f"{out}/config.yaml"), changes)
     data = load_training_data(DATA, load_manifest(DATA), ALONE, unlabeled=False)
     return Trainer(config, data, ALONE, Path(out))
 
 
 def restored(out: str) -> Trainer:
-    """Return the trainer of a run as it stands at its newest checkpoint."""
+    """Return the trainer of a run at its newest checkpoint."""
     trainer = built(out)
     trainer.restore()
     return trainer
@@ -104,7 +104,7 @@ def test_the_recipe_is_the_run_s_own_but_for_what_fine_tuning_has_otherwise(tmp_
     assert all(getattr(found, name) == getattr(config, name) for name in same)
 
 
-def test_weights_with_which_the_run_once_began_are_not_asked_for_again(tmp_path: Path) -> None:
+def test_the_pretrained_weights_of_the_run_are_not_loaded_again(tmp_path: Path) -> None:
     config = resolve({}, {"model": {"name": "torchvision", "weights": "gone.pt", "freeze": "layer1"}})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.tree()))
     assert resolve(finetune_recipe(tmp_path), {}).model == config.model | {"weights": None}
@@ -335,7 +335,7 @@ def test_a_loaded_model_asks_for_no_weights_but_its_own(tmp_path: Path) -> None:
 
 
 def test_one_model_is_one_file_byte_for_byte(tmp_path: Path) -> None:
-    """The library writes metadata in an order of chance, another one in each process and call."""
+    """The library writes metadata in a random order, which differs between processes and calls."""
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     metadata = {name: f"ä{name}" for name in "abcdefgh"}
     for number in range(5):

@@ -1,4 +1,4 @@
-"""Every recipe, none skipped, starts and takes ten steps on small data of its kind."""
+"""Every recipe starts and runs ten steps on small data of its kind; none is skipped."""
 
 import json
 from pathlib import Path

@@ -40,7 +40,7 @@ def test_flags_beat_the_recipe_and_the_recipe_beats_the_defaults() -> None:
         ({"uda": 5}, {}, "recipe: uda:"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line_with_its_place(recipe: dict, flags: dict, message: str) -> None:
+def test_a_mistake_is_one_line_that_names_the_key(recipe: dict, flags: dict, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(recipe, flags)
     assert message in str(caught.value)
@@ -88,7 +88,7 @@ def test_a_malformed_setting_is_refused(setting: str, message: str) -> None:
         read_config(None, {}, (setting,))
 
 
-def test_a_batch_that_does_not_divide_is_told_with_one_that_does() -> None:
+def test_a_batch_that_cannot_be_divided_is_refused_with_one_that_can() -> None:
     config = resolve({}, {"batch_size": 10, "accumulate": 2})
     assert batch_error(config, 1) is None
     assert "try --batch-size 8" in (batch_error(config, 2) or "")

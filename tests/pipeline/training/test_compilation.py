@@ -1,4 +1,4 @@
-"""Laws 1 and 2 of compiled networks, and when there are such."""
+"""Laws 1 and 2 for compiled networks, and when networks are compiled."""
 
 import json
 import os
@@ -108,7 +108,7 @@ def test_a_compiler_is_what_the_variable_names_with_its_arguments(monkeypatch: p
     assert compilation.missing_here(CPU) == "a compiler (no-such-compiler)"
 
 
-def test_a_network_that_cannot_be_compiled_is_told_from_other_mistakes() -> None:
+def test_an_error_of_the_compiler_is_distinguished_from_others() -> None:
     def refuse(graph: Any, inputs: Any) -> Any:
         raise ValueError("no such op")
 

@@ -70,8 +70,8 @@ def test_keeps_the_newest_two_and_falls_back_from_a_flipped_bit(make_trainer: Ca
     assert again.step == 4
 
 
-class Told(World):
-    """The world of a rank whose rank 0 says that the checkpoint to load is that of step 4."""
+class SecondRank(World):
+    """The world of a rank whose rank 0 has chosen the checkpoint of step 4."""
 
     def any(self, flag: bool) -> bool:
         return flag
@@ -80,12 +80,12 @@ class Told(World):
         return [value or 4]
 
 
-def test_a_rank_goes_on_from_the_step_that_rank_0_tells_it_and_waits_for_its_file(
+def test_a_rank_goes_on_from_the_step_of_rank_0_and_waits_for_its_file(
     make_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_trainer(save_every=2).train()
     trainer = make_trainer(save_every=2)
-    trainer.world = Told(1, 2, CPU)
+    trainer.world = SecondRank(1, 2, CPU)
     record = trainer.checkpoints.path / "step-00000004.json"
     unseen = record.rename(record.with_suffix(".unseen"))
     monkeypatch.setattr(checkpoint.time, "sleep", lambda _: unseen.rename(record))

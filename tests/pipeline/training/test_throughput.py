@@ -1,4 +1,4 @@
-"""The clock of a run: shares of time by marks, on a GPU by marks that the device times and that are read late."""
+"""The clock of a run: shares of time between marks, which a GPU times itself and which are read later."""
 
 import time
 
@@ -9,7 +9,7 @@ from pipeline.training.throughput import Clock
 
 
 class Moments:
-    """Where a clock stands; of a device also how often it was waited for."""
+    """The time of a simulated clock; for a device, also how often it was waited for."""
 
     def __init__(self) -> None:
         self.now, self.waited_for = 0.0, 0

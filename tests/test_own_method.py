@@ -67,6 +67,7 @@ def test_micro_batches_and_processes_change_nothing_as_the_page_says(home: Path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_compare_knows_its_rows_and_its_keys(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(home / "site")
     rows = "softmatch,softmatch:softmatch.decai=0.9"

@@ -74,6 +74,7 @@ def test_smpl_holds_less_than_mpl_and_both_less_than_mpl_in_the_order_of_public_
     assert held["mpl"]["activation_bytes"] < held["mpl-public-order"]["activation_bytes"]
 
 
+@pytest.mark.slow
 def test_activations_are_in_proportion_to_the_images_of_the_greatest_graph(held: dict[str, dict[str, int]]) -> None:
     """In batches of labeled images, mu = 2; BN's statistics and the losses of each graph are the small rest."""
     images = {
@@ -89,6 +90,7 @@ def test_activations_are_in_proportion_to_the_images_of_the_greatest_graph(held:
     assert {name: held[name]["activation_bytes"] / one for name in images} == pytest.approx(images, rel=0.03)
 
 
+@pytest.mark.slow
 def test_state_is_weights_momentum_and_averages(held: dict[str, dict[str, int]]) -> None:
     """Two networks' weights and momentum and one average are 5 to one network's 3, but for buffers."""
     one, two = held["supervised"]["state_bytes"], held["mpl"]["state_bytes"]

@@ -132,6 +132,7 @@ def test_a_row_with_a_slash_has_a_folder_of_its_own_and_its_name_in_the_table() 
     assert "failed: supervised start=some/100%25/../run, seed 0" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_another_process_that_is_at_work_in_its_folder() -> None:
     """As runs of a comparison that was killed are, until they have saved."""
     folder = Path("table/supervised/seed0").absolute()

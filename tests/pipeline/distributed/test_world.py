@@ -79,6 +79,7 @@ def test_two_processes_equal_one_process_equal_accumulation(two_ranks: Path, tmp
         assert other["scores"]["ema"]["accuracy"] == pytest.approx(whole["scores"]["ema"]["accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_all_ranks_hold_the_same_weights_and_the_same_feedback(two_ranks: Path, name: str) -> None:
     left, right = load(two_ranks, name, 0), load(two_ranks, name, 1)
@@ -89,6 +90,7 @@ def test_all_ranks_hold_the_same_weights_and_the_same_feedback(two_ranks: Path, 
     assert all(torch.equal(mine, theirs) and mine != 0 for mine, theirs in feedback)
 
 
+@pytest.mark.slow
 def test_the_ranks_did_see_different_masks(two_ranks: Path) -> None:
     left, right = load(two_ranks, "mpl", 0), load(two_ranks, "mpl", 1)
     assert any(mine["mask"] != theirs["mask"] for mine, theirs in zip(left["reports"], right["reports"], strict=True))
@@ -102,6 +104,7 @@ def test_feedback_is_formed_once_a_step_from_all_micro_batches(tmp_path: Path) -
         torch.testing.assert_close(once["h"], four_times["h"], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), [("dropout", DROPOUT), ("normed", NORMED)])
 def test_dropout_and_batch_statistics_depend_on_the_place_in_the_global_batch(
     two_ranks: Path, tmp_path: Path, name: str, settings: dict[str, Any]

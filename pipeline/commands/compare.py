@@ -8,10 +8,6 @@ import click
 from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
 from data_prep.system.workers import available_cpus
-from pipeline.comparison.runner import train_all
-from pipeline.comparison.runs import SharedOptions, plan_runs
-from pipeline.comparison.table import write_table
-from pipeline.comparison.variants import read_variants
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +42,11 @@ def main(
 
     Test accuracy is that of the averaged weights after the last step. A run that fails does not end the others.
     """
+    from pipeline.comparison.runner import train_all
+    from pipeline.comparison.runs import SharedOptions, plan_runs
+    from pipeline.comparison.table import write_table
+    from pipeline.comparison.variants import read_variants
+
     shared = SharedOptions(dataset, steps, recipe, settings)
     runs = plan_runs(read_variants(methods, ablate_meta, shared.config), seeds, out)
     make_folder(out)

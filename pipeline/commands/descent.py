@@ -7,8 +7,6 @@ import click
 from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
-from pipeline.figures.descent_study import measure_seeds
-from pipeline.figures.moons import moons_config
 
 STARTS = (0, 5, 20, 50, 200)
 """Numbers of supervised steps after which descents are measured, besides the one that is drawn."""
@@ -31,6 +29,9 @@ def main(
 
     They are measured on the loss of all training points with their true labels. Missing sets are prepared first.
     """
+    from pipeline.figures.descent_study import measure_seeds
+    from pipeline.figures.moons import moons_config
+
     if seed >= seeds:
         raise UsageError(f"--seed {seed}: seeds 0 to {seeds - 1} are measured; raise --seeds")
     configs = [moons_config(recipe, settings, number) for number in range(seeds)]

@@ -7,12 +7,6 @@ import click
 from data_prep.dataset.manifest import SPLITS
 from data_prep.system.cli import Command
 from pipeline.commands.json_output import JsonFile, prints_json, write_json
-from pipeline.config.data_set import find_folder
-from pipeline.distributed.world import World, make_deterministic, this_device
-from pipeline.evaluation.report import evaluate_model, open_manifest
-from pipeline.evaluation.trained_model import find_model
-from pipeline.precision import choose_precision
-from pipeline.training.factory import open_data
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 110})
@@ -29,6 +23,13 @@ def main(
 
     Prints accuracy, loss, the worst classes and the most confused pairs; of an ensemble, each member's score too.
     """
+    from pipeline.config.data_set import find_folder
+    from pipeline.distributed.world import World, make_deterministic, this_device
+    from pipeline.evaluation.report import evaluate_model, open_manifest
+    from pipeline.evaluation.trained_model import find_model
+    from pipeline.precision import choose_precision
+    from pipeline.training.factory import open_data
+
     make_deterministic()  # as in training, so that the scores are the same to the last bit
     trained = find_model(model)
     folder = find_folder(data_dir) if data_dir else trained.default_folder()

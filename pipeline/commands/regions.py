@@ -3,14 +3,9 @@
 from pathlib import Path
 
 import click
-import torch
 
 from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
-from pipeline.data.resident.split import load_split
-from pipeline.distributed.world import World
-from pipeline.figures.decision_regions import draw, picture_file
-from pipeline.figures.plane_runs import find_runs, load_models, open_points
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -20,6 +15,13 @@ from pipeline.figures.plane_runs import find_runs, load_models, open_points
 @click.option("--out", type=click.Path(path_type=Path), default="regions.png", help="The file of the picture.")
 def main(table: Path, data_dir: Path, seed: int, out: Path) -> None:
     """Draw the decision regions of each row of TABLE, a folder of ``smpl compare`` on points of the plane."""
+    import torch
+
+    from pipeline.data.resident.split import load_split
+    from pipeline.distributed.world import World
+    from pipeline.figures.decision_regions import draw, picture_file
+    from pipeline.figures.plane_runs import find_runs, load_models, open_points
+
     out = picture_file(out)
     runs, manifest = find_runs(table, seed), open_points(data_dir)
     models = load_models(runs, manifest, data_dir)

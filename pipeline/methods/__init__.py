@@ -1,4 +1,8 @@
-"""Training methods by name, one file each; other people's come through the entry-point group."""
+"""Training methods by name, one file each; installed packages add others by the entry-point group ``smpl.methods``.
+
+A method is mathematics on a global batch. This folder imports `data.batches`, `data.sampling` and the modules of
+`pipeline` that all folders share, and never `training`, which imports it and does what methods ask for.
+"""
 
 from pipeline.registry import Registry
 

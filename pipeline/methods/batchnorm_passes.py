@@ -1,4 +1,4 @@
-"""What batch normalization sees together: how the several kinds of images of one loss go through a network."""
+"""Which images share the statistics of batch normalization (BN): how the images of one loss go through a network."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,18 +10,18 @@ Passes = Callable[[Callable[[Tensor], Tensor], Sequence[Tensor]], Sequence[Tenso
 
 
 def joint(network: Callable[[Tensor], Tensor], images: Sequence[Tensor]) -> Sequence[Tensor]:
-    """One concatenated pass: the batches share one set of statistics, and the running ones move once."""
+    """Run one concatenated pass: the batches share one set of statistics, and the running ones are updated once."""
     return network(torch.cat(list(images))).split([len(batch) for batch in images])
 
 
 def separate(network: Callable[[Tensor], Tensor], images: Sequence[Tensor]) -> Sequence[Tensor]:
-    """A pass each, in one graph: each batch has its own statistics, and the running ones move at every pass.
+    """Run one pass for each batch, in one graph: each has its own statistics, and each updates the running ones.
 
-    Of two passes with momentum m the running statistics keep (1 - m)^2 of what they were and take m (1 - m) of the
-    first batch and m of the second one.
+    After two passes with momentum m, the running statistics have weight (1 - m)^2 on their old values, m (1 - m) on the
+    first batch and m on the second one.
     """
     return [network(batch) for batch in images]
 
 
 PASSES: Mapping[str, Passes] = {"joint": joint, "separate": separate}
-"""By the value of the key ``batch_statistics``. Without BN they differ by rounding alone."""
+"""By the key ``batch_statistics``. Without BN the two differ by rounding alone."""

@@ -1,4 +1,4 @@
-"""The upper bound: every image with its true label, also those that the other methods see without."""
+"""Fully supervised learning: the upper bound, which also uses the true labels of the unlabeled images."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from pipeline.methods.phases import Phases, Update
 
 
 class FullySupervised(Method):
-    """Cross-entropy on the labeled images and on weak views of the unlabeled ones with their hidden truth.
+    """Cross-entropy on the labeled images and on weak views of the unlabeled ones, with the true label of each.
 
-    It sees the batches of the semi-supervised methods: B + U images a step.
+    It uses the same batches as the semi-supervised methods: B + U images in each step.
     """
 
     views = ("weak",)

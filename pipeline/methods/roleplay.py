@@ -1,4 +1,7 @@
-"""Role-playing Meta Pseudo Labels (TransferMPL): two models that take turns as teacher and student, then vote."""
+"""Role-playing Meta Pseudo Labels: two models take turns as teacher and student, and form an ensemble in the end.
+
+Source: the public project TransferMPL; there is no paper.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +14,19 @@ from pipeline.step_units import Interval, Length
 
 
 class RolePlayOptions(Options):
-    period: Interval = Field(100, ge=1, description="steps between two swaps of the roles; an epoch in the original")
-    warmup: Length = Field(0, ge=0, description="steps that the first model trains alone; replaces mpl.student_wait")
+    period: Interval = Field(
+        100, ge=1, description="steps between two swaps of the roles; the original swaps every epoch"
+    )
+    warmup: Length = Field(
+        0, ge=0, description="steps at the start in which the first model trains alone; replaces mpl.student_wait"
+    )
 
 
 class RolePlay(MPL):
     """MPL whose roles swap every ``period`` steps.
 
-    Weights, optimizer, schedule and average belong to a model, whatever its role. The models are evaluated alone and
-    together, by their mean logits.
+    Weights, optimizer, schedule and average belong to a model, whatever its role. Each model is evaluated, and so is
+    their ensemble, by the mean of their logits.
     """
 
     networks_needed = ("first", "second")

@@ -18,10 +18,10 @@ from pipeline.options import Options
 
 class SMPLOptions(Options):
     form: Literal["recompute", "shared-graph"] = Field(
-        "recompute", description="whether the second step's gradient is taken at the new or at the old weights"
+        "recompute", description="whether the gradient of step 2 is taken at the new (recompute) or the old weights"
     )
     weight: float = Field(1.0, ge=0, description="weight of h * CE(pseudo-label, strong view); 0 switches the term off")
-    inner_lr: float | None = Field(None, ge=0, description="rate of the first step; the optimizer's if absent")
+    inner_lr: float | None = Field(None, ge=0, description="learning rate of step 1; the optimizer's if absent")
 
 
 class Losses(NamedTuple):

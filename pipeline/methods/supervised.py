@@ -1,4 +1,4 @@
-"""The baseline that sees the labeled images only."""
+"""Supervised learning: the baseline that uses the labeled images only."""
 
 from torch import Tensor
 
@@ -8,7 +8,7 @@ from pipeline.methods.phases import Phases, Update
 
 
 class Supervised(Method):
-    """Cross-entropy on the view of the labeled images."""
+    """Cross-entropy with label smoothing on the labeled images."""
 
     views = ()
 

@@ -41,24 +41,24 @@ SETTINGS = ("pyproject.toml", "setup.cfg")
 @click.option("--only", help="Names of pieces, separated by commas; a name may be a pattern such as step-*.")
 @click.option("--peer", type=click.Path(path_type=Path), help="A checkout of MPL-pytorch to compare with.")
 @click.option("--list", "listing", is_flag=True, help="Show the pieces and run none.")
-@click.option("--measure_pace", is_flag=True, help="Run the same pieces at tiny sizes; a CPU is enough.")
+@click.option("--rehearse", is_flag=True, help="Run the same pieces at tiny sizes; a CPU is enough.")
 def main(
-    out: Path, data: Path | None, minutes: float, only: str | None, peer: Path | None, listing: bool, measure_pace: bool
+    out: Path, data: Path | None, minutes: float, only: str | None, peer: Path | None, listing: bool, rehearse: bool
 ) -> int:
     """Run tests and benchmarks on a GPU, as many as end within --minutes; the same command continues.
 
     Exits with 0 if all are done, 4 if some are left, 1 if one failed, 3 if --data is damaged.
     """
-    size = REHEARSAL if measure_pace else FULL
-    folder = out.resolve() / (f"rehearsal-{code_version()}" if measure_pace else code_version())
+    size = REHEARSAL if rehearse else FULL
+    folder = out.resolve() / (f"rehearsal-{code_version()}" if rehearse else code_version())
     if data:
         load_manifest(data)
     pieces = select_pieces(list_pieces(size, folder, data, peer), only)
     if listing:
         _show(pieces, folder)
         return 0
-    if not (measure_pace or torch.cuda.is_available()):
-        raise UsageError("there is no GPU that torch can use; --measure_pace runs the suite at tiny sizes on a CPU")
+    if not (rehearse or torch.cuda.is_available()):
+        raise UsageError("there is no GPU that torch can use; --rehearse runs the suite at tiny sizes on a CPU")
     make_folder(folder)
     with locked(folder / ".lock", wait=False):
         summary = run_pieces(pieces, folder, minutes, logger.info, seconds_since_start())

@@ -260,7 +260,7 @@ def test_without_a_gpu_only_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest
     out = ["--out", str(tmp_path)]
     refused = run(*out)
     assert refused.exit_code == 2
-    assert "--measure_pace" in refused.stderr
+    assert "--rehearse" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     listed = run(*out, "--list", "--only", "step-*,memory")
     assert listed.exit_code == 0
@@ -291,7 +291,7 @@ def test_other_sources_recipes_and_settings_are_another_version(
 @pytest.mark.slow
 def test_a_rehearsal_measures_and_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "seconds_since_start", lambda: 0.0)
-    done = run("--out", str(tmp_path), "--measure_pace", "--only", "step-auto-uda", "--minutes", "5")
+    done = run("--out", str(tmp_path), "--rehearse", "--only", "step-auto-uda", "--minutes", "5")
     assert done.exit_code == 0, done.output
     (folder,) = tmp_path.iterdir()
     assert folder.name == f"rehearsal-{code_version()}"

@@ -12,20 +12,20 @@ T = TypeVar("T", bound=BaseModel)
 class CountsSteps:
     """Marks an option that is a number of steps, or a list of them, and keeps its share of the run."""
 
-    up: bool
+    round_up: bool
     """Whether a fraction of a step is rounded up."""
 
     def scale(self, value: int, new: int, old: int) -> int:
         """Return the share of ``new`` steps that ``value`` is of ``old`` steps; at least 1 unless ``value`` is 0."""
-        share = -(-value * new // old) if self.up else value * new // old
+        share = -(-value * new // old) if self.round_up else value * new // old
         return max(share, min(value, 1))
 
 
-Length = Annotated[int, CountsSteps(up=False)]
+Length = Annotated[int, CountsSteps(round_up=False)]
 """A number of steps that something lasts. Rounded down, so that it ends before the run does if it did before."""
-Interval = Annotated[int, CountsSteps(up=True)]
+Interval = Annotated[int, CountsSteps(round_up=True)]
 """The steps between two events. Rounded up, so that there are no more events in the whole run."""
-Moments = Annotated[list[int], CountsSteps(up=False)]
+StepNumbers = Annotated[list[int], CountsSteps(round_up=False)]
 """The steps at which something happens."""
 
 

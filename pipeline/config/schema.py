@@ -12,19 +12,19 @@ from pipeline.methods import METHODS
 from pipeline.models import MODELS
 from pipeline.options import Options
 from pipeline.registry import nearest
-from pipeline.step_units import Interval, Length, Moments
+from pipeline.step_units import Interval, Length, StepNumbers
 
-Numbers = Annotated[int | str, BeforeValidator(read_labels)] | None
+ImageCount = Annotated[int | str, BeforeValidator(read_labels)] | None
 """How many images: a number, a number for each class (``5+1``), or a share (``10%``)."""
 
 
 class DataOptions(Options):
     """How the set is prepared: which images are labeled, and how large they are stored."""
 
-    labels: Numbers = Field(
+    labels: ImageCount = Field(
         None, description="labeled images: a number, 5+1 for each class, or 10%; default: the data set's usual number"
     )
-    val: Numbers = Field(None, description="validation images, taken from the training images; written as labels are")
+    val: ImageCount = Field(None, description="validation images, taken from the training images; see labels")
     seed: int = Field(0, description="seed of the split into labeled, unlabeled and validation images")
     include_labeled: bool = Field(True, description="whether the labeled images are among the unlabeled ones as well")
     extra: bool = Field(False, description="SVHN: whether to use the 531,131 additional images")
@@ -57,7 +57,7 @@ class OptimizerOptions(Options):
     schedule: Literal["cosine", "constant", "step", "one-cycle"] = Field(
         "cosine", description="learning rate schedule after the warm-up"
     )
-    milestones: Moments = Field([], description="schedule step: the steps at which the rate falls")
+    milestones: StepNumbers = Field([], description="schedule step: the steps at which the rate falls")
     decay: float = Field(0.1, gt=0, le=1, description="schedule step: the factor at each milestone")
 
 

@@ -1,0 +1,104 @@
+"""What ``smpl-train`` does once it has read its options: train, score a checkpoint, or print the networks.
+
+Everything is checked and resolved here; what a rank then does is in ``rank.py``.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from data_prep.dataset.manifest import load_manifest
+from data_prep.system.atomic_files import locked, make_folder
+from pipeline.config.data_set import DataSet, resolve_data
+from pipeline.config.schema import Config
+from pipeline.distributed.launcher import choose_processes, launch
+from pipeline.distributed.node_env import read_node_config
+from pipeline.distributed.world import this_device
+from pipeline.precision import choose_precision
+from pipeline.run_folder import CONFIG, RunFolder
+from pipeline.training.preflight import check_machine, check_run, check_start, check_test
+from pipeline.training.rank import run_rank
+from pipeline.training.results import print_if_finished, print_networks
+from pipeline.training.session import score_checkpoint
+from pipeline.training.time_budget import apply_budget
+from pipeline.yaml_text import write_mapping
+
+
+def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
+    """Begin the run in a folder, or resume it; of several nodes, only the first one writes there.
+
+    Everything is checked and resolved here, once. The ranks that are launched get the resolved configuration in a file;
+    those that torchrun started run this command themselves, and the first of them does the checks.
+    """
+    nodes = read_node_config()
+    processes = choose_processes(nproc, nodes)
+    config, folder = apply_budget(config, run.path), data.folder(config)
+    precision = choose_precision(config.precision, this_device())
+    with ExitStack() as stack:
+        if is_first():
+            check_machine(config, run, nodes.count * processes)
+            config = resolve_data(config, data, may_prepare=nodes.count == 1)
+            if nodes.count > 1 and print_if_finished(config, load_manifest(folder), run):
+                return 0
+            if nodes.rank == 0:
+                stack.enter_context(occupied(config, folder, run))
+        config = config.model_copy(update={"precision": precision.name})
+        if "RANK" in os.environ or nodes.count * processes == 1:
+            return run_rank(config, folder, run)
+        resolved = Path(stack.enter_context(TemporaryDirectory())) / CONFIG
+        resolved.write_bytes(write_mapping(config.tree()))
+        return launch("pipeline.training.rank", [str(resolved), str(folder), str(run)], processes, nodes)
+
+
+@contextmanager
+def occupied(config: Config, data: Path, run: RunFolder) -> Iterator[None]:
+    """Keep other commands out of the run folder, and record the configuration in it.
+
+    Raises:
+        UsageError: another command is at work there, or the folder holds a run with another configuration.
+        DataError: the folder cannot be written to, or its files are damaged.
+    """
+    check_start(config, data, run)
+    make_folder(run.path)
+    with locked(run.lock_file, wait=False):
+        check_run(config, run)
+        run.save_config(config.tree())
+        yield
+
+
+def test_only(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
+    """Score the newest checkpoint of a run; its folder does not change."""
+    check_test(run, nproc)
+    config, folder = apply_budget(config, run.path), data.folder(config)
+    if is_first():
+        config = resolve_data(config, data, may_prepare=False)
+        check_run(config, run)
+    return run_rank(config, folder, run, score_checkpoint)
+
+
+def print_model(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:  # noqa: ARG001
+    """Print the networks that would be trained."""
+    if is_first():
+        folder = data.folder(config)
+        print_networks(resolve_data(config, data), folder)
+    return 0
+
+
+MODES: Mapping[str | None, Callable[[Config, DataSet, RunFolder, int | None], int]] = {
+    None: train,
+    "test": test_only,
+    "print": print_model,
+}
+"""What the command does, by mode. Arguments: the configuration, the prepared set, the run folder, and ``--nproc``."""
+
+
+def is_first() -> bool:
+    """Return whether this process is the first rank of a run under torchrun, or no rank at all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def default_run(config: Config) -> Path:
+    """Return the run folder of a command without ``--out``."""
+    return Path(os.environ.get("SMPL_RUNS", "runs")) / f"{config.dataset}-{config.method}-seed{config.seed}"

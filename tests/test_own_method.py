@@ -1,4 +1,4 @@
-"""docs/own-method.md, done: its files written, its package installed beside this one, its commands and its test run."""
+"""Follow docs/own-method.md: write its files, install its package, run its commands and its test."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from tests.limits import LIMIT_S
 
 PAGE = ROOT / "docs" / "own-method.md"
 FILES = dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", PAGE.read_text(), re.M | re.S))
-"""The page's code blocks that are files, by name."""
+"""The code blocks of the page that are files, by file name."""
 METHOD, TEST = "smpl_softmatch.py", "tests/test_softmatch.py"
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the page's package in ``own`` and what pip made of it in ``site``."""
+    """Return a folder with the package of the page in ``own``, which pip has installed into ``site``."""
     home = tmp_path_factory.mktemp("home")
     for name, text in FILES.items():
         path = home / ("." if name == TEST else "own") / name

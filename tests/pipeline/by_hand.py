@@ -1,4 +1,4 @@
-"""Gradients and steps written out by hand, for models so small that they can be: in fp64, on the raw pixels."""
+"""Gradients and steps written by hand, for models that are small enough: in fp64, on the raw pixels."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the tests of streams share: a store in memory, prepared digits, splits of either kind, loaders on any rank."""
+"""What the tests of streams share: a reader in memory, prepared digits, splits of both kinds, loaders on any rank."""
 
 import io
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ SETTINGS: dict[str, Any] = {"batch_size": 8, "mu": 3, "seed": 5}
 
 
 class Alone(World):
-    """A rank of many whose fellows are well."""
+    """One rank of several, in a world where no other rank reports an error."""
 
     def any(self, flag: bool) -> bool:
         return flag
@@ -62,13 +62,13 @@ def encode(pixels: Any, image_format: str = "JPEG", **options: Any) -> bytes:
 
 
 def smooth(height: int, width: int, seed: int) -> Any:
-    """Return pixels [H, W, 3] with edges and slopes, as a photograph has."""
+    """Return pixels [H, W, 3] with edges and gradients, like a photograph."""
     noise = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def photographs(count: int, start: int = 0) -> list[Sample]:
-    """Return JPEGs of many sizes; keys in no order."""
+    """Return JPEG samples of many sizes, whose keys are not sorted."""
     sizes = [(40 + 7 * (n % 5), 30 + 11 * (n % 7)) for n in range(count)]
     images = [encode(smooth(*size, start + n), quality=95) for n, size in enumerate(sizes)]
     keys = np.random.default_rng(start).permutation(count)
@@ -76,7 +76,7 @@ def photographs(count: int, start: int = 0) -> list[Sample]:
 
 
 def varied_split(samples: list[Sample], backend: str = "webdataset", workers: int = 2) -> StreamSplit:
-    """Return a stream of images of many sizes in three shards, of which one is short."""
+    """Return a stream of images of many sizes in three shards, of which one has a single sample."""
     shards = (len(samples) // 2, len(samples) - len(samples) // 2 - 1, 1)
     decoder: Decoder = WindowDecoder(3, SIDE, workers)
     if backend == "dali":
@@ -91,7 +91,7 @@ def varied_loader(backend: str = "webdataset", world: World = ALONE, workers: in
 
 
 def stored_splits(folder: Path, manifest: Manifest, backend: str | None, world: World = ALONE) -> list[Any]:
-    """Return the labeled and the unlabeled split of a prepared set; resident without an backend."""
+    """Return the labeled and the unlabeled split of a prepared set; resident without a backend."""
     names = ("labeled", "unlabeled")
     if backend is None:
         return [load_split(folder, manifest, name, world) for name in names]
@@ -115,7 +115,7 @@ def ranks(size: int) -> list[World]:
 
 
 def together(batches: list[Batch]) -> list[Tensor]:
-    """Return the tensors of a global batch, from those of its ranks."""
+    """Return the tensors of a global batch, concatenated from those of its ranks."""
     return [torch.cat(tensors) for tensors in zip(*(batch.tensors() for batch in batches), strict=True)]
 
 

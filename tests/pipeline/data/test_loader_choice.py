@@ -1,4 +1,4 @@
-"""``auto`` takes what is quickest and fits; whatever is asked for by name is taken, or refused in a line."""
+"""``auto`` chooses the fastest loader that fits; a loader that is named is used, or refused in one line."""
 
 from dataclasses import replace
 

@@ -18,7 +18,7 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def moved_by(make: Callable[..., Trainer], method: str, loss_of: Callable[..., Loss], **changes: object) -> None:
-    """Assert that one step of ``method`` is plain descent on the loss written by hand."""
+    """Assert that one step of ``method`` is gradient descent on the loss written by hand."""
     trainer = make(method=method, mu=4, **changes)
     batch, theta = trainer.loader.batch(0), weights(trainer)
 
@@ -64,7 +64,7 @@ def test_fixmatch_learns_confident_classes_of_the_weak_view_on_the_strong_one(ma
 def test_uda_s_distance_pulls_the_strong_view_alone_and_only_confident_ones(
     make: Callable[..., Trainer], distance: str
 ) -> None:
-    """algorithms 9.10: the gradient goes into the strong view only, the mask is applied, the batch divides."""
+    """The gradient flows into the strong view only, the mask is applied, and the mean is over the batch."""
 
     def loss_of(trainer: Trainer, batch: object, theta: Tensor) -> Loss:
         target = (logits(trainer, theta, batch.weak) / 0.5).softmax(1)  # type: ignore[attr-defined]
@@ -95,7 +95,7 @@ def test_the_upper_bound_sees_every_true_label(make: Callable[..., Trainer]) -> 
     torch.testing.assert_close(weights(trainer), theta - wanted)
 
 
-def test_views_that_a_method_does_not_look_at_are_not_made(make: Callable[..., Trainer]) -> None:
+def test_views_that_a_method_does_not_use_are_not_made(make: Callable[..., Trainer]) -> None:
     for name in METHODS.built_in:
         views = METHODS.load(name).views
         batch = make(method=name).loader.batch(0)
@@ -105,17 +105,17 @@ def test_views_that_a_method_does_not_look_at_are_not_made(make: Callable[..., T
         }
 
 
-def test_no_method_speaks_of_ranks_scalers_or_accumulation_nor_takes_over_150_lines() -> None:
+def test_no_method_mentions_ranks_scalers_or_accumulation_or_has_over_150_lines() -> None:
     files = list(Path(pipeline.methods.__file__).parent.glob("*.py"))
     assert len(files) > len(METHODS.built_in)
     for file in files:
         text = file.read_text()
         assert len(text.splitlines()) <= 150, file.name
-        if file.name not in {"phases.py"}:  # which says that they are none of a method's business
+        if file.name not in {"phases.py"}:  # which says that the engine deals with them
             for word in ("rank", "world", "scaler", "accumulat", "micro_batch", "all_reduce", "no_sync"):
                 assert word not in text.lower(), f"{file.name}: {word}"
 
 
-def test_an_unknown_method_s_nearest_name_is_told() -> None:
+def test_an_unknown_method_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="did you mean 'fixmatch'"):
         METHODS.load("fixmach")

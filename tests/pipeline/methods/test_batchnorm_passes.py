@@ -1,4 +1,4 @@
-"""What BN sees together: ``joint`` and ``separate`` against passes made by hand, and against each other without BN."""
+"""``joint`` and ``separate`` against passes written by hand, and against each other without BN."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -44,7 +44,7 @@ def weights_after(make: Callable[..., Trainer], choice: str, settings: dict[str,
 
 @pytest.mark.parametrize("name", METHODS)
 def test_without_batch_normalization_the_choice_changes_rounding_alone(make: Callable[..., Trainer], name: str) -> None:
-    """Plain descent at rate 1: equal weights are equal gradients."""
+    """With gradient descent at rate 1, equal weights mean equal gradients."""
     settings = METHODS[name] | {"model": {"name": "mlp", "hidden": [8]}}
     together, apart = (weights_after(make, choice, settings, 2) for choice in ("joint", "separate"))
     torch.testing.assert_close(together, apart, rtol=1e-12, atol=1e-13)
@@ -95,7 +95,7 @@ def test_a_step_is_that_of_passes_made_by_hand_and_so_are_the_running_statistics
     assert all((found[by_hand][name] - found[other][name]).norm() > 1e-3 for name in statistics)
 
 
-def test_separate_passes_move_the_running_statistics_twice_the_last_one_weighing_most() -> None:
+def test_separate_passes_update_the_running_statistics_twice_and_the_last_one_has_most_weight() -> None:
     first, second = torch.arange(36, dtype=torch.float64).view(12, 3).split([5, 7])
     together, apart = (nn.BatchNorm1d(3, momentum=0.3).double() for _ in range(2))
     logits = {"joint": joint(together, [first, second]), "separate": separate(apart, [first, second])}

@@ -1,4 +1,4 @@
-"""The mathematics of MPL and SMPL against finite differences and against steps by hand, in fp64.
+"""The mathematics of MPL and SMPL against finite differences and against steps written by hand, in fp64.
 
 The model is a linear softmax on the raw pixels, so that every gradient can be written down.
 """
@@ -74,7 +74,7 @@ def finite_difference_meta_gradient(trainer: Trainer, teacher: Tensor, student: 
 
 
 def test_the_teacher_follows_the_meta_gradient(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.1: exact in expectation; its negative, the sign that public code has, would fail."""
+    """It is exact in expectation. The opposite sign, which public code has, would fail."""
     trainer = make(method="mpl")
     teacher, student = weights(trainer, "teacher"), weights(trainer, "student")
     wanted = finite_difference_meta_gradient(trainer, teacher, student, eta=0.1)
@@ -84,7 +84,7 @@ def test_the_teacher_follows_the_meta_gradient(make: Callable[..., Trainer]) -> 
 
 
 def test_feedback_agrees_with_the_inner_product_of_gradients_to_second_order(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.3: h = eta * <grad L_l(theta'), grad L_u(theta)> + O(eta^2)."""
+    """h = eta * <grad L_l(theta'), grad L_u(theta)> + O(eta^2)."""
     errors = []
     for eta in (0.02, 0.01, 0.005):
         trainer = make(method="mpl", networks={"student": {"lr": eta}})
@@ -102,21 +102,21 @@ def test_feedback_agrees_with_the_inner_product_of_gradients_to_second_order(mak
 
 
 @pytest.mark.parametrize("model", [{"name": "mlp", "dropout": 0.5}, {"name": "small_conv", "width": 4, "dropout": 0.5}])
-def test_a_student_that_stands_still_gives_no_feedback(make: Callable[..., Trainer], model: dict[str, Any]) -> None:
-    """algorithms 9.5, and more: dropout and BN are the same before and after, so they cannot pretend to feedback."""
+def test_a_student_that_does_not_move_gives_no_feedback(make: Callable[..., Trainer], model: dict[str, Any]) -> None:
+    """Dropout and BN are the same before and after the step, so they add nothing to h."""
     trainer = make(method="mpl", networks={"student": {"lr": 0.0}}, model=model)
     assert step(trainer, trainer.loader.batch(0))["h"] == 0
 
 
 def test_label_smoothing_is_absent_from_the_feedback(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.6."""
+    """h stays the same under label smoothing; the teacher does not."""
     rough, smooth = make(method="mpl"), make(method="mpl", label_smoothing=0.3)
     assert torch.equal(step(rough, rough.loader.batch(0))["h"], step(smooth, smooth.loader.batch(0))["h"])
     assert not torch.equal(weights(rough, "teacher"), weights(smooth, "teacher"))
 
 
 def test_the_baseline_is_subtracted_before_it_moves(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.6: step t uses m of step t - 1; m <- 0.99 m + 0.01 h."""
+    """Step t uses m of step t - 1; then m <- 0.99 m + 0.01 h."""
     trainer = make(method="mpl", mpl={"baseline": True})
     plain = make(method="mpl")
     mean = torch.zeros((), dtype=torch.float64)
@@ -144,7 +144,7 @@ def clipped(flat: Tensor, most: float) -> Tensor:
 
 
 def smpl_by_hand(trainer: Trainer, batch: Batch, form: str) -> tuple[Tensor, Tensor]:
-    """Return theta'' and h from the formulas of algorithms 2: rates 0.3 and 1.0, UDA weight 2, lambda 5, clip 0.8."""
+    """Return theta'' and h from SMPL's formulas: rates 0.3 and 1.0, UDA weight 2, lambda 5, clip 0.8."""
     theta = weights(trainer)
     options = trainer.config.sections["uda"]
     weak = logits(trainer, theta, batch.weak)
@@ -169,7 +169,7 @@ def smpl_by_hand(trainer: Trainer, batch: Batch, form: str) -> tuple[Tensor, Ten
 
 @pytest.mark.parametrize("form", ["recompute", "shared-graph"])
 def test_smpl_is_the_two_steps_of_its_formulas(make: Callable[..., Trainer], form: str) -> None:
-    """algorithms 9.8; several steps, so that a gradient left over from one would show in the next."""
+    """Over several steps, so that a gradient left over from one step would show in the next."""
     trainer = make(
         method="smpl",
         smpl={"form": form, "inner_lr": 0.3, "weight": 5.0},
@@ -231,8 +231,8 @@ def test_smpl_needs_less_memory_than_mpl(make: Callable[..., Trainer]) -> None:
     assert max(needed["shared"], needed["recompute"]) < needed["mpl"], needed
 
 
-def test_the_batch_that_a_step_sees_is_the_one_the_hand_sees(make: Callable[..., Trainer]) -> None:
-    """Batches are pure functions of the step: asking twice gives the same."""
+def test_a_batch_is_a_pure_function_of_the_step(make: Callable[..., Trainer]) -> None:
+    """So the steps by hand use the same batches as the engine."""
     trainer = make()
     first, second = trainer.loader.batch(5), trainer.loader.batch(5)
     names = ("labeled", "labels", "weak", "strong", "truth", "slots")

@@ -32,7 +32,7 @@ def with_rate(make: Callable[..., Trainer], rate: float, **settings: Any) -> Tra
 def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(
     make: Callable[..., Trainer], scale: float
 ) -> None:
-    """algorithms 9.7: autograd through theta' = theta - rate * grad |p - y|^2 (summed over samples) at y = p."""
+    """Autograd through theta' = theta - rate * grad |p - y|^2 (summed over samples) at y = p."""
     trainer = with_rate(make, 0.05, metasemi={"correction": scale})
     batch = trainer.loader.batch(0)
     corrected = computed(trainer, batch)["correct"]
@@ -41,30 +41,32 @@ def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(
     distance = (logits(trainer, theta, batch.weak).softmax(1) - label).square().sum()
     (inner,) = torch.autograd.grad(distance, theta, create_graph=True)
     outcome = F.cross_entropy(logits(trainer, theta - 0.05 * inner, batch.labeled), batch.labels)
-    (slope,) = torch.autograd.grad(outcome, label)
-    assert slope.norm() > 1e-4
-    torch.testing.assert_close(corrected, project_to_simplex(label.detach() - scale * slope), rtol=1e-4, atol=1e-7)
+    (derivative,) = torch.autograd.grad(outcome, label)
+    assert derivative.norm() > 1e-4
+    torch.testing.assert_close(corrected, project_to_simplex(label.detach() - scale * derivative), rtol=1e-4, atol=1e-7)
 
 
-def test_the_finite_difference_errs_by_the_square_of_its_reach(
+def test_the_error_of_the_finite_difference_is_quadratic_in_its_step(
     make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = with_rate(make, 0.05)
     batch = trainer.loader.batch(0)
     v = labeled_gradient(trainer, batch)
-    _, slope = torch.autograd.functional.jvp(lambda w: logits(trainer, w, batch.weak).softmax(1), weights(trainer), v)
+    _, derivative = torch.autograd.functional.jvp(
+        lambda w: logits(trainer, w, batch.weak).softmax(1), weights(trainer), v
+    )
     errors = []
     for reach in (0.04, 0.02, 0.01):
         monkeypatch.setattr(metasemi, "STEP_NORM", reach)
         found = computed(trainer, fresh(batch))
         difference = (found["ahead"] - found["behind"]) * v.norm() / reach
-        errors.append((difference - 2 * slope).norm().item())
+        errors.append((difference - 2 * derivative).norm().item())
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.1)
 
 
 def test_corrected_labels_are_predictions_after_two_labeled_steps(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.7: yhat ~ p(theta - 2 rate v), to second order in the rate."""
+    """The label is p(theta - 2 rate v), to second order in the rate."""
     errors = []
     for rate in (0.02, 0.01, 0.005):
         trainer = with_rate(make, rate)
@@ -76,7 +78,7 @@ def test_corrected_labels_are_predictions_after_two_labeled_steps(make: Callable
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.3)
 
 
-def test_labels_stay_on_the_simplex_also_where_the_correction_is_great(make: Callable[..., Trainer]) -> None:
+def test_labels_stay_on_the_simplex_even_if_the_correction_is_large(make: Callable[..., Trainer]) -> None:
     trainer = with_rate(make, 50.0)
     label = computed(trainer, trainer.loader.batch(0))["correct"]
     assert (label >= 0).all()
@@ -84,7 +86,7 @@ def test_labels_stay_on_the_simplex_also_where_the_correction_is_great(make: Cal
     torch.testing.assert_close(label.sum(1), torch.ones_like(label[:, 0]))
 
 
-def test_looking_ahead_leaves_parameters_and_statistics_bit_for_bit(make: Callable[..., Trainer]) -> None:
+def test_finite_differences_leave_parameters_and_statistics_as_they_were(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", model=NORMED)
     module = trainer.networks["model"].module
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -94,7 +96,7 @@ def test_looking_ahead_leaves_parameters_and_statistics_bit_for_bit(make: Callab
     assert not torch.equal(found["ahead"], found["behind"])
 
 
-def test_predictions_are_those_of_evaluation_whatever_dropout_does(make: Callable[..., Trainer]) -> None:
+def test_predictions_are_those_of_evaluation_mode_without_dropout(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", model=NORMED)
     batch = trainer.loader.batch(0)
     found = computed(trainer, batch)
@@ -109,7 +111,7 @@ def test_without_correction_the_labels_are_the_predictions(make: Callable[..., T
     assert "ahead" not in found
 
 
-def test_a_step_is_mixup_and_consistency_as_the_formulas_say(make: Callable[..., Trainer]) -> None:
+def test_a_step_is_mixup_and_consistency_by_the_formulas(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", mu=2, metasemi={"weight": 3.0, "ramp": 4, "alpha": 0.4}, optimizer={"lr": 0.1})
     batch, theta = trainer.loader.batch(0), weights(trainer)
     trainer.networks["model"].schedule(0)

@@ -1,4 +1,4 @@
-"""The forms of Meta Pseudo Labels: each computes what it says, and the public ones what they were found to compute."""
+"""The forms of Meta Pseudo Labels: each computes its formula, and the public ones what their code computes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,10 @@ RATE = 0.3
 
 
 def unrolled_objective(trainer: Trainer, teacher: Tensor, student: Tensor) -> Tensor:
-    """Return L_l(theta') for soft labels of a linear teacher at ``teacher``, theta' one plain step from ``student``."""
+    """Return L_l(theta') for the soft labels of a linear teacher.
+
+    theta' is one step of gradient descent from ``student``.
+    """
     batch = trainer.loader.batch(0)
     target = logits(trainer, teacher, batch.strong).softmax(1)
     inner = gradient(lambda w: F.cross_entropy(logits(trainer, w, batch.strong), target), student)
@@ -30,7 +33,7 @@ def unrolled_objective(trainer: Trainer, teacher: Tensor, student: Tensor) -> Te
 
 @pytest.mark.slow
 def test_the_unrolled_term_is_the_finite_difference_through_the_inner_step(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.2."""
+    """The teacher's gradient is that of the labeled loss through the student's step, element by element."""
     on = make(method="mpl", mpl={"mode": "unrolled"}, networks={"student": {"lr": RATE}})
     off = make(method="mpl", mpl={"mode": "unrolled", "weight": 0.0}, networks={"student": {"lr": RATE}})
     teacher, student = weights(on, "teacher"), weights(on, "student")
@@ -73,7 +76,7 @@ def test_unrolling_moves_the_student_as_its_soft_labels_do_and_no_statistics(mak
 
 
 def test_the_official_term_has_no_gradient_and_its_teacher_is_uda_s_bit_for_bit(make: Callable[..., Trainer]) -> None:
-    """algorithms 9.4."""
+    """A huge weight changes nothing: the teacher's weights equal those of UDA, bit for bit."""
     uda = {"weight": 3.0, "threshold": 0.0}
     official = make(method="mpl", model=NORMED, uda=uda, mpl={"mode": "official-soft", "weight": 1e9})
     alone = make(method="uda", model=NORMED, uda=uda)
@@ -84,7 +87,7 @@ def test_the_official_term_has_no_gradient_and_its_teacher_is_uda_s_bit_for_bit(
     assert_same(official.networks["teacher"].module.state_dict(), alone.networks["model"].module.state_dict())
 
 
-def test_mpl_pytorch_rewards_a_label_of_its_own_by_the_opposite_sign(make: Callable[..., Trainer]) -> None:
+def test_mpl_pytorch_uses_the_teachers_own_label_and_the_opposite_sign(make: Callable[..., Trainer]) -> None:
     public = make(method="mpl", mpl={"mode": "mpl-pytorch"})
     exact = make(method="mpl")
     batch, teacher = public.loader.batch(0), weights(public, "teacher")
@@ -116,7 +119,7 @@ def test_a_mode_sets_every_choice_and_an_explicit_one_beats_it() -> None:
     assert own == Choices("old-new", "two-argmax", True, True)
 
 
-def test_the_unrolled_form_refuses_choices_that_mean_nothing_to_it() -> None:
+def test_the_unrolled_form_refuses_choices_that_do_not_apply_to_it() -> None:
     with pytest.raises(UsageError, match="leave out feedback_sign, baseline"):
         make_config(method="mpl", mpl={"mode": "unrolled", "feedback_sign": "old-new", "baseline": True})
 
@@ -141,7 +144,7 @@ def test_the_sign_of_the_feedback_is_what_the_choice_says(make: Callable[..., Tr
     assert signs["old-new"] == -signs["new-old"] != 0
 
 
-def test_one_run_s_student_starts_where_its_teacher_does_not(make: Callable[..., Trainer]) -> None:
+def test_student_and_teacher_have_different_initial_weights(make: Callable[..., Trainer]) -> None:
     trainer = make(method="mpl")
     assert not torch.equal(weights(trainer, "teacher"), weights(trainer, "student"))
     set_weights(trainer, "student", weights(trainer, "teacher"))

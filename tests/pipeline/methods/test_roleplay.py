@@ -1,4 +1,4 @@
-"""Role-playing: what belongs to a model stays with it when the roles swap."""
+"""Role-playing: the state of a model stays with the model when the roles swap."""
 
 import copy
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def test_without_a_swap_it_is_mpl(make_trainer: Callable[..., Trainer]) -> None:
 
 
 def test_optimizer_scaler_and_schedule_stay_with_their_model(make_trainer: Callable[..., Trainer]) -> None:
-    """algorithms 9.9: swapped roles are MPL with the two models' whole states exchanged."""
+    """Swapped roles are MPL with the complete states of the two models exchanged."""
     playing = make_trainer(out="playing", method="roleplay", roleplay={"period": 3}, steps=6)
     plain = make_trainer(out="plain", method="mpl", steps=6)
     playing.train(until=3)

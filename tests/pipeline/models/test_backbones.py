@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm: their weights, what of them is frozen, and what is said of mistakes."""
+"""Networks of torchvision and timm: their weights, their frozen layers, and their error messages."""
 
 import copy
 import sys
@@ -57,7 +57,7 @@ def differing(left: State, right: State) -> set[str]:
 
 
 def refusal(action: Callable[[], object], model_class: type[UserError]) -> str:
-    """Return the line that ``action`` is refused with."""
+    """Return the message of the error that ``action`` raises."""
     with pytest.raises(model_class) as caught:
         action()
     line = str(caught.value)
@@ -105,7 +105,7 @@ def bare(state: State, path: Path) -> Path:
 
 
 def checkpoint(state: State, path: Path) -> Path:
-    """As a training loop of somebody else under DataParallel saves it."""
+    """Return a checkpoint as another training loop saves it under DataParallel."""
     parallel = {f"module.{name}": tensor for name, tensor in state.items()}
     torch.save({"epoch": 3, "state_dict": parallel}, path / "checkpoint.pt")
     return path / "checkpoint.pt"
@@ -282,7 +282,7 @@ def test_a_file_without_weights_is_refused(spoil: Callable[[Path], object], prob
 
 @pytest.mark.parametrize("first", range(256))
 def test_no_first_byte_makes_another_file_a_traceback(first: int, tmp_path: Path) -> None:
-    """The reader executes opcodes: each fails in a way of its own."""
+    """The reader executes opcodes, and each of them fails in a different way."""
     path = tmp_path / "weights.pt"
     path.write_bytes(bytes([first]) + b"root:x:0:0\n")
     assert str(path) in refusal(lambda: read_weights(path), DataError)
@@ -336,7 +336,7 @@ def norms_of(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 def train_a_step(model: Backbone) -> None:
-    """One step as the engine makes it, with a pass whose statistics do not count."""
+    """Make one step as the engine does, with a pass that leaves the running statistics as they are."""
     norms = norms_of(model)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
     model.train()
@@ -481,7 +481,7 @@ def test_an_architecture_without_a_classifier_is_refused(monkeypatch: pytest.Mon
 
 
 class Forked(nn.Module):
-    """A layer, one that nothing depends on, and dropout."""
+    """A layer, another one that nothing depends on, and dropout."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -493,7 +493,7 @@ class Forked(nn.Module):
         return self.used(self.dropout(self.norm(x)).mean((2, 3))) + 0 * self.idle.weight.detach().sum()
 
 
-def test_a_rehearsal_finds_idle_parameters_and_changes_neither_network_nor_stream() -> None:
+def test_unused_parameters_are_found_and_neither_network_nor_random_stream_changes() -> None:
     network = Forked(5)
     before, stream = copy.deepcopy(network.state_dict()), torch.get_rng_state()
     assert {id(parameter) for parameter in find_unused_parameters(network, task())} == {
@@ -557,7 +557,7 @@ def test_a_run_that_has_a_checkpoint_asks_for_its_first_weights_no_more(
 def test_weights_of_a_file_do_not_outlive_the_change_of_a_configuration(
     make_trainer: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    """Not to load them is no change of the configuration: another file's run is still refused."""
+    """That a resumed run does not load them is no change of the configuration: another file is still refused."""
     state = tensors(build("timm", task(channels=1, size=8, classes=4), architecture="test_resnet"))
     options = {"name": "timm", "architecture": "test_resnet", "weights": str(bare(state, tmp_path))}
     make_trainer(method="supervised", model=options, steps=1).train()

@@ -1,4 +1,4 @@
-"""Images to test on, noise, smooth waves and real digits; views of every kind; rounds as wanted."""
+"""Images to test on (noise, smooth waves and real digits), views of every policy, and rounds with a given op."""
 
 from typing import get_args
 
@@ -19,7 +19,7 @@ def noise(batch: int = 8, channels: int = 3, height: int = 32, width: int = 32) 
 
 
 def smooth(batch: int = 8, channels: int = 3, height: int = 32, width: int = 32) -> Tensor:
-    """Noise of 4 x 4 blown up, in ranges that differ by image, so that contrast ops have work to do."""
+    """Return enlarged 4 x 4 noise, whose range differs by image, so that contrast ops change it."""
     small = noise(batch, channels, 4, 4).float()
     large = F.interpolate(small, (height, width), mode="bicubic").clamp(0, 255)
     spread = torch.linspace(0.2, 1, batch)[:, None, None, None]
@@ -40,6 +40,6 @@ def every_view() -> dict[str, View]:
 
 
 def forced(name: str, sign: float, fraction: float, batch: int = 8, pool: Pool = CIFAR) -> SampledOps:
-    """Return a round in which every sample drew ``name``."""
+    """Return a round in which every sample has the op ``name``."""
     op = torch.full((batch,), list(pool).index(name))
     return SampledOps(pool, op, torch.full((batch,), sign), torch.full((batch,), fraction))

@@ -1,4 +1,4 @@
-"""AutoAugment's tables and magnitudes against torchvision's, and its draws against the tables."""
+"""AutoAugment's tables and magnitudes against torchvision's, and its sampled ops against the tables."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_policies_are_torchvision_s(name):
 
 
 def _torchvision_s(image, name, magnitude, sign):
-    """Return torchvision's result, but that a translation spans an eighth of the side."""
+    """Return torchvision's result, except that a translation reaches an eighth of the side."""
     space = TORCHVISION._augmentation_space(10, image.shape[-2:])
     span = torch.linspace(0, 1 / 8, 10)
     space |= {"TranslateX": (span * image.shape[-1], True), "TranslateY": (span * image.shape[-2], True)}
@@ -36,7 +36,7 @@ def _torchvision_s(image, name, magnitude, sign):
 
 
 def _both(name, magnitude, images):
-    """Return our result and torchvision's, int [B, C, H, W], with the signs that ours drew."""
+    """Return our result and torchvision's, int [B, C, H, W], with the signs that ours sampled."""
     augment = AutoAugment([((name, 1.0, magnitude), NOTHING)], FILL)
     samples = torch.arange(len(images))
     signs = augment.sample_ops(KEY, samples)[0].sign
@@ -63,7 +63,7 @@ def test_ops_that_are_on_or_off_do_as_torchvision_s(name, images, channels):
 
 
 def _ties(magnitude, lines):
-    """Return the part of ``lines`` that a shear of (line + 1/2) * magnitude / 30 puts midway between two pixels."""
+    """Return the fraction of ``lines`` that a shear of (line + 1/2) * magnitude / 30 puts midway between two pixels."""
     return sum((2 * line + 1) * magnitude % 60 == 30 for line in range(lines)) / lines
 
 

@@ -1,4 +1,4 @@
-"""On 32 pixels nothing moves further than its bound, and views keep their subject."""
+"""On images of 32 pixels no pixel moves further than its bound, and views keep their content."""
 
 import math
 
@@ -12,7 +12,7 @@ from pipeline.data.augment.pools import check_pool
 from tests.pipeline.data.augment.batches import digits, forced, smooth
 
 SIZE = 32
-ROTATION = 2 * (SIZE / math.sqrt(2)) * math.sin(math.radians(30) / 2)  # what a corner travels
+ROTATION = 2 * (SIZE / math.sqrt(2)) * math.sin(math.radians(30) / 2)  # the distance that a corner moves
 BOUNDS = {
     "ShearX": (0, 0.3 * SIZE),
     "ShearY": (0.3 * SIZE, 0),
@@ -38,7 +38,7 @@ def test_every_geometric_op_is_bounded():
 
 @pytest.mark.parametrize("images", [smooth(400), digits(400)], ids=["textures", "digits"])
 def test_views_are_not_blank_at_top_magnitude(images):
-    """Brightness and contrast at a tenth, twice in a row, may flatten a few of RandAugment's; moves never do."""
+    """Brightness and contrast of a tenth, twice in a row, may flatten a few of RandAugment's views; moves never do."""
     samples = torch.arange(len(images))
     geometric = {name: CIFAR[name] for name in GEOMETRIC}
     for pool, most in ((CIFAR, 0.01), (DIGITS, 0.0), (geometric, 0.0)):

@@ -1,4 +1,4 @@
-"""A view is a pure function of (key, slot, image): of no neighbor, batch size, memory format or earlier call."""
+"""A view is a pure function of (key, slot, image), not of neighbors, batch size, memory format or earlier calls."""
 
 from typing import get_args
 
@@ -51,7 +51,7 @@ def test_another_key_or_slot_gives_another_view(view):
         assert (first != other).flatten(1).any(1).float().mean() > 0.9
 
 
-def test_memory_format_does_not_show(view):
+def test_memory_format_changes_nothing(view):
     images = smooth(64)
     view_last = view(images.contiguous(memory_format=torch.channels_last), KEY, SAMPLES)
     assert torch.equal(view_last, view(images, KEY, SAMPLES))
@@ -73,7 +73,7 @@ def test_key_may_be_a_tensor(view):
     assert torch.equal(view(images, torch.tensor(KEY), SAMPLES), view(images, KEY, SAMPLES))
 
 
-def test_ops_signs_and_grades_are_uniform():
+def test_ops_signs_and_fractions_are_uniform():
     drawn = SampledOps.from_uniform(CIFAR, uniform(KEY, torch.arange(14_000), 3), 10, random_magnitude=True)
     counts = drawn.op.bincount(minlength=14).float()
     chi_square = ((counts - 1000) ** 2 / 1000).sum()
@@ -90,7 +90,7 @@ def test_each_sample_draws_one_op_a_round():
     assert torch.equal(touched, (drawn.op != list(CIFAR).index("Identity")).long())
 
 
-def test_a_chain_draws_anew_at_every_place():
+def test_a_chain_has_new_random_numbers_at_every_position():
     cut = Cutout(8, fill=0)
     images = torch.full((200, 1, 32, 32), 255, dtype=torch.uint8)
     once, twice = (chain(images, KEY, torch.arange(200)) for chain in (Chain(cut), Chain(cut, cut)))
@@ -113,7 +113,7 @@ def test_flip_mirrors_about_half():
 
 
 def test_weak_and_strong_share_the_source_image():
-    """Every level of the strong view, where it is neither fill nor changed, is one of its own image."""
+    """Every gray level of the strong view that is not the fill level is a level of its own image."""
     images = (torch.arange(100, dtype=torch.uint8) + 20)[:, None, None, None].expand(100, 3, 32, 32)
     options = AugmentOptions(ops=0, fill=0)
     weak, strong = (view(images, KEY, torch.arange(100)) for view in build_views(options, 32, 32))
@@ -125,8 +125,8 @@ def test_weak_and_strong_share_the_source_image():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("images", [noise, smooth])
-def test_sorted_by_op_is_the_batch_at_once(view, images, channels, monkeypatch):
-    """A CPU's way to make views, and a GPU's."""
+def test_sorting_by_op_gives_what_the_whole_batch_gives(view, images, channels, monkeypatch):
+    """The first is how a CPU makes views, the second how a GPU does."""
     batch = images(64, channels)
     sorted_by_op = view(batch, KEY, SAMPLES)
     monkeypatch.setattr(Stages, "__call__", Stages.apply_to_batch)

@@ -1,4 +1,4 @@
-"""Op by op against torchvision, on noise and on smooth images, in color and in gray."""
+"""Each op against torchvision, on noise and on smooth images, in color and in gray."""
 
 import math
 
@@ -68,7 +68,7 @@ def test_levels_within_one(name, kind, fraction, sign, channels):
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 @pytest.mark.parametrize("name", MOVES)
 def test_moves_agree_but_for_ties(name, size, fraction, sign, channels):
-    """A source that falls between two pixels may round either way: up to 1 % of the pixels may differ."""
+    """A source between two pixels may be rounded either way, so up to 1 % of the pixels may differ."""
     images = noise(4, channels, *size)
     ours = RandAugment(STRENGTHS, fill=FILL).apply(images, forced(name, sign, fraction, batch=4, pool=STRENGTHS))
     theirs = MOVES[name](images, STRENGTHS[name] * fraction * sign)

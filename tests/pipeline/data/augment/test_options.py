@@ -1,4 +1,4 @@
-"""What the options admit, and what they refuse."""
+"""Which augmentation options are accepted, and which are refused."""
 
 from typing import get_args
 

@@ -1,4 +1,4 @@
-"""As a GPU makes them, the views hold no branch on data, no shape from data and no read-back: one graph."""
+"""As a GPU makes them, views are one graph: no branch and no shape depends on data, and nothing is read back."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_compiles_to_one_graph(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_recorded_graph_replays_for_other_images_and_keys(name):
-    """What a CUDA graph does: the kernels recorded once, run again on new data."""
+    """A CUDA graph does this: it records the kernels once and runs them again on new data."""
     view = VIEWS[name]
     recorded = make_fx(view)(noise(), torch.tensor(5), SAMPLES)
     other = noise().flip(0)

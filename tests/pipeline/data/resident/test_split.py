@@ -1,4 +1,4 @@
-"""A split on the device holds what was prepared: pixels as uint8, points as float32, on any number of ranks."""
+"""A split on the device has the prepared values, pixels as uint8 and points as float32, on any number of ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def prepared(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 class OneOfMany(World):
-    """A rank whose fellows hand it nothing."""
+    """A rank that gets no samples from the other ranks."""
 
     def any(self, flag: bool) -> bool:
         return flag

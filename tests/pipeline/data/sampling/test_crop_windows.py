@@ -1,4 +1,4 @@
-"""Windows lie in their images, are as random as torchvision's, and belong to (key, slot) and the size alone."""
+"""Windows are inside their images, distributed as torchvision's, and functions of (key, slot) and size alone."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ def windows_of(height: int, width: int, count: int, **options: tuple[float, floa
 
 
 @pytest.mark.parametrize("windows", [partial(random_windows, KEY, torch.arange(700)), center_windows])
-def test_windows_lie_in_their_images(windows: partial[Tensor]) -> None:
+def test_windows_are_inside_their_images(windows: partial[Tensor]) -> None:
     sizes = SIZES.repeat(100, 1)
     found = windows(sizes)
     assert found.dtype == torch.int64
@@ -28,7 +28,7 @@ def test_windows_lie_in_their_images(windows: partial[Tensor]) -> None:
     assert (found[:, :2] + found[:, 2:] <= sizes).all()
 
 
-def test_a_window_is_the_same_in_any_company() -> None:
+def test_a_window_does_not_depend_on_its_batch() -> None:
     slots, sizes = torch.arange(210), SIZES.repeat(30, 1)
     whole = random_windows(KEY, slots, sizes)
     assert torch.equal(whole[100:103], random_windows(KEY, slots[100:103], sizes[100:103]))

@@ -10,13 +10,13 @@ from tests.pipeline.conftest import CPU, make_config, make_data
 
 
 def test_numbers_are_pinned() -> None:
-    """A change of these is a change of every run there ever was."""
+    """A change of these numbers would change the results of every earlier run."""
     assert derive_key(0, 1, "x") == -5550601728349266126
     assert random_bits(5, torch.arange(2), 1).tolist() == [[-371861127037631947], [-6893182575793277493]]
     assert permutation(derive_key(1, "a"), 10).tolist() == [8, 3, 6, 0, 2, 4, 9, 1, 7, 5]
 
 
-def test_a_sample_has_its_numbers_in_any_company() -> None:
+def test_the_numbers_of_a_sample_do_not_depend_on_its_batch() -> None:
     samples = torch.arange(100)
     together = uniform(7, samples, 5)
     assert torch.equal(together[40:60], uniform(7, samples[40:60], 5))

@@ -1,4 +1,4 @@
-"""A decoder writes the windows it is told to, of each image decoded once, and names the image that it cannot read."""
+"""A decoder decodes each image once, writes the given windows, and names an image that it cannot read."""
 
 from functools import partial
 

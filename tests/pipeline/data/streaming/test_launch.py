@@ -1,4 +1,4 @@
-"""From a folder of images to a trained model in one command, on two real processes; a killed one changes no bit."""
+"""From a folder of images to a trained model in one command on two processes; killing one changes no bit."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ ARGUMENTS += [f"--set={key}={value}" for key, value in SETTINGS.items()]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes of 22 photographs, each of a size of its own."""
+    """Make three classes of 22 photographs, all of different sizes."""
     folder = tmp_path_factory.mktemp("home")
     for number in range(66):
         path = folder / "images" / "abc"[number % 3] / f"{number}.jpg"

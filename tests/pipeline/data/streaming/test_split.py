@@ -1,4 +1,4 @@
-"""A stream gives what a resident split gives: the same samples, bit for bit where images are not cut, at any step."""
+"""A stream gives the samples of a resident split at any step, bit for bit if images are not cropped."""
 
 import shutil
 import subprocess
@@ -102,7 +102,7 @@ def test_threads_do_not_change_a_bit(backend: str) -> None:
     four.close()
 
 
-def test_both_engines_cut_the_same_windows() -> None:
+def test_both_backends_crop_the_same_windows() -> None:
     pytest.importorskip("nvidia.dali")
     ours, dali = (varied_loader(backend) for backend in BACKENDS)
     for left, right in zip(ours.batch(2).tensors()[:3:2], dali.batch(2).tensors()[:3:2], strict=True):
@@ -143,7 +143,7 @@ def test_a_block_needs_few_shards_at_a_time() -> None:
     assert orders[0] != orders[1]
 
 
-def test_weak_and_strong_are_cut_otherwise_and_belong_to_the_same_image() -> None:
+def test_weak_and_strong_have_different_crops_of_the_same_image() -> None:
     loader = varied_loader()
     parts = loader._ahead.get(0)
     weak, strong = parts["unlabeled"].decoded.views
@@ -180,7 +180,7 @@ def test_a_broken_image_concerns_only_the_rank_that_reads_it(backend: str) -> No
     assert broken.key in failed[0]
 
 
-def test_closing_amid_work_ends_the_threads_and_a_later_batch_begins_them_anew() -> None:
+def test_closing_during_work_ends_the_threads_and_a_later_batch_starts_them_again() -> None:
     loader = varied_loader(batch_size=64)
     first = loader.batch(0)
     assert threads()
@@ -202,7 +202,7 @@ class Failing(MemoryStore):
         raise DataError("shard is gone")
 
 
-def test_a_fault_in_the_store_comes_to_the_caller_as_it_is() -> None:
+def test_an_error_of_the_reader_reaches_the_caller_unchanged() -> None:
     split = varied_split(photographs(6))
     object.__setattr__(split, "reader", Failing(split.reader.samples))
     with pytest.raises(DataError, match=r"^shard is gone$"):
@@ -210,7 +210,7 @@ def test_a_fault_in_the_store_comes_to_the_caller_as_it_is() -> None:
     assert not threads()
 
 
-def test_what_is_begun_ahead_is_bounded_and_not_begun_twice() -> None:
+def test_prefetching_is_bounded_and_starts_nothing_twice() -> None:
     begun: list[int] = []
 
     def begin(pool: ThreadPoolExecutor, number: int) -> Pending[int]:

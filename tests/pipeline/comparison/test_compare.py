@@ -100,7 +100,7 @@ def test_a_wrong_row_is_refused_before_anything_runs(rows: str, message: str) ->
 
 
 @pytest.mark.parametrize("setting", ["method=mpl", "dataset=moons", "steps=9", "seed=3", "data.seed=3"])
-def test_what_a_flag_says_of_all_runs_is_not_said_otherwise_by_set(setting: str) -> None:
+def test_set_cannot_change_what_a_flag_sets_for_all_runs(setting: str) -> None:
     result = compare("--methods", "supervised", "--set", setting)
     assert result.exit_code == 2
     assert f"--set: {setting.partition('=')[0]} is set by --" in result.stderr
@@ -133,7 +133,7 @@ def test_a_row_with_a_slash_has_a_folder_of_its_own_and_its_name_in_the_table() 
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_another_process_that_is_at_work_in_its_folder() -> None:
+def test_a_run_waits_for_another_process_that_works_in_its_folder() -> None:
     """As runs of a comparison that was killed are, until they have saved."""
     folder = Path("table/supervised/seed0").absolute()
     folder.mkdir(parents=True)
@@ -190,8 +190,8 @@ def test_the_recipes_of_the_tables_in_the_readme_expect_what_was_measured() -> N
     for recipe, table in {"digits-smpl": "digits-20.csv", "moons": "moons.csv"}.items():
         with (results / table).open() as file:
             scores = [float(row["test_accuracy"]) for row in csv.DictReader(file) if row["method"] == "smpl"]
-        told = next(line for line in built_in()[recipe].splitlines() if "expected:" in line)
-        accuracy, seeds, deviation = map(float, re.findall(r"\d+(?:\.\d+)?", told))
+        expected = next(line for line in built_in()[recipe].splitlines() if "expected:" in line)
+        accuracy, seeds, deviation = map(float, re.findall(r"\d+(?:\.\d+)?", expected))
         assert seeds == len(scores)
         assert accuracy == pytest.approx(statistics.mean(scores), abs=0.051)
         assert deviation == pytest.approx(statistics.stdev(scores), abs=0.051)

@@ -37,7 +37,7 @@ MADE |= {"downloads", "runs", "host name", "image formats", "torch", "two proces
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in an empty folder, with home, caches and temporary files in empty ones."""
+    """Work in an empty folder, with the home, the caches and the temporary files in other empty ones."""
     variables = {"HOME": "home", "TMPDIR": "tmp", "SMPL_DATA": "sets", "SMPL_CACHE": "cache", "SMPL_RUNS": "runs"}
     for name, folder in variables.items():
         monkeypatch.setenv(name, str(tmp_path / folder))
@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def find(check: Check, data_dir: Path | None = None, out: Path | None = None) -> CheckResult:
-    """Make one check, which finds one thing."""
+    """Return the only result of a check."""
     (found,) = check(CheckOptions(data_dir, out))
     return found
 
@@ -81,17 +81,17 @@ def test_without_torch_every_check_is_made_and_says_so(place: Path, monkeypatch:
     path = os.pathsep.join((str(place / "fake"), str(ROOT)))
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path})
     assert (done.returncode, done.stderr) == (1, "")
-    told = json.loads(Path("findings.json").read_text())
-    found = [parse_result(json.dumps(finding)) for finding in told["findings"]]
+    answer = json.loads(Path("findings.json").read_text())
+    found = [parse_result(json.dumps(finding)) for finding in answer["findings"]]
     assert done.stdout.splitlines()[:-1] == "\n".join(result.text() for result in found).splitlines()
     assert {finding.name for finding in found} == MADE
     failed = {finding.name: finding for finding in found if finding.level is Level.FAILURE}
     assert set(failed) == {"torch", "two processes", "training"}
     assert all("libtorch is broken on purpose" in finding.found and finding.remedy for finding in failed.values())
-    assert told["healthy"] is False
+    assert answer["healthy"] is False
 
 
-def test_a_stopped_doctor_takes_its_processes_and_files_along(place: Path) -> None:
+def test_a_stopped_doctor_leaves_no_process_and_no_file(place: Path) -> None:
     words = [sys.executable, "-m", "pipeline.cli", "doctor"]
     environment = os.environ | {"PYTHONPATH": search_path(), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -111,7 +111,7 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def test_json_alone_goes_to_stdout_if_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_json_goes_to_stdout_with_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = CheckResult("bad", Level.FAILURE, "found", "remedy")
     monkeypatch.setattr("pipeline.commands.doctor.CHECKS", (lambda _: [bad],))
     result = CliRunner().invoke(main, ["--json", "-"])
@@ -120,7 +120,7 @@ def test_json_alone_goes_to_stdout_if_that_is_asked(monkeypatch: pytest.MonkeyPa
     assert json.loads(result.stdout) == {"healthy": False, "findings": [expected]}
 
 
-def test_a_check_that_breaks_is_a_failure_and_keeps_none_from_being_made() -> None:
+def test_a_check_that_breaks_is_a_failure_and_the_others_still_run() -> None:
     def first_check(_: CheckOptions) -> Iterator[CheckResult]:
         yield CheckResult("begun", Level.OK, "")
         raise ZeroDivisionError("two\nlines")
@@ -143,7 +143,7 @@ def test_the_versions_of_python_are_those_of_the_package() -> None:
 
 
 @pytest.mark.parametrize("version", [(3, 10, 9), (3, 99, 0)])
-def test_another_python_is_told(monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int]) -> None:
+def test_an_unsupported_python_is_reported(monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int]) -> None:
     monkeypatch.setattr(sys, "version_info", version)
     found = find(machine.python)
     assert found.level is (Level.FAILURE if version < machine.OLDEST else Level.WARNING)
@@ -257,7 +257,7 @@ def test_prepared_sets_that_are_there_may_be_read_only(place: Path) -> None:
     assert find(folders.prepared_sets, data_dir=place).level is Level.WARNING
 
 
-def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(_: type[Path]) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -269,7 +269,7 @@ def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
         assert "HOME" in found.found + found.remedy
 
 
-def test_a_prepared_set_is_opened_and_its_holes_are_found(place: Path) -> None:
+def test_a_prepared_set_is_opened_and_its_missing_shards_are_found(place: Path) -> None:
     folder = place / "moons"
     prepare(PrepareRequest("moons", out=folder))
     found = find(data_set.data_set, data_dir=folder)
@@ -289,7 +289,7 @@ def nameless(*_: Any, **__: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(("gpus", "level"), [(0, Level.WARNING), (2, Level.FAILURE)])
-def test_a_host_name_that_does_not_resolve_is_told_with_what_helps(
+def test_a_host_name_that_does_not_resolve_is_reported_with_a_remedy(
     monkeypatch: pytest.MonkeyPatch, gpus: int, level: Level
 ) -> None:
     monkeypatch.setattr(network, "gpus", lambda: gpus)
@@ -358,7 +358,7 @@ def test_a_driver_that_torch_cannot_use_is_more_than_a_note(monkeypatch: pytest.
         assert (found.level, "CPU only: " in found.found) == (level, True)
 
 
-def test_a_process_that_hangs_or_dies_is_told_and_leaves_nothing(place: Path) -> None:
+def test_a_process_that_hangs_or_dies_is_reported_and_leaves_nothing(place: Path) -> None:
     hanging, killed = f"import time; time.sleep({LIMIT_S})", "import os; os.kill(os.getpid(), 9)"
     ended = run_isolated(["-c", hanging], seconds=0.2)
     assert (ended.code, ended.problem) == (None, "did not end in time")
@@ -367,7 +367,7 @@ def test_a_process_that_hangs_or_dies_is_told_and_leaves_nothing(place: Path) ->
     assert left(place) == ["here", "home", "tmp"]
 
 
-def test_a_trial_knows_nothing_of_the_run_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_isolated_process_knows_nothing_of_the_run_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PET_NNODES", "RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "PET_LOCAL_ADDR"):
         monkeypatch.setenv(name, "7")
     ended = run_isolated(["-c", "import os; print(*[k for k, v in os.environ.items() if v == '7'])"], LIMIT_S)
@@ -388,7 +388,7 @@ def test_libraries_that_hang_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
     assert (found.level, found.found) == (Level.FAILURE, "cannot be imported: did not end in time")
 
 
-def test_what_training_says_last_is_the_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_line_of_a_failed_training_is_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess_checks, "TRAINING", ["-c", "import sys; sys.exit('error: out of everything')"])
     found = find(subprocess_checks.training)
     assert (found.level, found.found) == (Level.FAILURE, "exit code 1: error: out of everything")

@@ -163,14 +163,14 @@ def test_a_file_alone_is_enough_with_the_data(tmp_path: Path) -> None:
     assert found["model"]["sha256"] == usual["model"]["sha256"]
 
 
-def test_another_set_of_the_same_classes_will_do_and_is_told() -> None:
+def test_another_set_of_the_same_classes_is_scored_with_a_note() -> None:
     prepare(PrepareRequest("digits", out=Path("other"), labels=40, val=0, seed=3))
     result = run("digits", "--data-dir", "other")
     assert (result.exit_code, "another prepared set" in result.stdout) == (0, True)
     assert "it has labeled, unlabeled, test" in refused(2, "digits", "--data-dir", "other", "--split", "val")
 
 
-def test_images_of_which_nobody_knows_the_class_are_not_scored() -> None:
+def test_images_of_unknown_class_are_not_scored() -> None:
     logits = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])
     batches = [(logits[:3], torch.tensor([0, 1, -1])), (logits[3:], torch.tensor([-1]))]
     precision = choose_precision("fp32", ALONE.device)
@@ -187,7 +187,7 @@ def test_a_thousand_classes_make_a_short_text() -> None:
     assert len(lines) < 2 * SHOWN + 10
 
 
-def test_what_cannot_be_evaluated_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_what_cannot_be_evaluated_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "no such run" in refused(2, "nowhere")
     assert "no run folder" in refused(2, str(tmp_path))
     shutil.copy("digits/config.yaml", tmp_path)
@@ -207,7 +207,7 @@ def test_images_of_another_kind_are_refused(tmp_path: Path) -> None:
     assert "3x8x8 (C x H x W), the model's 1x8x8" in refused(2, "digits", "--data-dir", str(folder))
 
 
-def test_damage_is_told_with_exit_code_3(tmp_path: Path) -> None:
+def test_damage_ends_with_exit_code_3(tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     whole = Path("digits/model.safetensors").read_bytes()
     model.write_bytes(whole[:-40])

@@ -30,7 +30,7 @@ def refusal(*arguments: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_panel_for_each_row_of_a_table_on_the_data_that_its_runs_saw() -> None:
+def test_a_table_gets_a_panel_for_each_row_on_the_data_of_its_runs() -> None:
     run = ["compare", "--recipe", "moons", *TINY]
     assert CliRunner().invoke(main, [*run, "--methods", "supervised,smpl"]).exit_code == 0
     result = regions("--out", "a/b.png")
@@ -50,14 +50,14 @@ def test_a_panel_for_each_row_of_a_table_on_the_data_that_its_runs_saw() -> None
 
 
 @pytest.mark.slow
-def test_a_table_of_other_runs_than_of_points_is_told() -> None:
+def test_a_table_of_runs_on_images_is_refused() -> None:
     prepare(PrepareRequest("moons", out=Path("data/moons-6-seed0")))
     run = ["compare", "--dataset", "digits", *TINY, "--methods", "supervised", "--set", "batch_size=4"]
     assert CliRunner().invoke(main, run).exit_code == 0
     assert "table/supervised/seed0 was not trained on points of the plane" in refusal()
 
 
-def test_a_file_that_cannot_be_drawn_into_is_refused_before_the_work() -> None:
+def test_a_file_that_cannot_hold_a_picture_is_refused_before_the_work() -> None:
     assert "--out r.xyz: pictures cannot be written as 'xyz'; choose from" in refusal("--out", "r.xyz")
     Path("folder.png").mkdir()
     assert "--out folder.png is a folder; name a file, such as folder.png/regions.png" in refusal("--out", "folder.png")
@@ -73,13 +73,13 @@ def test_the_field_is_the_model_s_probability_in_the_order_of_the_points() -> No
 
 
 @pytest.mark.parametrize(("table", "message"), [("nowhere", "holds no finished run of seed 0")])
-def test_a_folder_without_runs_is_told(table: str, message: str) -> None:
+def test_a_folder_without_runs_is_refused(table: str, message: str) -> None:
     result = CliRunner().invoke(main, ["regions", table, "--data-dir", "data"])
     assert result.exit_code == 2
     assert message in result.stderr
 
 
-def test_images_are_no_points(tmp_path: Path) -> None:
+def test_a_set_of_images_is_refused(tmp_path: Path) -> None:
     prepare(PrepareRequest("digits", out=tmp_path / "digits"))
     run = Path("table/supervised/seed0/model.safetensors")
     run.parent.mkdir(parents=True)

@@ -51,4 +51,4 @@ def test_the_baseline_is_subtracted_before_it_moves(make: Callable[..., Trainer]
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_a_student_that_stands_still_gives_no_feedback(make: Callable[..., Trainer], dropout: float) -> None:
     """A student whose weights do not change gives h = 0, with dropout too."""
-    by_hand.test_a_student_that_stands_still_gives_no_feedback(make, {"name": "small_conv", "dropout": dropout})
+    by_hand.test_a_student_that_does_not_move_gives_no_feedback(make, {"name": "small_conv", "dropout": dropout})

@@ -28,8 +28,10 @@ class WritableFolder:
     """A folder that must be writable, and what it means if it is not."""
 
     name: str
+    """What it holds, such as ``downloads``."""
     path: Path
     remedy: str
+    """What the user can do if it is not writable."""
     level: Level = Level.WARNING
     """The level of the result if it cannot be written to."""
 

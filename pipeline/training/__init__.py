@@ -1,5 +1,5 @@
 """The training of a run: `rank.py` is a process of it, `session.py` its course, `trainer.py` the loop over the steps.
 
-`preflight.py` holds the checks before a run and `results.py` its end. This folder knows the interface of methods and
-never a method's name; `commands`, `figures` and `train.py` import it.
+`modes.py` is what `smpl-train` does with its options, `preflight.py` the checks before a run, and `results.py` its end.
+This folder knows the interface of methods and never a method's name; `commands`, `figures` and `train.py` import it.
 """

@@ -1,4 +1,9 @@
-"""Checkpoints: written atomically, and read only if size and sha256 are the recorded ones."""
+"""The checkpoints of a run: written atomically, and loaded only if their size and sha256 match the recorded ones.
+
+A damaged checkpoint does not end the run. :meth:`CheckpointFolder.load_newest` skips it, loads the newest undamaged one
+before it, and returns an error line for each one that it skipped. ``training/session.py`` logs these lines as warnings.
+Training then repeats the steps since the checkpoint that was loaded.
+"""
 
 import hashlib
 import io
@@ -14,11 +19,12 @@ import torch
 from data_prep.system.atomic_files import make_folder, write_durably
 from data_prep.system.errors import DataError, UserError
 
-KEEP = 2
-"""How many of the newest checkpoints stay, so that there is another if one is damaged."""
+KEPT_CHECKPOINTS = 2
+"""Number of checkpoints to keep, the newest ones, so that another one is left if one is damaged."""
 APPEAR_SECONDS = 10
-"""How long a rank waits for a file that rank 0 has read, since a shared volume may show it later on another node."""
+"""How long a rank waits for a file that rank 0 has read; a shared volume may show it later on another node."""
 POLL_SECONDS = 0.5
+"""Time between two attempts to read such a file."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,11 @@ class CheckpointFolder:
         return sorted(int(record.stem.removeprefix("step-")) for record in self.path.glob(f"step-{'[0-9]' * 8}.json"))
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state after ``step`` steps; delete all but the newest ``KEEP`` checkpoints. Raises DataError."""
+        """Write the state after ``step`` steps, then delete all but the newest ``KEPT_CHECKPOINTS`` checkpoints.
+
+        Raises:
+            DataError: the files cannot be written.
+        """
         make_folder(self.path)
         payload = io.BytesIO()
         torch.save(state, payload)
@@ -43,13 +53,17 @@ class CheckpointFolder:
         write_durably(self._file(step, "pt"), data)
         record = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         write_durably(self._file(step, "json"), json.dumps(record).encode())
-        kept = self.steps()[-KEEP:]
+        kept = self.steps()[-KEPT_CHECKPOINTS:]
         for file in sorted(self.path.glob("step-*")):  # sorted: a record is deleted before its payload
             if not any(file.stem == self._file(step, "pt").stem for step in kept):
                 file.unlink()
 
     def load_newest(self, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
-        """Return the newest undamaged state, or None if there are no checkpoints, and a line for each damaged one.
+        """Load the newest undamaged checkpoint.
+
+        Returns:
+            Its state, or None if there are no checkpoints; and an error line for each damaged checkpoint that was
+            skipped, newest first. The caller logs these lines.
 
         Raises:
             DataError: there are checkpoints, and all are damaged.
@@ -65,7 +79,7 @@ class CheckpointFolder:
         return None, damage
 
     def load(self, step: int, device: torch.device) -> dict[str, Any]:
-        """Return the state after ``step`` steps, which rank 0 has read; wait for a file that is not visible here yet.
+        """Return the state after ``step`` steps, which rank 0 has read; wait if its file is not visible here yet.
 
         Raises:
             UserError: the file does not appear, or is damaged.
@@ -80,7 +94,7 @@ class CheckpointFolder:
             time.sleep(POLL_SECONDS)
 
     def _load(self, step: int, device: torch.device) -> dict[str, Any]:
-        """Return a state if its size and sha256 are the recorded ones. Raises DataError."""
+        """Return the state of one checkpoint. Raises DataError unless its size and sha256 match the recorded ones."""
         path = self._file(step, "pt")
         try:
             record = json.loads(self._file(step, "json").read_text())

@@ -17,7 +17,7 @@ from pipeline.checkpoint import CheckpointFolder
 from pipeline.yaml_text import read_mapping, write_mapping
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.safetensors"
-JUDGED = "last, averaged"
+REPORTED_WEIGHTS = "last, averaged"
 """The weights that are reported: nobody chose them, so nothing is selected on a validation or test split."""
 
 
@@ -59,7 +59,7 @@ class Summary(BaseModel):
     @property
     def test_accuracy(self) -> float:
         """Accuracy in percent on the test split, of the averaged weights after the last step."""
-        return self.results[JUDGED]["test"]["accuracy"]
+        return self.results[REPORTED_WEIGHTS]["test"]["accuracy"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The command ``smpl-train``: prepare the data set if needed, train, score and export, with one line.
 
-This reads the options; what the command then does is in ``pipeline/training/modes.py``, which needs torch.
+This reads the options; what the command then does is in ``pipeline/training/train_command.py``, which needs torch.
 """
 
 from pathlib import Path
@@ -76,10 +76,10 @@ def main(
     """
     from pipeline.config.command_line import command_line, read_config
     from pipeline.config.data_set import DataSet, find_folder
-    from pipeline.config.finetune import finetuned, resolve_start
+    from pipeline.config.finetune import default_finetune_folder, resolve_start
     from pipeline.run_folder import RunFolder
-    from pipeline.training.modes import MODES, default_run
     from pipeline.training.preflight import recorded_recipe
+    from pipeline.training.train_command import MODES, default_run
 
     flags |= {"data": {"labels": labels}, "loader": {"name": loader, "verify": verify}}
     if mode == "test" and not finetune:
@@ -87,7 +87,7 @@ def main(
     config = read_config(recipe, flags, settings, finetune)
     options = command_line(flags, settings).get("data", {})
     data = DataSet(None if data_dir is None else find_folder(data_dir), options, source, checksum == "on")
-    out = out or (finetuned(finetune) if finetune else default_run(config))
+    out = out or (default_finetune_folder(finetune) if finetune else default_run(config))
     return MODES[mode](resolve_start(config, out), data, RunFolder(out), nproc)
 
 

@@ -23,7 +23,7 @@ from pipeline.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
-PRELOADED = ["pipeline.training.modes", "torch._dynamo", "tensorboardX", "sklearn.datasets", "scipy.stats"]
+PRELOADED = ["pipeline.training.train_command", "torch._dynamo", "tensorboardX", "sklearn.datasets", "scipy.stats"]
 """Modules that take longer to import than a small run takes to train."""
 
 

@@ -53,7 +53,7 @@ def finetune_recipe(run: Path, overrides: Tree | None = None) -> dict[str, Any]:
     }
 
 
-def finetuned(run: Path) -> Path:
+def default_finetune_folder(run: Path) -> Path:
     """Return the default run folder of a fine-tuning of ``run``: its name with ``-finetuned`` behind it."""
     run = run if run.name.strip(".") else run.resolve()
     return run.with_name(f"{run.name}-finetuned")

@@ -10,7 +10,7 @@ from typing import Any
 from data_prep.dataset.manifest import MANIFEST, SPLITS, Manifest, load_manifest
 from data_prep.system.errors import UsageError
 from pipeline.data.prepared_set import PreparedSet
-from pipeline.evaluation.confusion import evaluate_classes, regroup
+from pipeline.evaluation.class_scores import evaluate_classes, regroup
 from pipeline.evaluation.tables import Evaluation, tables
 from pipeline.evaluation.trained_model import TrainedModel
 from pipeline.precision import Precision

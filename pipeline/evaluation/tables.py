@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SHOWN = 10
+MAX_ROWS = 10
 """The largest number of classes, and of pairs of classes, in the text."""
 
 
@@ -77,10 +77,10 @@ class Evaluation:
         ]
 
     def confused(self) -> list[Confusion]:
-        """Return the most frequent confusions, at most ``SHOWN``, the most frequent first."""
+        """Return the most frequent confusions, at most ``MAX_ROWS``, the most frequent first."""
         wrong = self.confusion * (1 - np.eye(len(self.classes), dtype=np.int64))
         images = self.confusion.sum(1)
-        cells = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN]
+        cells = np.argsort(-wrong, axis=None, kind="stable")[:MAX_ROWS]
         pairs = [divmod(int(cell), len(self.classes)) for cell in cells]
         return [
             Confusion(self.classes[true], self.classes[predicted], count, 100 * count / images[true])
@@ -117,14 +117,14 @@ def _scores(evaluation: Evaluation) -> Iterator[str]:
 
 def _classes(evaluation: Evaluation) -> Iterator[str]:
     rows = sorted((row for row in evaluation.by_class() if row.accuracy is not None), key=_worst_first)
-    shown = rows[:SHOWN]
+    shown = rows[:MAX_ROWS]
     width = max(22, *(len(row.name) + 2 for row in shown))
     yield ""
     yield f"{'class, the worst first':<{width}}{'images':>10}{'accuracy %':>12}{'precision %':>13}"
     for row in shown:
         yield f"{row.name:<{width}}{row.images:>10}{_shown(row.accuracy):>12}{_shown(row.precision):>13}"
-    if len(rows) > SHOWN:
-        yield f"and {len(rows) - SHOWN} more"
+    if len(rows) > MAX_ROWS:
+        yield f"and {len(rows) - MAX_ROWS} more"
 
 
 def _confusions(evaluation: Evaluation) -> Iterator[str]:

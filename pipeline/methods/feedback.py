@@ -65,21 +65,21 @@ def subtract_baseline(state: MutableMapping[str, Tensor], h: Tensor, moved: Tens
     return torch.where(moved, h - mean, 0)
 
 
-def _own_soft(logits: Tensor, _: Tensor) -> Tensor:
+def _own_distribution_loss(logits: Tensor, _: Tensor) -> Tensor:
     """Return a loss with the gradient of CE(q, z) for fixed q = softmax(z): softmax(z) - q, which is exactly zero."""
     difference = logits.softmax(1) - logits.detach().softmax(1)
     return (difference.detach() * logits).sum(1).mean()
 
 
-def _own_argmax(logits: Tensor, _: Tensor) -> Tensor:
+def _own_argmax_loss(logits: Tensor, _: Tensor) -> Tensor:
     return F.cross_entropy(logits, logits.detach().argmax(1))
 
 
 TEACHER_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "argmax": F.cross_entropy,
     "sample": F.cross_entropy,
-    "soft": _own_soft,
-    "two-argmax": _own_argmax,
+    "soft": _own_distribution_loss,
+    "two-argmax": _own_argmax_loss,
 }
 """The teacher's cross-entropy that h multiplies, by ``mpl.label_mode``.
 

@@ -63,7 +63,7 @@ class SMPL(Method):
         before = yield from self.labeled_loss_now()
         yield Update("model", lambda batch: self.pseudo_label_loss(predictions[batch], batch), "descent")
         after = yield from self.labeled_loss_now()
-        h = yield from self.feedback(before, after)
+        h = yield from self.report_feedback(before, after)
         yield Update("model", lambda batch: self.second_loss(step, h, predictions[batch], batch))
 
     def shared_graph(self, step: int, predictions: Predictions) -> Phases:
@@ -71,7 +71,7 @@ class SMPL(Method):
         pseudo_label, second = yield Differentiate("model", lambda batch: self.losses(step, predictions[batch], batch))
         yield Apply("model", pseudo_label, "descent")
         after = yield from self.labeled_loss_now()
-        h = yield from self.feedback(before, after)
+        h = yield from self.report_feedback(before, after)
         if h is not None:
             second = second + self.options["smpl"].weight * h * pseudo_label
         yield Apply("model", second)
@@ -82,7 +82,7 @@ class SMPL(Method):
             return None
         return (yield measure_labeled_loss(self.networks["model"]))
 
-    def feedback(self, before: Tensor | None, after: Tensor | None) -> Generator[Phase, Any, Tensor | None]:
+    def report_feedback(self, before: Tensor | None, after: Tensor | None) -> Generator[Phase, Any, Tensor | None]:
         """Return h and log it, or return None if the meta term is switched off."""
         if before is None or after is None:
             return None

@@ -1,5 +1,7 @@
-"""The training of a run: `rank.py` is a process of it, `session.py` its course, `trainer.py` the loop over the steps.
+"""The training of a run, from the options of `smpl-train` to the exported model.
 
-`modes.py` is what `smpl-train` does with its options, `preflight.py` the checks before a run, and `results.py` its end.
-This folder knows the interface of methods and never a method's name; `commands`, `figures` and `train.py` import it.
+`train_command.py` is what `smpl-train` does after it has read its options. It calls the checks of `preflight.py` and
+starts the ranks. Each rank is a process that runs `rank.py`, which calls `session.py`; that trains with the loop over
+the steps in `trainer.py`, then scores and exports the model by `results.py`. This folder knows the interface of methods
+and never a method's name; `commands`, `figures` and `train.py` import it.
 """

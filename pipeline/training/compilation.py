@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from data_prep.system.errors import UsageError
 from pipeline.data.augment import View
 
-GRAPHS = 64
+MAX_GRAPHS = 64
 """Graphs that one network may be compiled to: each shape, mode, precision and kind of pass needs its own."""
 
-PROGRAMS = {"cuda": ("CC", ["gcc", "clang"]), "cpu": ("CXX", ["g++"])}
+COMPILERS = {"cuda": ("CC", ["gcc", "clang"]), "cpu": ("CXX", ["g++"])}
 """The compilers that Triton and inductor call, by device: the variable that names one, and the default names."""
 
 
@@ -120,7 +120,7 @@ def compile_failure(error: BaseException) -> str | None:
 
 def missing_here(device: torch.device) -> str:
     """Return the first thing that compilation for a device needs and this machine lacks, or an empty text."""
-    variable, programs = PROGRAMS[device.type]
+    variable, programs = COMPILERS[device.type]
     names = shlex.split(os.environ[variable])[:1] if variable in os.environ else programs
     header, place = Path(sysconfig.get_path("include")) / "Python.h", tempfile.gettempdir()
     needs = {
@@ -136,7 +136,7 @@ def _prepare() -> None:
     import torch._dynamo.config  # noqa: PLC0415  a second
     import torch._functorch.config  # noqa: PLC0415
 
-    torch._dynamo.config.recompile_limit = GRAPHS
+    torch._dynamo.config.recompile_limit = MAX_GRAPHS
     torch._functorch.config.donated_buffer = False  # the backward pass of a shared graph runs twice
     warnings.filterwarnings("ignore", "TensorFloat32 tensor cores")  # fp32 is intended
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where there is no CUDA

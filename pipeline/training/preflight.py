@@ -18,7 +18,7 @@ from pipeline.training.factory import build_module
 from pipeline.training.time_budget import read_budget
 from pipeline.training.warm_start import read_finished_run
 
-SHOWN = 5
+MAX_KEYS = 5
 """Keys that differ which an error line names; it counts the others."""
 
 
@@ -66,8 +66,8 @@ def check_run(config: Config, run: RunFolder) -> None:
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     differing = [f"{key} {before.get(key)} there, {now.get(key)} here" for key in keys if key not in may_change]
     if differing:
-        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-        shown = "; ".join(differing[:SHOWN]) + more
+        more = f" and {len(differing) - MAX_KEYS} more" if len(differing) > MAX_KEYS else ""
+        shown = "; ".join(differing[:MAX_KEYS]) + more
         raise UsageError(f"{run} holds a run with another configuration: {shown}; give another --out")
 
 

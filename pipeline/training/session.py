@@ -26,7 +26,7 @@ from pipeline.training.factory import open_data
 from pipeline.training.results import print_if_finished, print_results, save_results, score, summarize
 from pipeline.training.results_table import results_table
 from pipeline.training.time_budget import Budget
-from pipeline.training.timing_probe import measure_pace, remove_probe
+from pipeline.training.timing_probe import measure_timings, remove_probe
 from pipeline.training.trainer import StoppedError, Trainer
 from pipeline.training.warm_start import load_start_weights
 
@@ -111,9 +111,9 @@ def _fit_budget(
         return config
     if world.main:
         logger.info("%g minutes: timing some steps to find how many fit", config.budget_minutes)
-    pace = measure_pace(config, prepared, splits, world, run.path)
-    pace, elapsed = world.gather((pace, time.perf_counter() - began))[0]
-    budget = world.run_on_all(lambda: Budget.fit(config, pace, elapsed))
+    timings = measure_timings(config, prepared, splits, world, run.path)
+    timings, elapsed = world.gather((timings, time.perf_counter() - began))[0]
+    budget = world.run_on_all(lambda: Budget.fit(config, timings, elapsed))
     if world.main:
         logger.info("%s", budget)
     world.run_on_all(lambda: _record_budget(budget, run) if world.main else None)

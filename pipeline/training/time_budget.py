@@ -20,12 +20,12 @@ from pipeline.step_units import rescale
 
 MARGIN = 0.97
 """Fraction of the time that is planned for, since the speed of a machine varies by a few percent."""
-LEAST = 10
-"""A run of fewer steps would train nothing."""
+MIN_STEPS = 10
+"""The fewest steps of a run; with fewer it would train nothing."""
 
 
-class Pace(Options):
-    """How long the parts of a run take on a machine, in seconds."""
+class Timings(Options):
+    """How long each part of a run takes on this machine, in seconds."""
 
     start: float = Field(ge=0, description="building the networks, and what the first steps take beyond later ones")
     step: float = Field(gt=0, description="a training step, its log included")
@@ -33,8 +33,8 @@ class Pace(Options):
     save: float = Field(ge=0, description="a checkpoint")
     scoring: float = Field(ge=0, description="all final scores, with reading the test split")
 
-    def run(self, steps: int, recipe: Config) -> float:
-        """Return an upper bound of what a run of ``steps`` takes that evaluates and saves as often as the recipe."""
+    def run_seconds(self, steps: int, recipe: Config) -> float:
+        """Return an upper bound, in seconds, for a run of ``steps`` that evaluates and saves as often as ``recipe``."""
         evaluations = 1 + min(steps, recipe.steps // recipe.eval_every)
         saves = 2 + min(steps, recipe.steps // recipe.save_every)  # one of them is the exported model
         return self.start + steps * self.step + evaluations * self.evaluation + saves * self.save + self.scoring
@@ -47,10 +47,10 @@ class Budget(Options):
     nominal_steps: int = Field(description="the recipe's steps, for which its other step counts are meant")
     steps: int
     seconds_before: float = Field(description="from the start of the ranks to the start of training")
-    seconds: Pace
+    seconds: Timings
 
     @classmethod
-    def fit(cls, recipe: Config, pace: Pace, elapsed: float) -> Self:
+    def fit(cls, recipe: Config, timings: Timings, elapsed: float) -> Self:
         """Return the largest number of steps that ends in time, ``elapsed`` seconds after the start.
 
         Raises:
@@ -58,13 +58,13 @@ class Budget(Options):
         """
         minutes = recipe.budget_minutes or 0.0
         left = MARGIN * (60 * minutes - elapsed)
-        candidates = range(1, 1 + int(max(0.0, left) / pace.step))
-        steps = bisect_right(candidates, left, key=lambda count: pace.run(count, recipe))
-        if steps < LEAST:
-            enough = math.ceil((elapsed + pace.run(LEAST, recipe) / MARGIN) / 6) / 10
-            problem = f"{minutes:g} are too few: {steps} steps would end in time, and a run needs {LEAST}"
+        candidates = range(1, 1 + int(max(0.0, left) / timings.step))
+        steps = bisect_right(candidates, left, key=lambda count: timings.run_seconds(count, recipe))
+        if steps < MIN_STEPS:
+            enough = math.ceil((elapsed + timings.run_seconds(MIN_STEPS, recipe) / MARGIN) / 6) / 10
+            problem = f"{minutes:g} are too few: {steps} steps would end in time, and a run needs {MIN_STEPS}"
             raise UsageError(f"budget_minutes: {problem}; try --budget-minutes {enough:g}")
-        return cls(minutes=minutes, nominal_steps=recipe.steps, steps=steps, seconds_before=elapsed, seconds=pace)
+        return cls(minutes=minutes, nominal_steps=recipe.steps, steps=steps, seconds_before=elapsed, seconds=timings)
 
     def apply(self, config: Config, out: Path) -> Config:
         """Return a run's configuration with the fitted steps; every other step count keeps its share of the run.
@@ -87,8 +87,8 @@ class Budget(Options):
         write_durably(RunFolder(out).budget_file, self.model_dump_json(indent=2).encode())
 
     def __str__(self) -> str:
-        pace = f"{self.steps} steps of {1000 * self.seconds.step:.3g} ms, {self.seconds_before:.0f} s after the start"
-        return f"{self.minutes:g} minutes: {pace}; the recipe has {self.nominal_steps}"
+        steps = f"{self.steps} steps of {1000 * self.seconds.step:.3g} ms, {self.seconds_before:.0f} s after the start"
+        return f"{self.minutes:g} minutes: {steps}; the recipe has {self.nominal_steps}"
 
 
 def read_budget(out: Path) -> Budget | None:

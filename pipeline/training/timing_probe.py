@@ -23,7 +23,7 @@ from pipeline.evaluation.scoring import evaluate
 from pipeline.training.metrics import RunLog
 from pipeline.training.progress import Progress
 from pipeline.training.throughput import Clock
-from pipeline.training.time_budget import Pace
+from pipeline.training.time_budget import Timings
 from pipeline.training.trainer import Trainer
 
 FOLDER = "timing-probe"
@@ -37,7 +37,7 @@ SHARE = 0.01
 NEVER = 10**9
 
 
-def measure_pace(config: Config, prepared: PreparedSet, data: TrainingData, world: World, out: Path) -> Pace:
+def measure_timings(config: Config, prepared: PreparedSet, data: TrainingData, world: World, out: Path) -> Timings:
     """Return how long the parts of the run in ``out`` take; all ranks call this together.
 
     Raises DataError if the folder cannot be written to.
@@ -47,9 +47,9 @@ def measure_pace(config: Config, prepared: PreparedSet, data: TrainingData, worl
     probe = _Probe(short, prepared, data, world, out / FOLDER)
     for seconds in (0.0, SHARE * 60 * (config.budget_minutes or 0.0)):
         with _empty_folder(probe.folder, world):
-            pace = probe.run(seconds)
+            timings = probe.run(seconds)
         gc.collect()  # networks and their compiled graphs refer to each other
-    return pace
+    return timings
 
 
 def remove_probe(out: Path) -> None:
@@ -74,7 +74,7 @@ class _Probe:
     def __init__(self, config: Config, prepared: PreparedSet, data: TrainingData, world: World, folder: Path) -> None:
         self.config, self.prepared, self.data, self.world, self.folder = config, prepared, data, world, folder
 
-    def run(self, seconds: float) -> Pace:
+    def run(self, seconds: float) -> Timings:
         """Build a trainer and do all parts of a run once, with training steps for at least ``seconds``."""
         began = self.now()
         trainer = Trainer(self.config, self.data, self.world, self.folder)
@@ -85,7 +85,7 @@ class _Probe:
                 first = self.now() - began
                 step = self.step_seconds(trainer, log, seconds)
             image = self.image_seconds(trainer)
-            return Pace(
+            return Timings(
                 start=max(0.0, first - FIRST_STEPS * step),
                 step=step,
                 evaluation=image * len(self.data.val),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.system.errors import DataError, UsageError
-from pipeline.run_folder import JUDGED, MissingFileError, RunFolder, Summary
+from pipeline.run_folder import REPORTED_WEIGHTS, MissingFileError, RunFolder, Summary
 
 SUMMARY = Summary(
     dataset="digits",
@@ -14,7 +14,7 @@ SUMMARY = Summary(
     seed=0,
     labels=20,
     steps=6,
-    results={JUDGED: {"test": {"accuracy": 87.5, "loss": float("nan")}}},
+    results={REPORTED_WEIGHTS: {"test": {"accuracy": 87.5, "loss": float("nan")}}},
     best_step=None,
     config="a",
     data="b",

@@ -21,7 +21,7 @@ from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from data_prep.system.errors import DataError, UsageError
 from pipeline.config.command_line import read_config
-from pipeline.config.finetune import finetune_recipe, finetuned
+from pipeline.config.finetune import default_finetune_folder, finetune_recipe
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
@@ -128,14 +128,14 @@ def test_rate_and_length_of_a_fine_tuning_do_not_shape_the_run_itself_but_its_ne
     ("run_folder", "name"), [("runs/x", "runs/x-finetuned"), ("runs/x/", "runs/x-finetuned"), ("a.b", "a.b-finetuned")]
 )
 def test_the_folder_of_a_fine_tuning_is_beside_the_run_s(run_folder: str, name: str) -> None:
-    assert finetuned(Path(run_folder)) == Path(name)
+    assert default_finetune_folder(Path(run_folder)) == Path(name)
 
 
 def test_a_run_can_be_named_from_within(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "x/y").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "x/y")
-    assert finetuned(Path()) == tmp_path / "x/y-finetuned"
-    assert finetuned(Path("..")) == tmp_path / "x-finetuned"
+    assert default_finetune_folder(Path()) == tmp_path / "x/y-finetuned"
+    assert default_finetune_folder(Path("..")) == tmp_path / "x-finetuned"
 
 
 def test_at_rate_zero_weights_and_accuracy_stay_and_no_unlabeled_image_is_read() -> None:

@@ -17,7 +17,7 @@ from pipeline.distributed.launcher import EXIT_CODE_FILE, LOST_PEER, root_cause
 from pipeline.distributed.world import is_lost_peer
 from pipeline.run_folder import RunFolder
 from pipeline.training import rank
-from pipeline.training.modes import default_run
+from pipeline.training.train_command import default_run
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import make_config
 from tests.pipeline.processes import assert_same_model, rank_process, run, started, steps_logged

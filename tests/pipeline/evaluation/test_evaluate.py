@@ -16,8 +16,8 @@ from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from pipeline.commands.evaluate import main
 from pipeline.data.batches.split import DataSplit
-from pipeline.evaluation.confusion import evaluate_classes, regroup
-from pipeline.evaluation.tables import SHOWN, Evaluation, Score, tables
+from pipeline.evaluation.class_scores import evaluate_classes, regroup
+from pipeline.evaluation.tables import MAX_ROWS, Evaluation, Score, tables
 from pipeline.precision import choose_precision
 from pipeline.train import main as train
 from tests.pipeline.conftest import ALONE
@@ -183,8 +183,8 @@ def test_images_of_unknown_class_are_not_scored() -> None:
 def test_a_thousand_classes_make_a_short_text() -> None:
     matrix = np.random.default_rng(0).integers(0, 9, (1000, 1000))
     lines = list(tables(Evaluation([f"n{number:08d}" for number in range(1000)], Score(1, 9), {}, matrix)))
-    assert f"and {1000 - SHOWN} more" in lines
-    assert len(lines) < 2 * SHOWN + 10
+    assert f"and {1000 - MAX_ROWS} more" in lines
+    assert len(lines) < 2 * MAX_ROWS + 10
 
 
 def test_what_cannot_be_evaluated_is_refused_in_one_line(tmp_path: Path) -> None:

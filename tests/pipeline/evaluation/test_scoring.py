@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.data.resident.split import EVAL_BATCH_SIZE, ResidentSplit
-from pipeline.evaluation.confusion import evaluate_classes
+from pipeline.evaluation.class_scores import evaluate_classes
 from pipeline.evaluation.scoring import evaluate, predict
 from pipeline.models.ensemble import Ensemble
 from pipeline.precision import choose_precision

@@ -26,12 +26,12 @@ from pipeline.data.loader_choice import LoaderChoice
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.run_folder import CONFIG, RunFolder
 from pipeline.train import main
-from pipeline.training.time_budget import LEAST, MARGIN, Budget, Pace, read_budget
-from pipeline.training.timing_probe import measure_pace
+from pipeline.training.time_budget import MARGIN, MIN_STEPS, Budget, Timings, read_budget
+from pipeline.training.timing_probe import measure_timings
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import ALONE, assert_same, make_data, weights_of
 
-PACE = Pace(start=3.0, step=0.1003, evaluation=2.0, save=0.5, scoring=4.0)
+TIMINGS = Timings(start=3.0, step=0.1003, evaluation=2.0, save=0.5, scoring=4.0)
 RECIPE = {"steps": 600, "eval_every": 100, "save_every": 50}
 SMALL = ["--batch-size", "4", "--mu", "2", "--set", "model.width=4", "--set", "model.dropout=0.3", "--nproc", "1"]
 SMALL += ["--set", "log_every=1", "--out", "run"]
@@ -54,18 +54,18 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def canned(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Let the probe find that five minutes are just 30 steps; the returned list has an entry for each probe."""
-    pace, seen = Pace(start=0, step=MARGIN * 300 / (STEPS + 0.5), evaluation=0, save=0, scoring=0), []
+    timings, seen = Timings(start=0, step=MARGIN * 300 / (STEPS + 0.5), evaluation=0, save=0, scoring=0), []
 
-    def found(*_: object) -> Pace:
+    def found(*_: object) -> Timings:
         seen.append(1.0)
-        return pace
+        return timings
 
-    monkeypatch.setattr("pipeline.training.session.measure_pace", found)
+    monkeypatch.setattr("pipeline.training.session.measure_timings", found)
     return seen
 
 
 def fitted(minutes: float, gone: float = 5.0, **changes: Any) -> Budget:
-    return Budget.fit(resolve(RECIPE | {"budget_minutes": minutes} | changes, {}), PACE, gone)
+    return Budget.fit(resolve(RECIPE | {"budget_minutes": minutes} | changes, {}), TIMINGS, gone)
 
 
 @pytest.mark.parametrize("recipe", [{}, {"eval_every": 1, "save_every": 600}, {"steps": 100000}, {"eval_every": 1000}])
@@ -77,17 +77,18 @@ def test_more_minutes_are_never_fewer_steps_and_what_they_take_is_within_the_bud
         config = resolve(RECIPE | recipe | {"budget_minutes": budget.minutes}, {})
         own = budget.apply(config, Path("run"))
         due = [sum(step % every == 0 for step in range(1, own.steps)) for every in (own.eval_every, own.save_every)]
-        spent = 5.0 + PACE.start + own.steps * PACE.step + PACE.scoring
-        spent += (1 + due[0]) * PACE.evaluation + (2 + due[1]) * PACE.save
+        spent = 5.0 + TIMINGS.start + own.steps * TIMINGS.step + TIMINGS.scoring
+        spent += (1 + due[0]) * TIMINGS.evaluation + (2 + due[1]) * TIMINGS.save
         assert spent < 60 * budget.minutes
-        assert 5.0 + PACE.run(own.steps + 1, config) / MARGIN > 60 * budget.minutes, "one more step would be too many"
+        longer = 5.0 + TIMINGS.run_seconds(own.steps + 1, config) / MARGIN
+        assert longer > 60 * budget.minutes, "one more step would be too many"
 
 
 def test_a_budget_that_is_too_small_is_refused_with_one_that_is_enough() -> None:
     with pytest.raises(UsageError, match=r"budget_minutes: 0\.2 are too few: 0 steps.*try --budget-minutes") as caught:
         fitted(0.2)
     enough = float(str(caught.value).rpartition(" ")[2])
-    assert fitted(enough).steps >= LEAST
+    assert fitted(enough).steps >= MIN_STEPS
     with pytest.raises(UsageError):
         fitted(enough - 0.1)
 
@@ -106,7 +107,7 @@ def test_all_that_counts_steps_keeps_its_share_and_nothing_else_changes(method: 
     nominal: dict[str, Any] = {"budget_minutes": 5, "log_every": 7, "eval_every": 101, "save_every": 600}
     nominal |= {key: before for key, (before, _) in LENGTHS[method].items()}
     config = read_config(None, {"method": method}, tuple(f"{key}={value}" for key, value in nominal.items()))
-    budget = Budget(minutes=5.0, nominal_steps=600, steps=60, seconds_before=1.0, seconds=PACE)
+    budget = Budget(minutes=5.0, nominal_steps=600, steps=60, seconds_before=1.0, seconds=TIMINGS)
     fitted_config = budget.apply(config, Path("run"))
     before, after = flatten(config.tree()), flatten(fitted_config.tree())
     expected = {key: value for key, (_, value) in LENGTHS[method].items()} | {"eval_every": 11, "save_every": 60}
@@ -138,8 +139,8 @@ def test_the_probe_times_every_part_and_leaves_nothing_behind(
     )
     config: Config = undisturbed.config.model_copy(update={"budget_minutes": 0.01})
     (tmp_path / "run").mkdir()
-    pace = measure_pace(config, prepared, make_data(), ALONE, tmp_path / "run")
-    assert all(value > 0 for name, value in pace.model_dump().items() if name != "start")
+    timings = measure_timings(config, prepared, make_data(), ALONE, tmp_path / "run")
+    assert all(value > 0 for name, value in timings.model_dump().items() if name != "start")
     assert list((tmp_path / "run").iterdir()) == []
     after = make_trainer()
     after.train()
@@ -155,7 +156,7 @@ def test_a_run_with_a_budget_takes_the_steps_that_were_fitted_and_ends_in_time(m
     assert result.exit_code == 0, result.output
     budget, summary = read_budget(Path("run")), json.loads(Path("run/summary.json").read_text())
     assert budget is not None
-    assert summary["steps"] == budget.steps == load_recipe("run/config.yaml")["steps"] >= LEAST
+    assert summary["steps"] == budget.steps == load_recipe("run/config.yaml")["steps"] >= MIN_STEPS
     assert MINUTES / 2 < summary["minutes_of_last_session"] <= MINUTES
     assert not Path("run/timing-probe").exists()
 

@@ -43,7 +43,7 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
             if nodes.count > 1 and print_if_finished(config, load_manifest(folder), run):
                 return 0
             if nodes.rank == 0:
-                stack.enter_context(occupied(config, folder, run))
+                stack.enter_context(locked_run_folder(config, folder, run))
         config = config.model_copy(update={"precision": precision.name})
         if "RANK" in os.environ or nodes.count * processes == 1:
             return run_rank(config, folder, run)
@@ -53,7 +53,7 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
 
 
 @contextmanager
-def occupied(config: Config, data: Path, run: RunFolder) -> Iterator[None]:
+def locked_run_folder(config: Config, data: Path, run: RunFolder) -> Iterator[None]:
     """Keep other commands out of the run folder, and record the configuration in it.
 
     Raises:

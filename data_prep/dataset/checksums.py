@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from data_prep.dataset.manifest import Manifest, Shard
-from data_prep.dataset.verified_files import file_state, is_verified, load_verified, remember_verified
-from data_prep.storage.url import is_mirror
+from data_prep.dataset.mirror_url import is_mirror
+from data_prep.dataset.verification_record import file_state, is_verified, load_verified, remember_verified
 from data_prep.system.errors import DataError
 from data_prep.system.workers import available_cpus
 

@@ -17,8 +17,9 @@ from data_prep.system.types import Option
 SCHEMA: int = 2
 """Version of the format of ``manifest.json``."""
 MANIFEST = "manifest.json"
-MAX_SIDE = 16_384
-"""Maximum height and width of images, in pixels."""
+MAX_SHAPE_SIDE = 16_384
+"""Pixels: a manifest that states a larger height or width is refused as damaged. The bound of an image file that is
+prepared is another one, ``MAX_FILE_SIDE`` in ``images/normalize.py``."""
 
 SplitName = Literal["labeled", "unlabeled", "val", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -94,7 +95,7 @@ class Manifest:
         names = [shard.name for shard in self.shards]
         channels = self.shape[2]
         rules = {
-            "shape out of range": (self.varied or all(1 <= side <= MAX_SIDE for side in self.shape[:2]))
+            "shape out of range": (self.varied or all(1 <= side <= MAX_SHAPE_SIDE for side in self.shape[:2]))
             and channels in (1, 3),
             f"image_format is none of {', '.join(CODECS)}": self.image_format in CODECS,
             "a shard is listed twice": len(set(names)) == len(names),

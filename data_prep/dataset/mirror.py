@@ -18,14 +18,13 @@ from typing import TypeVar
 from data_prep.dataset.checksums import ExpectedFile, expected_files
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest, save_manifest
 from data_prep.dataset.mirror_cache import VARIABLE, lock_path, mark_used, reserve_space
-from data_prep.dataset.verified_files import file_state, remember_verified
+from data_prep.dataset.mirror_url import is_mirror, load_url, save_url
+from data_prep.dataset.verification_record import file_state, remember_verified
 from data_prep.storage.transfer import Received, receive
-from data_prep.storage.url import Url, is_mirror, is_remote, load_url, save_url
+from data_prep.storage.url import Url
 from data_prep.system.atomic_files import PARTIAL, fsync_folder, locked, make_folder
 from data_prep.system.errors import DataError, UsageError
 from data_prep.system.paths import cache_folder
-
-__all__ = ["is_mirror", "is_remote", "local_path", "mirror", "use_file"]
 
 MAX_MANIFEST_BYTES = 1 << 30
 INDEX_THREADS = 8
@@ -73,7 +72,7 @@ def local_path(folder: Path, name: str) -> Path:
     """
     path = folder / name
     if is_mirror(folder) and not mark_used(path):
-        with _kept(folder, name):
+        with _pinned(folder, name):
             pass
     return path
 
@@ -89,7 +88,7 @@ def use_file(folder: Path, name: str, use: Callable[[Path], T]) -> T:
     except FileNotFoundError:
         if not is_mirror(folder):
             raise
-    with _kept(folder, name):
+    with _pinned(folder, name):
         return use(path)
 
 
@@ -156,8 +155,8 @@ def _expected_by_name(folder: Path) -> dict[str, tuple[ExpectedFile, int]]:
 
 
 @contextmanager
-def _kept(folder: Path, name: str) -> Iterator[None]:
-    """Download a file of a mirror if it is not there, and keep it from being removed during the block."""
+def _pinned(folder: Path, name: str) -> Iterator[None]:
+    """Download a file of a mirror if it is not there; hold its lock, so nobody removes it, until the ``with`` ends."""
     path, wanted = folder / name, _expected(folder, name)
     with locked(lock_path(path)):
         if not mark_used(path):
@@ -174,7 +173,7 @@ def _download(folder: Path, wanted: tuple[ExpectedFile, int], path: Path) -> Non
     try:
         if file.size is not None:
             reserve_space(path, file.size)
-        _compare(_receive(url, part, limit), file, url)
+        _check_received(_receive(url, part, limit), file, url)
         state = part.stat()
         part.replace(path)
         fsync_folder(folder)
@@ -195,7 +194,8 @@ def _receive(url: Url, part: Path, limit: int) -> Received:
     return received
 
 
-def _compare(received: Received, file: ExpectedFile, url: Url) -> None:
+def _check_received(received: Received, file: ExpectedFile, url: Url) -> None:
+    """Raise DataError, with the remedy for a mirror, if :meth:`ExpectedFile.mismatch` finds a difference."""
     if problem := file.mismatch(received.size, received.sha256):
         remedy = f"if the set has changed there, run the same command again, else repair it there with `{COMMAND}`"
         raise DataError(f"{url.public}: {problem}; {remedy}")

@@ -3,8 +3,11 @@
 Every reader of a shard (torchvision, DALI or Pillow) must decode the same upright 8-bit RGB pixels, so:
 
 - The content decides what a file is, not its name. JPEG, PNG and WebP are read. Everything else is refused, and so are
-  empty, broken and truncated files, and more than MAX_PIXELS pixels or sides over MAX_SIDE (both by the header, before
-  decoding). Bytes after the image's end do no harm. JPEG has no checksums: damage to its pixels alone is not noticed.
+  empty, broken and truncated files. An image of more than MAX_PIXELS pixels or with a side over MAX_FILE_SIDE is
+  refused by its header, before it is decoded. Bytes after the image's end do no harm. JPEG has no checksums, so damage
+  to its pixels alone is not noticed.
+- ``strict_checks.py`` refuses a PNG that Pillow would accept in spite of its damage. A truncated JPEG or WebP is
+  refused in this file: Pillow raises an error when :func:`_decode` decodes it.
 - CMYK and YCCK become RGB by their complement; no color profile is applied, here or by any reader.
 - 16-bit channels lose their low byte. Palettes become RGB; 1, 2 and 4 bits are scaled to 8.
 - Transparency (alpha, a palette's or a color key) is flattened over white. A 16-bit color key loses its low byte, as
@@ -41,14 +44,15 @@ import numpy as np
 from data_prep.images.codecs import MAX_PIXELS
 from data_prep.images.encoded import EncodedImage
 from data_prep.images.pixel_stats import Sums
-from data_prep.images.strict_checks import check_png, is_strict_jpeg, read_header
+from data_prep.images.strict_checks import check_png, is_strict_jpeg, read_png_header
 from data_prep.system.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-MAX_SIDE = 16_383
-"""Pixels: the largest side of a WebP, so an image that can be read can be stored in any format."""
+MAX_FILE_SIDE = 16_383
+"""Pixels: the largest side that a WebP can have. A file with a larger side is refused, so every image that is read can
+be stored in any format."""
 
 SIGNATURES = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
@@ -141,12 +145,12 @@ def _open(content: bytes, kind: str) -> Iterator["Image"]:
 def _check(source: "Image", content: bytes, kind: str) -> int:
     """Check the size in the header, and a PNG's chunks; return the bits per channel. Raises DataError."""
     width, height = source.size
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        limit = f"{MAX_PIXELS:,} pixels or a side of {MAX_SIDE:,}"
+    if width * height > MAX_PIXELS or max(width, height) > MAX_FILE_SIDE:
+        limit = f"{MAX_PIXELS:,} pixels or a side of {MAX_FILE_SIDE:,}"
         raise DataError(f"image is {width}x{height} pixels, more than {limit}")
     if kind != "PNG":
         return 8
-    header = read_header(content)
+    header = read_png_header(content)
     check_png(content, header)
     return header.depth
 
@@ -158,7 +162,7 @@ def _keeps_jpeg(source: "Image", content: bytes) -> bool:
 
 def _keeps_png(source: "Image", content: bytes) -> bool:
     frames = getattr(source, "n_frames", 1)
-    return read_header(content).depth <= 8 and frames == 1 and not source.has_transparency_data
+    return read_png_header(content).depth <= 8 and frames == 1 and not source.has_transparency_data
 
 
 def _keeps_webp(source: "Image", content: bytes) -> bool:

@@ -25,7 +25,7 @@ ADAM7_PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4
 
 
 @dataclass(frozen=True)
-class Header:
+class PngHeader:
     """The image as the chunk IHDR describes it."""
 
     width: int
@@ -48,17 +48,17 @@ class Header:
         return rows * (1 + (columns * self.depth * CHANNELS[self.color] + 7) // 8)
 
 
-def read_header(content: bytes) -> Header:
+def read_png_header(content: bytes) -> PngHeader:
     """Read the header of a file with PNG's signature. Raises DataError if it is cut off or invalid."""
     if len(content) < 33 or content[12:16] != b"IHDR":
         raise DataError("broken PNG image: it has no header")
     width, height, depth, color, compression, filtering, interlace = struct.unpack(">IIBBBBB", content[16:29])
     if color not in CHANNELS or compression or filtering or interlace > 1:
         raise DataError("broken PNG image: its header names an unknown method")
-    return Header(width, height, depth, color, bool(interlace))
+    return PngHeader(width, height, depth, color, bool(interlace))
 
 
-def check_png(content: bytes, header: Header) -> None:
+def check_png(content: bytes, header: PngHeader) -> None:
     """Check the checksum of every chunk up to IEND, and that IDAT holds all rows. Raises DataError with the reason."""
     data: list[bytes] = []
     runs = 0

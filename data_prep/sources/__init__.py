@@ -1,7 +1,8 @@
 """The data sets that can be prepared, and their registry.
 
 To add one, write a file in this folder that defines a :class:`Source`, and add the source to :data:`SOURCES` below.
-This folder imports `images`, `splits`, `storage` and `system`; only `prepare` and the command line import it.
+This folder imports `images`, `splits`, `storage` and `system`. `prepare` and the command line import it, and the
+WebDataset writer imports the interface of its images, :class:`~data_prep.sources.base.ImagePart`.
 """
 
 from data_prep.sources import cifar, digits, moons, stl10, svhn

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from data_prep.images.codecs import CODECS, Values
-from data_prep.images.encoded import EncodedImage, ImagePart, RejectedImage
+from data_prep.images.encoded import EncodedImage, RejectedImage
 from data_prep.images.pixel_stats import Sums
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
@@ -42,9 +43,26 @@ class LoadOptions:
     """Test images, if the source has none: a percentage of every class (by default 20%), or a number in all."""
 
 
+class ImagePart(Protocol):
+    """Images with their labels, not yet encoded: a whole set of a source, or the samples of one shard.
+
+    It is sent to worker processes, so it must be picklable, and small if its images are files.
+    """
+
+    @property
+    def labels(self) -> Labels:
+        """The labels, int64 [N]; -1 if unknown."""
+
+    def select(self, indices: Labels) -> "ImagePart":
+        """Return the samples at ``indices``, in that order."""
+
+    def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
+        """Encode one image after the other: N in all, in order."""
+
+
 @dataclass(frozen=True)
 class ArrayPart:
-    """Decoded images in memory; see :class:`data_prep.images.encoded.ImagePart`."""
+    """An :class:`ImagePart` of decoded images in memory."""
 
     images: Values
     """[N, H, W, C], uint8 or float32."""

@@ -50,7 +50,7 @@ File = BufferedReader | FileIO
 
 @dataclass(frozen=True)
 class JoinedPart:
-    """Images of several arrays as if they were one; see :class:`data_prep.images.encoded.ImagePart`."""
+    """A part of a source (:class:`data_prep.sources.base.ImagePart`) that shows several arrays as if they were one."""
 
     arrays: tuple[Pixels, ...]
     """Each [n, 96, 96, 3]; N images in all."""

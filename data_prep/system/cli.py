@@ -12,7 +12,7 @@ import click
 
 from data_prep.system.errors import UserError
 from data_prep.system.logs import configure_logging
-from data_prep.system.stop_signals import Stopped, handle_stop_signals, raise_stopped
+from data_prep.system.signal_handlers import Stopped, handle_stop_signals, raise_stopped
 
 USAGE, STOPPED = 2, 4
 VERBOSE = click.Option(["-v", "--verbose"], count=True, show_default=False, help="Log more.")

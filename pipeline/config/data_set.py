@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
-from data_prep.dataset.mirror import is_remote, mirror
+from data_prep.dataset.mirror import mirror
+from data_prep.dataset.mirror_url import is_remote
 from data_prep.prepare.options import PrepareRequest, default_out
 from data_prep.prepare.run import prepare
 from data_prep.system.errors import UsageError

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from data_prep.system.stop_signals import handle_stop_signals
+from data_prep.system.signal_handlers import handle_stop_signals
 
 
 @dataclass

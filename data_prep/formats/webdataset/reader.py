@@ -15,7 +15,8 @@ import numpy as np
 
 from data_prep.dataset.checksums import expected_index, expected_tar
 from data_prep.dataset.manifest import Manifest, Shard
-from data_prep.dataset.mirror import is_mirror, use_file
+from data_prep.dataset.mirror import use_file
+from data_prep.dataset.mirror_url import is_mirror
 from data_prep.formats.sample import IMAGE_EXTENSIONS, Sample
 from data_prep.formats.webdataset.index import BLOCK, TarIndex, padded, read_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION

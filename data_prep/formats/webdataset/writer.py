@@ -16,8 +16,9 @@ from data_prep.dataset.manifest import Shard
 from data_prep.dataset.shard_stats import ShardStats, SkippedImage
 from data_prep.formats.webdataset.index import BLOCK, IndexEntry, padded, write_index
 from data_prep.formats.webdataset.scan import LABEL_EXTENSION
-from data_prep.images.encoded import EncodedImage, ImagePart, RejectedImage
+from data_prep.images.encoded import EncodedImage, RejectedImage
 from data_prep.images.pixel_stats import Sums
+from data_prep.sources.base import ImagePart
 from data_prep.system.atomic_files import open_durably, write_durably
 from data_prep.system.errors import DataError
 from data_prep.system.hashing_file import HashingFile

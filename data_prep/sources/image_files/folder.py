@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.sources.base import OPTIONAL, LoadOptions, RawSet, Source
 from data_prep.sources.image_files.csv_table import Row, read_table
+from data_prep.sources.image_files.image_tree import ImageTree, normalizer, to_raw_set, unlabeled_part
 from data_prep.sources.image_files.listing import (
     KINDS,
     class_name,
@@ -19,7 +20,6 @@ from data_prep.sources.image_files.listing import (
     require_folder,
     sorted_references,
 )
-from data_prep.sources.image_files.raw_set import ImageTree, normalizer, raw_set, unlabeled_part
 from data_prep.sources.image_files.reader import FilePart
 from data_prep.sources.image_files.references import References, Root, printable
 from data_prep.system.errors import DataError, UsageError
@@ -39,7 +39,7 @@ def load(options: LoadOptions) -> RawSet:
         raise DataError(f"{source}: only one class, {', '.join(tree.classes)}; a classifier needs two or more")
     if options.unlabeled is not None:
         tree = _with_unlabeled(tree, options, source, require_folder("--unlabeled", options.unlabeled))
-    return raw_set(tree, options)
+    return to_raw_set(tree, options)
 
 
 def from_folders(root: Root, options: LoadOptions) -> ImageTree:

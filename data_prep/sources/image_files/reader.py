@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep.images.encoded import EncodedImage, RejectedImage
 from data_prep.images.normalize import Normalizer
-from data_prep.sources.image_files.references import LOOSE, References
+from data_prep.sources.image_files.references import NO_ARCHIVE, References
 from data_prep.system.errors import DataError
 from data_prep.system.types import Labels
 
@@ -22,7 +22,7 @@ FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 @dataclass(frozen=True)
 class FilePart:
-    """Images by reference; see :class:`data_prep.images.encoded.ImagePart`."""
+    """A part of a source (:class:`data_prep.sources.base.ImagePart`) whose images are referred to, not held."""
 
     labels: Labels
     """int64 [N]; -1 if unknown."""
@@ -70,8 +70,8 @@ class Reader(ExitStack):
         references = self._references
         root = references.roots[references.root[index]]
         try:
-            if references.offsets[index] == LOOSE:
-                return _read_loose(root.below(references.names[index]), self._real(root.path))
+            if references.offsets[index] == NO_ARCHIVE:
+                return _read_file(root.below(references.names[index]), self._real(root.path))
             return self._read_member(root.path, int(references.offsets[index]), int(references.sizes[index]))
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}") from None
@@ -88,7 +88,7 @@ class Reader(ExitStack):
         return descriptor
 
 
-def _read_loose(path: bytes, folder: bytes) -> bytes:
+def _read_file(path: bytes, folder: bytes) -> bytes:
     """Read a file, which must be below the real path ``folder``."""
     real = os.path.realpath(path, strict=True)
     if not real.startswith(folder.rstrip(b"/") + b"/"):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_prep.system.types import Labels
 
-LOOSE = -1
+NO_ARCHIVE = -1
 """The offset of an image that is a file of its own."""
 
 
@@ -78,7 +78,7 @@ class References:
     names: Names
     """The name of each image below its root."""
     offsets: Labels
-    """int64 [N]: bytes from the start of the archive; LOOSE if the image is a file of its own."""
+    """int64 [N]: bytes from the start of the archive; NO_ARCHIVE if the image is a file of its own."""
     sizes: Labels
     """int64 [N]: bytes, as listed; -1 if they could not be determined."""
 
@@ -87,7 +87,9 @@ class References:
         cls, root: Root, names: Sequence[bytes], sizes: Sequence[int], offsets: Sequence[int] | None = None
     ) -> "References":
         """Refer to images of one folder or, with ``offsets``, of one archive."""
-        where = np.full(len(names), LOOSE, dtype=np.int64) if offsets is None else np.array(offsets, dtype=np.int64)
+        where = (
+            np.full(len(names), NO_ARCHIVE, dtype=np.int64) if offsets is None else np.array(offsets, dtype=np.int64)
+        )
         return cls((root,), np.zeros(len(names), np.uint8), Names.of(names), where, np.array(sizes, dtype=np.int64))
 
     @classmethod

@@ -15,10 +15,10 @@ import numpy as np
 from data_prep.sources.archives.nested_tar import TarMember, tar_members
 from data_prep.sources.base import LoadOptions, RawSet, Source
 from data_prep.sources.image_files.folder import list_classes
+from data_prep.sources.image_files.image_tree import ImageTree, normalizer, to_raw_set
 from data_prep.sources.image_files.listing import folders_in, images_below, is_image, require_folder
-from data_prep.sources.image_files.raw_set import ImageTree, normalizer, raw_set
 from data_prep.sources.image_files.reader import MAX_FILE_BYTES, FilePart
-from data_prep.sources.image_files.references import LOOSE, References, Root, printable
+from data_prep.sources.image_files.references import NO_ARCHIVE, References, Root, printable
 from data_prep.sources.imagenet.val_labels import find_labels, is_synset
 from data_prep.system.errors import DataError
 
@@ -36,7 +36,7 @@ class Image(NamedTuple):
     size: int
     """Bytes."""
     offset: int
-    """Bytes from the start of the archive; LOOSE for a file of its own."""
+    """Bytes from the start of the archive; NO_ARCHIVE for a file of its own."""
 
 
 def load(options: LoadOptions) -> RawSet:
@@ -46,7 +46,7 @@ def load(options: LoadOptions) -> RawSet:
     classes, train = _list_train(images, options)
     if len(classes) < 2:
         raise DataError(f"{images}: only one class, {', '.join(classes)}; a classifier needs two or more")
-    return raw_set(ImageTree(classes, train, test=_list_test(source, images, classes, options)), options)
+    return to_raw_set(ImageTree(classes, train, test=_list_test(source, images, classes, options)), options)
 
 
 def _list_train(images: Path, options: LoadOptions) -> tuple[tuple[str, ...], FilePart]:
@@ -120,7 +120,7 @@ def _list_archive(archive: Path, prefix: str = "", inside: TarMember | None = No
 
 
 def _list_folder(root: Root) -> Iterator[Image]:
-    return (Image(name, size, LOOSE) for name, size in images_below(root))
+    return (Image(name, size, NO_ARCHIVE) for name, size in images_below(root))
 
 
 def _references(root: Root, listed: list[Image]) -> References:

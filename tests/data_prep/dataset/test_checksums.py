@@ -14,7 +14,7 @@ import pytest
 
 from data_prep.dataset.checksums import check_shard, check_shards
 from data_prep.dataset.manifest import load_manifest
-from data_prep.dataset.verified_files import VERIFIED
+from data_prep.dataset.verification_record import VERIFIED
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from data_prep.system.errors import DataError

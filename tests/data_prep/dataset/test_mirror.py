@@ -17,8 +17,9 @@ import pytest
 
 from data_prep.dataset.checksums import check_shards
 from data_prep.dataset.manifest import load_manifest, save_manifest
-from data_prep.dataset.mirror import is_remote, local_path, mirror, use_file
+from data_prep.dataset.mirror import local_path, mirror, use_file
 from data_prep.dataset.mirror_cache import parse_bytes
+from data_prep.dataset.mirror_url import is_remote
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from data_prep.storage import transfer

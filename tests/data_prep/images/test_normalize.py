@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images.normalize import MAX_SIDE, Normalizer
+from data_prep.images.normalize import MAX_FILE_SIDE, Normalizer
 from data_prep.images.pixel_stats import Sums
 from data_prep.system.errors import DataError
 
@@ -164,7 +164,7 @@ def test_png_of_an_unknown_method_or_chunk_is_refused():
     assert "critical chunk" in refused(png((1, 1), 8, 2, b"\0abc", chunk(b"ABCD", b"")))
 
 
-@pytest.mark.parametrize("size", [(2**13 + 1, 2**13), (12_000, 10_000), (60_000, 60_000), (MAX_SIDE + 1, 1)])
+@pytest.mark.parametrize("size", [(2**13 + 1, 2**13), (12_000, 10_000), (60_000, 60_000), (MAX_FILE_SIDE + 1, 1)])
 def test_giants_are_refused_by_their_header(size):
     """The file is only a header, so decoding it would raise another error."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
@@ -180,8 +180,8 @@ def test_a_giant_jpeg_is_refused_even_where_it_would_be_scaled_down():
 
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_the_longest_side_can_be_stored_in_every_format(image_format):
-    encoded = Normalizer(image_format)(saved(Image.new("RGB", (MAX_SIDE, 2), "red"), "PNG"))
-    assert pixels(encoded).shape == encoded.shape == (2, MAX_SIDE, 3)
+    encoded = Normalizer(image_format)(saved(Image.new("RGB", (MAX_FILE_SIDE, 2), "red"), "PNG"))
+    assert pixels(encoded).shape == encoded.shape == (2, MAX_FILE_SIDE, 3)
 
 
 # Which bytes are kept, and what other images become.

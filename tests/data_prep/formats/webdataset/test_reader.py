@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.manifest import SPLITS, load_manifest, save_manifest
+from data_prep.dataset.mirror_url import save_url
 from data_prep.formats.recordio.reader import open_recordio
 from data_prep.formats.webdataset.index import IndexEntry, write_index
 from data_prep.formats.webdataset.reader import MIRROR_FILES, open_tars
 from data_prep.formats.webdataset.scan import read_shard
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
-from data_prep.storage.url import Url, save_url
+from data_prep.storage.url import Url
 from data_prep.system import file_handles
 from data_prep.system.errors import DataError
 from data_prep.system.file_handles import SHARE, OpenFiles, open_sized

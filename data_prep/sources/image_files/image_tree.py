@@ -49,7 +49,7 @@ def unlabeled_part(references: References, options: LoadOptions) -> FilePart:
     return FilePart(np.full(len(references), -1, dtype=np.int64), references, normalizer(options))
 
 
-def raw_set(tree: ImageTree, options: LoadOptions) -> RawSet:
+def to_raw_set(tree: ImageTree, options: LoadOptions) -> RawSet:
     """Join the training images, the validation images and those without labels, in this order.
 
     If the source has no test images, they are taken from the training images that no list labels. Raises UsageError or

@@ -63,7 +63,7 @@ def main() -> None:
     "--shard-range",
     type=ShardRangeType(),
     default=ALL_SHARDS,
-    help="Write only every N-th shard, from shard I on; run `finish` after all of them.",
+    help="Write only every N-th shard, from shard I on, with I from 0 to N - 1; run `finish` after all of them.",
 )
 @click.option(
     "--checksum",
@@ -73,7 +73,9 @@ def main() -> None:
     help="Compare the raw files with their published checksums.",
 )
 @click.option("--extra", is_flag=True, help="svhn: add the 531,131 extra training images.")
-@click.option("--resize", type=int, help="Image files: shrink larger images until the shorter side has so many pixels.")
+@click.option(
+    "--resize", type=int, help="Image files: shrink larger images until the shorter side has this many pixels."
+)
 @click.option("--quality", type=int, help="Image files: quality of images that are encoded again as JPEG [90].")
 @click.option(
     "--on-error",

@@ -16,7 +16,7 @@ SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class LabelNumbers(click.ParamType[int | str]):
-    """The type of ``--labels``: 6 images in all, 5+1 of the classes one by one, or 10% of every class."""
+    """The type of ``--labels``: 6 images in all, 5+1 for the classes one by one, or 10% of every class."""
 
     name = "N|N+N"
 
@@ -54,7 +54,7 @@ class Formats(click.ParamType[tuple[str, ...]]):
 
 
 class ShardRangeType(click.ParamType[ShardRange]):
-    """The type of ``--shard-range``: 2/8, or 8 where the cluster gives the index."""
+    """The type of ``--shard-range``: 2/8 for index 2 of 0 to 7, or 8 where JOB_COMPLETION_INDEX is the index."""
 
     name = "I/N|N"
 

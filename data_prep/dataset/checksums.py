@@ -1,8 +1,8 @@
 """Compare the files of a prepared set with the sizes and sha256 that its manifest states.
 
-This is the one place in which a checksum of a tar, of its index or of a RecordIO file is compared, whether the file
-was read from disk, streamed or downloaded: :meth:`ExpectedFile.mismatch`. Files are read in chunks, several at a time,
-so memory use stays flat.
+:meth:`ExpectedFile.mismatch` is the one place in which the checksum of a tar, of its index or of a RecordIO file is
+compared, whether the file was read from disk, streamed or downloaded. Files are read in chunks, several at a time, so
+memory use stays flat. ``verification_record.py`` records which files need not be read again.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ from data_prep.system.workers import available_cpus
 MAX_THREADS = 8
 REMEDY = "remove what is left of it and run the same `smpl-data prepare` again"
 CLOCK_TICK_NS = 100_000_000
-"""A file that changes twice within one tick of the clock keeps its time, so a file younger than this is not remembered
-as verified."""
+"""Nanoseconds. A file that changes twice within one tick of the clock keeps its time of change, so a file that changed
+less than this long ago is not recorded as verified."""
 
 Mode = Literal["always", "once", "never"]
 """When the sha256 of a file is compared: at every check, once until the file changes, or never."""
@@ -34,7 +34,7 @@ Mode = Literal["always", "once", "never"]
 
 @dataclass(frozen=True)
 class ExpectedFile:
-    """A file of a prepared set as the set describes it."""
+    """What a prepared set states about one of its files."""
 
     name: str
     size: int | None
@@ -44,7 +44,7 @@ class ExpectedFile:
     """What states the size and the sha256, as an error message names it."""
 
     def mismatch(self, size: int, sha256: str | None = None) -> str | None:
-        """Say how a file of this size and sha256 differs from this one; None if it does not.
+        """Return a description of how a file of this size and sha256 differs from this one; None if it does not.
 
         Without ``sha256`` only the sizes are compared.
         """
@@ -55,7 +55,7 @@ class ExpectedFile:
         return None
 
     def mismatch_of(self, content: bytes) -> str | None:
-        """Say how the bytes of a whole file differ from this one; None if they do not."""
+        """Return a description of how the bytes of a whole file differ from this one; None if they do not."""
         return self.mismatch(len(content), hashlib.sha256(content).hexdigest())
 
 
@@ -75,7 +75,9 @@ def expected_files(shards: Iterable[Shard]) -> list[ExpectedFile]:
 
 
 def check_file(folder: Path, file: ExpectedFile, *, may_be_missing: bool = False) -> stat_result | None:
-    """Read a file of a set, compare its size and its sha256, and return its state; None if it may be and is missing.
+    """Read a file of a set, compare its size and its sha256, and return its state.
+
+    Return None if the file is missing and ``may_be_missing`` is True.
 
     Raises:
         DataError: the file is missing, cannot be read, differs, or changes while it is read.
@@ -95,7 +97,9 @@ def check_file(folder: Path, file: ExpectedFile, *, may_be_missing: bool = False
 
 
 def check_size(folder: Path, file: ExpectedFile, *, may_be_missing: bool = False) -> stat_result | None:
-    """Compare the size of a file alone and return the file's state; None if it may be and is missing.
+    """Compare only the size of a file, and return the file's state.
+
+    Return None if the file is missing and ``may_be_missing`` is True.
 
     Raises:
         DataError: the file is missing or has another size.
@@ -113,18 +117,18 @@ def check_size(folder: Path, file: ExpectedFile, *, may_be_missing: bool = False
 
 
 def check_all(folder: Path, files: Iterable[ExpectedFile], *, may_be_missing: bool = False) -> list[stat_result | None]:
-    """Do as :func:`check_file` does for several files at a time; remember nothing. Raises DataError."""
+    """Check several files at a time as :func:`check_file` does, and record nothing. Raises DataError."""
     with ThreadPoolExecutor(min(MAX_THREADS, available_cpus())) as pool:
         return list(pool.map(partial(check_file, folder, may_be_missing=may_be_missing), files))
 
 
 def check_files(folder: Path, files: Iterable[ExpectedFile], mode: Mode, *, may_be_missing: bool = False) -> None:
-    """Compare the sizes of files and, unless ``mode`` is ``never``, their sha256; remember those that are right.
+    """Compare the sizes of files and, unless ``mode`` is ``never``, their sha256; record those that are right.
 
-    With ``once``, a file that is remembered and has kept its size, time and inode is not read.
+    With ``once``, a file that is recorded as verified and has kept its size, time of change and inode is not read.
 
     Raises:
-        DataError: a file is missing, differs, or changes while it is read. The message names no remedy.
+        DataError: a file is missing, differs, or changes while it is read. The caller adds the remedy to the message.
     """
     sizes = ((file, check_size(folder, file, may_be_missing=may_be_missing)) for file in files)
     found = {file: state for file, state in sizes if state}
@@ -179,7 +183,7 @@ def missing_shards(folder: Path, shards: Iterable[Shard]) -> list[Shard]:
 def check_shards(folder: Path, manifest: Manifest, shards: Iterable[Shard], mode: Mode) -> None:
     """Check the tars and indices of shards as :func:`check_files` does.
 
-    A file that a mirror has not downloaded yet is no fault: it is checked when it arrives.
+    A file that a mirror has not downloaded yet may be missing: it is checked when it is downloaded.
 
     Raises:
         DataError: a file is missing, damaged or changes while it is read.

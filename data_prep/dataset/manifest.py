@@ -72,8 +72,10 @@ class Manifest:
     shape: tuple[int, int, int]
     """[H, W, C] of all images, with H = W = 0 if they differ in size."""
     image_format: str
+    """A key of :data:`data_prep.images.codecs.CODECS`."""
     counts: dict[str, tuple[int, ...]]
-    """Images of each class in each split; those of the unlabeled split by their hidden class."""
+    """Images of each class in each split. Those of the unlabeled split are counted by their hidden classes: the true
+    classes, which the set stores but training must not use."""
     shards: tuple[Shard, ...]
     """All shards in order; a split without samples has none."""
     labeled_ids: tuple[int, ...]
@@ -87,7 +89,7 @@ class Manifest:
     sources: dict[str, str]
     """The sha256 of each source file, or of the listing of a folder of images."""
     unknown: int = 0
-    """Unlabeled images whose class nobody knows."""
+    """Unlabeled images without a hidden class, because their true class is not known."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -145,7 +147,7 @@ class Manifest:
 
 
 def has_manifest(folder: Path) -> bool:
-    """Whether the folder holds a ``manifest.json``, so a finished set."""
+    """Return whether the folder holds a ``manifest.json``, which is written when the set is finished."""
     with suppress(OSError):  # such as a folder that may not be searched
         return (folder / MANIFEST).exists()
     return False

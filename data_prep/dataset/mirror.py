@@ -1,4 +1,4 @@
-"""A local mirror of a set behind a URL: a folder in the cache, whose files are downloaded when they are first needed.
+"""A local mirror of a set at a URL: a folder in the cache, whose files are downloaded when they are first needed.
 
 A mirror belongs to one version of the set, because its folder is named after the fingerprint of the manifest. A file
 gets its final name after its checksum was compared. Many threads and processes may use a mirror at the same time; each
@@ -62,8 +62,8 @@ def mirror(url: str) -> Path:
 def local_path(folder: Path, name: str) -> Path:
     """Return the path of a file of a set; in a mirror, download the file first if it is not there.
 
-    Another process may need the space and remove a mirror's tar at once, so open tars through :func:`use_file`. A file
-    that is open stays readable.
+    Another process may need the space and remove a tar of a mirror at any time, so open tars through
+    :func:`use_file`. A file that is open stays readable.
 
     Raises:
         UnreachableError: the file cannot be downloaded now.
@@ -78,9 +78,11 @@ def local_path(folder: Path, name: str) -> Path:
 
 
 def use_file(folder: Path, name: str, use: Callable[[Path], T]) -> T:
-    """Return the result of a function, such as ``open``, on the path of a file, which is not removed during the call.
+    """Call a function such as ``open`` with the path of a file, which is not removed during the call.
 
-    ``use`` must not ask for another file of the set. Raises what ``use`` raises, and as :func:`local_path` does.
+    Return what the function returns. The function must not ask for another file of the set.
+
+    Raises what ``use`` and what :func:`local_path` raise.
     """
     path = local_path(folder, name)
     try:
@@ -128,7 +130,7 @@ def _install(url: Url, manifest: Manifest, folder: Path) -> None:
 
 
 def _remove_files(folder: Path) -> None:
-    """Remove everything but the record of the URL, from which processes that still use the folder report the change."""
+    """Remove all files but the one with the URL, which processes that still use the folder need for their error."""
     with suppress(OSError):
         (folder / MANIFEST).unlink(missing_ok=True)
         for path in folder.iterdir():
@@ -137,7 +139,7 @@ def _remove_files(folder: Path) -> None:
 
 
 def _expected(folder: Path, name: str) -> tuple[ExpectedFile, int]:
-    """Return what the manifest says of a file, and the maximum of its bytes. Raises DataError."""
+    """Return what the manifest says of a file, and the most bytes that it may have. Raises DataError."""
     if not (folder / MANIFEST).exists():
         raise DataError(f"{load_url(folder).public} has changed since it was opened; run the same command again")
     try:
@@ -168,7 +170,7 @@ def _download(folder: Path, wanted: tuple[ExpectedFile, int], path: Path) -> Non
     file, limit = wanted
     url = load_url(folder).file(file.name)
     part = path.with_name(path.name + PARTIAL)
-    # What a killed call has left is removed first: two calls that wait for space could wait for each other's otherwise.
+    # Remove what a killed call has left first; otherwise two calls that wait for space could wait for each other.
     part.unlink(missing_ok=True)
     try:
         if file.size is not None:
@@ -182,7 +184,7 @@ def _download(folder: Path, wanted: tuple[ExpectedFile, int], path: Path) -> Non
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    if file.size is not None:  # hashing the many small indices once more costs less than remembering each
+    if file.size is not None:  # hashing the many small indices once more costs less than recording each
         remember_verified(folder, {file.name: file_state(state, file.sha256)})
 
 

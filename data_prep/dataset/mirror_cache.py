@@ -19,7 +19,7 @@ VARIABLE = "SMPL_CACHE_BYTES"
 DEFAULT_BYTES = "50G"
 LOCK = ".lock"
 WAIT_SECONDS = 0.1
-"""Time between two looks for space that other processes are about to free."""
+"""Seconds between two attempts to find space that other processes may free."""
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?(?:([KMGT])(i?))?B?", re.ASCII | re.IGNORECASE)
 
@@ -32,7 +32,10 @@ class _Entry:
 
 
 def parse_bytes(text: str) -> int:
-    """Return the bytes of 1000000, 500M or 1.5TB, in powers of 1000, or 20Gi, in powers of 1024. Raises ValueError."""
+    """Return the number of bytes that a text states. Raises ValueError.
+
+    The text is such as 1000000, 500M or 1.5TB, in powers of 1000, or 20Gi, in powers of 1024.
+    """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a number of bytes such as {DEFAULT_BYTES}")
@@ -41,7 +44,7 @@ def parse_bytes(text: str) -> int:
 
 
 def cache_limit() -> int:
-    """Return the maximum of bytes of all mirrors: ``$SMPL_CACHE_BYTES``, or 50 GB. Raises UsageError."""
+    """Return the most bytes that all mirrors may take together: ``$SMPL_CACHE_BYTES``, or 50 GB. Raises UsageError."""
     try:
         return parse_bytes(os.environ.get(VARIABLE) or DEFAULT_BYTES)
     except ValueError as error:

@@ -22,7 +22,7 @@ class SkippedImage:
 
 @dataclass(frozen=True)
 class ShardStats:
-    """What one planned shard became. The field names are keys in the files of an unfinished preparation."""
+    """The statistics of one shard. The field names are keys in the files of an unfinished preparation."""
 
     piece: str
     """The name of the planned shard."""
@@ -33,7 +33,7 @@ class ShardStats:
     unknown: int
     """Samples whose class is not known."""
     keys: tuple[int, ...]
-    """Keys of the samples in order, if the split is the labeled one; else empty."""
+    """Keys of the samples in order, for a shard of the labeled split; empty for the other splits."""
     smallest: tuple[int, ...]
     """[H, W, C], each the minimum over all images."""
     largest: tuple[int, ...]

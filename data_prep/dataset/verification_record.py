@@ -1,7 +1,8 @@
-"""Remember which files of a prepared set were verified, so that large files are not hashed at every start.
+"""The record of which files of a prepared set were verified, so that large files are not hashed at every start.
 
-A file is known by its size, time of change, inode and sha256. The record is a JSON file beside the set and, where the
-set cannot be written to, one in the user's cache folder.
+``checksums.py`` does the verification; it reads and writes this record. A file is identified by its size, time of
+change, inode and sha256. The record is a JSON file in the folder of the set or, if that folder cannot be written to,
+one in the user's cache folder.
 """
 
 import hashlib
@@ -28,19 +29,29 @@ def file_state(state: stat_result, sha256: str) -> FileState:
 
 
 def load_verified(folder: Path) -> list[dict[str, Any]]:
-    """Return the states of the files of this folder that were verified, by file name: one record for each place."""
+    """Return the two records of a folder, each the states of verified files by file name.
+
+    The first is the one in the folder, the second the one in the cache folder; a record that does not exist is empty.
+    """
     return [_read(path) for path in _record_paths(folder)]
 
 
 def is_verified(records: Iterable[Mapping[str, Any]], name: str, state: stat_result, sha256: str) -> bool:
-    """Whether a file was verified to have this sha256 and has not changed since, by what :func:`load_verified` gave."""
+    """Return whether a file was verified to have this sha256 and has not changed since.
+
+    Args:
+        records: what :func:`load_verified` returned.
+        name: the name of the file.
+        state: its state now.
+        sha256: the sha256 that it should have, in hexadecimal.
+    """
     return any(record.get(name) == file_state(state, sha256) for record in records)
 
 
 def remember_verified(folder: Path, states: Mapping[str, FileState]) -> None:
     """Add verified files, by name, to the record of a folder.
 
-    Many processes may do so at once. Nothing is remembered where neither place can be written to.
+    Many processes may do this at the same time. If neither place can be written to, nothing is recorded.
     """
     for path in _record_paths(folder) if states else ():
         with suppress(DataError, OSError):

@@ -1,4 +1,4 @@
-"""Images to bytes and back: PNG, lossless WebP and .npy of float32 restore the exact values, JPEG does not."""
+"""Encode and decode images: PNG, lossless WebP and .npy of float32 restore the exact values, JPEG does not."""
 
 import io
 import math
@@ -47,7 +47,7 @@ class Codec(ABC):
 
 @dataclass(frozen=True)
 class Picture(Codec):
-    """A format of uint8 pixels with one or three channels, through Pillow."""
+    """A format of uint8 pixels with one or three channels, which Pillow reads and writes."""
 
     dtype = np.dtype(np.uint8)
     formats: tuple[str, ...]

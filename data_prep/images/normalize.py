@@ -1,4 +1,4 @@
-"""From the bytes of an image file to the bytes in a shard: checked, measured and, if necessary, encoded again.
+"""Turn the bytes of an image file into those in a shard: check, measure and, if necessary, encode it again.
 
 Every reader of a shard (torchvision, DALI or Pillow) must decode the same upright 8-bit RGB pixels, so:
 
@@ -61,9 +61,11 @@ SIGNATURES = {
 }
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 WANTED = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"}
+"""The format of the bytes that each image format asks for, as Pillow names it; ``original`` asks for none."""
 REENCODED = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "PNG"}
+"""The format in which ``original`` encodes a file of each format again."""
 ORIENTATION = 0x0112
-"""The number of EXIF's tag."""
+"""The number of EXIF's tag for the orientation."""
 WEBP_ANIMATED, WEBP_EXIF = 0x02, 0x08
 
 
@@ -114,7 +116,7 @@ class Normalizer:
 
 
 def _kind(content: bytes) -> str:
-    """Return Pillow's name of the format by the first bytes. Raises DataError."""
+    """Return the format, as Pillow names it, of content with these first bytes. Raises DataError."""
     if not content:
         raise DataError("empty file")
     for kind, signature in SIGNATURES.items():
@@ -125,7 +127,7 @@ def _kind(content: bytes) -> str:
 
 @contextmanager
 def _open(content: bytes, kind: str) -> Iterator["Image"]:
-    """Open an image without decoding it; whatever Pillow raises on its bytes in the block becomes a DataError."""
+    """Open an image without decoding it. What Pillow raises on its bytes until it is closed becomes a DataError."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
     broken = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
@@ -156,23 +158,29 @@ def _check(source: "Image", content: bytes, kind: str) -> int:
 
 
 def _keeps_jpeg(source: "Image", content: bytes) -> bool:
-    """Return whether every reader decodes these bytes to the same RGB pixels, apart from size and orientation."""
+    """Return False for CMYK, which is converted here, and for a header that DALI's parser refuses."""
     return source.mode != "CMYK" and is_strict_jpeg(content)
 
 
 def _keeps_png(source: "Image", content: bytes) -> bool:
+    """Return False for 16-bit channels, an animation and transparency, which are converted here."""
     frames = getattr(source, "n_frames", 1)
     return read_png_header(content).depth <= 8 and frames == 1 and not source.has_transparency_data
 
 
 def _keeps_webp(source: "Image", content: bytes) -> bool:
-    """Return the same; some readers refuse an animation even of one frame, and EXIF that is announced but missing."""
+    """Return False for transparency, which is converted here, and for what some readers refuse.
+
+    They refuse an animation, even one of a single frame, and EXIF data that the header announces but that is missing.
+    """
     flags = content[20] if content[12:16] == b"VP8X" else 0
     missing_exif = bool(flags & WEBP_EXIF) and "exif" not in source.info
     return not flags & WEBP_ANIMATED and not missing_exif and not source.has_transparency_data
 
 
 KEEPS_BYTES = {"JPEG": _keeps_jpeg, "PNG": _keeps_png, "WEBP": _keeps_webp}
+"""For each format, whether every reader decodes the bytes of a file to the pixels that :func:`_decode` returns, apart
+from size and orientation."""
 
 
 def _upright_transform(source: "Image") -> "Transpose | None":
@@ -245,7 +253,10 @@ def _to_8_bits(value: int, depth: int) -> int:
 
 
 def _measure(kind: str, content: bytes, picture: "Image") -> EncodedImage:
-    """Add the sums of a picture of mode L or RGB; Pillow's histogram is many times faster than NumPy's."""
+    """Return the encoded image with the sums of its picture, of mode L or RGB.
+
+    Pillow's histogram is many times faster than NumPy's.
+    """
     levels = np.array(picture.histogram(), np.int64).reshape(-1, 256)
     sums = Sums.of_levels(np.broadcast_to(levels, (3, 256)))
     return EncodedImage(EXTENSIONS[kind], content, (picture.height, picture.width, 3), sums)

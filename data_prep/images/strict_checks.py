@@ -1,10 +1,12 @@
-"""Where a PNG and a JPEG are checked for what Pillow accepts and other readers do not.
+"""Find PNG and JPEG files that Pillow accepts and other readers do not. No image is decoded here.
 
-:func:`check_png` refuses wrong checksums, missing rows at the end and a missing end. libpng fails on these while it
-decodes, and torchvision's reader then ends its process, so no such file may get into a shard.
-
-:func:`is_strict_jpeg` finds a JPEG whose header DALI's parser refuses; it is encoded again. A truncated JPEG is
-refused when ``normalize.py`` decodes it. JPEG has no checksums, so other damage to its pixels is not noticed.
+- :func:`read_png_header` and :func:`check_png` refuse a damaged PNG with DataError: an invalid header, a wrong
+  checksum, missing rows or a missing end. libpng fails on these while it decodes, and torchvision's reader then ends
+  its process, so no such file may get into a shard.
+- :func:`is_strict_jpeg` refuses nothing, but returns whether DALI's parser accepts the header of a JPEG. If it does
+  not, ``normalize.py`` encodes the image again.
+- A truncated JPEG is refused by ``Normalizer`` in ``normalize.py``, when Pillow decodes it. JPEG has no checksums, so
+  other damage to its pixels is not noticed.
 """
 
 import struct
@@ -21,7 +23,7 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 STEP = 1 << 16
 """The most bytes that are decompressed at once."""
 ADAM7_PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
-"""Of each pass the first row and column, and the steps between rows and between columns."""
+"""For each pass: the first row, the first column, the step between rows, and the step between columns."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,14 @@ def _check_rows(compressed: bytes, wanted: int) -> None:
 
 START_OF_SCAN = 0xDA
 MARKERS_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA), 0xFF})
-"""TEM, the restarts, the start and the end of the image: none of them may be among the segments of a header."""
+"""The markers TEM, restart, start of image and end of image, none of which may be among the segments of a header."""
 
 
 def is_strict_jpeg(content: bytes) -> bool:
-    """Return whether the segments of a JPEG's header follow each other without a byte between, up to the scan."""
+    """Return whether the segments of a JPEG's header, up to the scan, follow each other without a byte between them.
+
+    The pixels of a JPEG that is not strict are intact, so the caller encodes it again instead of refusing it.
+    """
     start = 2
     while (head := content[start : start + 4])[:1] == b"\xff" and len(head) == 4:
         marker, length = head[1], int.from_bytes(head[2:])

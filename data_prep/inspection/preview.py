@@ -18,13 +18,13 @@ from data_prep.images.codecs import CODECS, Values, decode_image
 from data_prep.system.atomic_files import cannot_write
 
 COLUMNS = 12
-"""Images of each class."""
+"""The number of images of each class in the picture."""
 POINTS = 400
-"""Points of each class."""
+"""The number of points of each class in the picture."""
 TILE_PIXELS = 32
-"""Side that smaller images are enlarged to, by a whole factor."""
+"""The side to which smaller images are enlarged, by a whole factor."""
 VARIED_PIXELS = 96
-"""Side of a tile if the images differ in size."""
+"""The side of a tile if the images differ in size."""
 GAP_PIXELS = 2
 MARGIN_PIXELS = 100
 """Width of the column with the names of the classes."""

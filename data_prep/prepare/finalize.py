@@ -22,7 +22,7 @@ POLL_SECONDS = 10.0
 
 
 class UnfinishedError(UsageError):
-    """Shards are missing or are still being written; they may come if other processes are at work."""
+    """Shards are missing or are still being written; other processes may finish them."""
 
 
 def finish(folder: Path) -> Manifest:

@@ -1,6 +1,8 @@
 """What a user asks ``smpl-data prepare`` for, and the same with every value checked and every default filled in.
 
-All checks that need no image are made by :func:`resolve`, before anything is read or written.
+All checks that need no image are made by :func:`resolve`, before anything is read or written. Texts are parsed
+elsewhere: numbers of labels such as 5+1 and 10% in ``splits/label_counts.py``, and options of the command line alone,
+such as the range 2/8, in ``cli_types.py``.
 """
 
 import hashlib
@@ -23,7 +25,7 @@ IMAGE_OPTIONS: dict[str, Option] = {"resize": 0, "quality": 90}
 PATH_OPTIONS = ("csv", "unlabeled", "label_list")
 """Options that name a file or a folder."""
 FILE_OPTIONS = ("csv", "label_list")
-"""Those of them that must name a regular file."""
+"""Those of PATH_OPTIONS that must name a regular file."""
 
 T = TypeVar("T")
 
@@ -85,13 +87,13 @@ class ResolvedRequest:
 
     source: Source
     load_options: LoadOptions
-    """Where the source reads its files."""
+    """Where the source reads its files, and how its images are stored."""
     folder: Path
     """Where the prepared set is written."""
     options: dict[str, Option]
     """Every option that changes the bytes of the set, as its manifest states them."""
     workers: int | None
-    """Worker processes; None for as many as the work is worth."""
+    """The number of worker processes; None to choose it by the number of images."""
     skip: bool
     """Leave out images that cannot be read."""
     shard_range: ShardRange
@@ -153,7 +155,10 @@ def _common_options(request: PrepareRequest, source: Source) -> dict[str, Option
 
 
 def _source_options(request: PrepareRequest, source: Source) -> dict[str, Option]:
-    """Return the options that only some sources read: of a file that was named its sha256, of a folder its name."""
+    """Return the options that only some sources read.
+
+    The value of an option that names a file is the sha256 of that file; if it names a folder, the name of the folder.
+    """
     options: dict[str, Option] = {}
     for name, default in IMAGE_OPTIONS.items():
         if name in source.takes:

@@ -1,4 +1,4 @@
-"""What is to be written: which image goes into which shard, and at which position."""
+"""Plan what is to be written: which image goes into which shard, and at which position."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

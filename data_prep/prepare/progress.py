@@ -1,7 +1,7 @@
-"""What an unfinished preparation keeps in its folder: lock files, and a list of the shards that are finished.
+"""The journal from which a killed preparation resumes: a list of the finished shards in the folder of the set.
 
-The list lets a killed preparation go on where it stopped. If several calls write a range of the shards each, each has a
-list of its own.
+If several calls write a range of the shards each, each has a journal of its own. The names of the lock files are here
+too. Progress bars are in ``system/progress_bar.py``.
 """
 
 import json
@@ -24,7 +24,7 @@ PATTERN = ".progress*.jsonl"
 
 @dataclass(frozen=True)
 class ProgressFile:
-    """A JSON line that says what is being prepared, then one line for each finished shard."""
+    """A journal: a JSON line that says what is being prepared, then one line for each finished shard."""
 
     path: Path
 
@@ -39,11 +39,11 @@ class ProgressFile:
         return [cls(path) for path in sorted(folder.glob(PATTERN))]
 
     def has_same_count(self, other: "ProgressFile") -> bool:
-        """Whether both are of ranges that divide the shards by the same count."""
+        """Return whether the ranges of both divide the shards into the same number of parts."""
         return self.path.name.partition("-of-")[2] == other.path.name.partition("-of-")[2]
 
     def read(self) -> tuple[SetIdentity | None, dict[str, ShardStats]]:
-        """Return what is being prepared, None if nothing is, and the finished shards by name.
+        """Return the identity of the set that is being prepared, if there is one, and the finished shards by name.
 
         A last line that a crash has cut is dropped. Raises DataError on a file of another version.
         """
@@ -74,7 +74,7 @@ class ProgressFile:
         write_durably(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
     def add(self, stats: ShardStats) -> None:
-        """Add a shard that has its final name. Raises DataError."""
+        """Append a shard whose tar has its final name. Raises DataError."""
         append_durably(self.path, json.dumps(stats.to_row()))
 
     def remove(self) -> None:

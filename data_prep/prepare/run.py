@@ -25,7 +25,7 @@ from data_prep.system.workers import available_cpus, run_jobs
 
 
 def prepare(request: PrepareRequest) -> Manifest:
-    """Prepare the requested set, or go on with it or repair it, and return its manifest.
+    """Prepare the requested set, resume its preparation or repair it, and return its manifest.
 
     Raises UsageError on a wrong request or a folder prepared with other options, DataError on bad data or a full disk.
     """
@@ -58,7 +58,7 @@ def prepare_set(request: ResolvedRequest) -> Manifest:
 def prepare_range(request: ResolvedRequest) -> int:
     """Write the shards of the request's range and return their number; ``finish`` makes a set of all ranges.
 
-    Return 0 if the set is finished. Several ranges may be written at the same time, but nothing else beside them.
+    Return 0 if the set is finished. Several ranges may be written at the same time, but nothing else in that folder.
     Raises as :func:`prepare` does.
     """
     if find_complete(request):

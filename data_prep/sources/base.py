@@ -57,7 +57,7 @@ class ImagePart(Protocol):
         """Return the samples at ``indices``, in that order."""
 
     def encoded(self) -> Iterator[EncodedImage | RejectedImage]:
-        """Encode one image after the other: N in all, in order."""
+        """Yield the N images in order, and encode each when it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ class RawSet:
     checksums: dict[str, str]
     """The sha256 of each source file, or of the list of the image files."""
     val_ids: Labels | None = None
-    """The indices into ``train`` of the source's own validation images."""
+    """The indices into ``train`` of the source's own validation images; None if it has none."""
     labeled_ids: Labels | None = None
-    """The indices into ``train`` of the images that a list of the user's labels."""
+    """The indices into ``train`` of the labeled images that the user's ``--label-list`` names; None without a list."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,13 @@ class Source:
     has_extra: bool = False
     """Whether there are additional training images."""
     image_format: str = "png"
-    """The default format, whose type the images have: uint8, or float32 for ``npy``."""
+    """The default format. It sets the type of the images: float32 for ``npy``, uint8 for all others."""
     takes: frozenset[str] = frozenset()
-    """The options of :data:`OPTIONAL` that it reads."""
+    """The options of :data:`OPTIONAL` that the source reads."""
     samples_per_worker: int = 4000
     """The number of samples below which a worker process costs more to start than it saves."""
     downloads: bool = True
-    """Whether it is downloaded or embedded if no ``--source`` is given."""
+    """Whether the data set can be prepared without ``--source``, because it is downloaded or embedded."""
 
 
 def check_raw(raw: RawSet, source: Source) -> None:

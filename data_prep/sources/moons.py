@@ -1,6 +1,6 @@
 """Scikit-learn's two moons, noisy points of the plane: embedded, so neither files nor a network are needed.
 
-Tarvainen and Valpola (2017) and many others show with it what unlabeled points are good for.
+Tarvainen and Valpola (2017) and many others use it to show what unlabeled points are good for.
 """
 
 import hashlib

@@ -94,7 +94,10 @@ def load(options: LoadOptions) -> RawSet:
 
 
 def _open(source: Path) -> Iterator[tuple[str, File]]:
-    """Open the files in a folder or in the folder that the archive has, else unpack the archive in it."""
+    """Open the files in the folder ``source`` or in its subfolder ``stl10_binary``.
+
+    If neither holds any of them, unpack them from the archive in ``source``.
+    """
     folders = [folder for folder in (source, source / FOLDER) if any((folder / name).is_file() for name in FILES)]
     if not folders and (source / ARCHIVE.name).is_file():
         yield from _unpack(source / ARCHIVE.name)

@@ -31,7 +31,7 @@ def take(labels: Labels, pool: Labels, numbers: Sequence[int], seed: int, purpos
         labels: the class of each image, int64 [N].
         pool: the indices to choose from.
         numbers: the number of images to choose of each class.
-        seed: of the ranks.
+        seed: the seed of the ranks.
         purpose: what the images are chosen for; another purpose gives other ranks.
     """
     chosen: list[int] = []
@@ -59,7 +59,7 @@ def divide(
         labels: the class of each image, int64 [N]; -1 where unknown.
         labeled: the number of labeled images of each class, which the caller has checked.
         val: the number of validation images of each class, which the caller has checked.
-        seed: of the choice.
+        seed: the seed of the choice.
         include_labeled: whether the labeled images are in ``unlabeled`` too.
         val_ids: the validation images, if the source sets them apart.
         labeled_ids: the labeled images, if a list gives them.

@@ -98,12 +98,22 @@ def check_enough_images(
     needs = f"{needed} images{'' if options['include_labeled'] else ' and an unlabeled one'}"
     raise UsageError(
         f"--labels {options['labels']} --val {options['val']} need {needs} of class {classes[worst]!r}, "
-        f"which has {available[worst]}; the nearest valid choice is {_nearest(labels, held_out, usable, options)}"
+        f"which has {available[worst]}; the nearest valid choice is {_nearest_valid(labels, held_out, usable, options)}"
     )
 
 
-def _nearest(labels: Labels, held_out: Labels, usable: Labels, options: Mapping[str, Option]) -> str:
-    """Return fewer labels, else fewer validation images, else as many labels as are ``usable``; all int64 [classes]."""
+def _nearest_valid(labels: Labels, held_out: Labels, usable: Labels, options: Mapping[str, Option]) -> str:
+    """Return the valid options that are nearest to those that need too many images.
+
+    Fewer labels are proposed if that is enough, else fewer validation images, else no validation images and as many
+    labels as there are usable images.
+
+    Args:
+        labels: the number of labeled images of each class that is asked for, int64 [classes].
+        held_out: the number of validation images of each class that is asked for, int64 [classes].
+        usable: the number of images of each class that the two may take together, int64 [classes].
+        options: the options of the preparation.
+    """
     write = write_labels if isinstance(options["labels"], str) else _write_even
     fewer, left = np.minimum(labels, usable - held_out), int((usable - labels).min())
     if fewer.min() > 0:

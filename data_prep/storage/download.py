@@ -1,6 +1,6 @@
 """Download a published file once into the cache; an interrupted transfer resumes where it stopped.
 
-It is retried as long as each attempt brings bytes; without a network it fails at once.
+There are at most five attempts, and none after one that brought no bytes, so without a network it fails at once.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Transfer the bytes at a URL: the web through requests, any other scheme through fsspec's drivers.
 
-One loop retries both. urllib3's ``Retry`` would be a second one beside it, since it sees neither a body that is cut in
-the middle nor the drivers.
+:func:`retry` is the one loop that repeats failed transfers of both. The class ``Retry`` of urllib3 could not replace
+it: it does not repeat a transfer whose body is cut in the middle, and the drivers do not use it.
 """
 
 import hashlib
@@ -136,7 +136,10 @@ def open_web(url: Url, start: int = 0) -> Body:
 
 
 def _without_login(request: "PreparedRequest") -> "PreparedRequest":
-    """Leave a request as it is: without an ``auth`` of ours requests would send a password from ``~/.netrc``."""
+    """Return the request as it is.
+
+    It is passed as ``auth`` because without one the library requests sends a password from ``~/.netrc``.
+    """
     return request
 
 

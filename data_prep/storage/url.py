@@ -45,7 +45,7 @@ class Url:
         return (unquote(user).encode(), unquote(password).encode()) if self._user_info else None
 
     def redact(self, text: str) -> str:
-        """Return a foreign error text on one line, without the secrets of this URL."""
+        """Return the text of another library's error on one line, without the secrets of this URL."""
         password = self._user_info.partition(":")[2]
         replacements = {self.text: self.public, self.without_login: self.public, password: "***"}
         for secret, public in (replacements | {unquote(password): "***"}).items():

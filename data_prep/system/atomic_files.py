@@ -39,9 +39,9 @@ def write_durably(path: Path, data: bytes) -> None:
 
 @contextmanager
 def open_durably(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing under a partial name; at the end of the block fsync it and give it its name.
+    """Open a file for writing under a partial name; when the ``with`` statement ends, fsync it and give it its name.
 
-    If the block raises, nothing is left behind. Raises DataError if the file cannot be written.
+    If the body of the statement raises, nothing is left behind. Raises DataError if the file cannot be written.
     """
     partial = path.with_name(path.name + PARTIAL)
     try:
@@ -91,7 +91,7 @@ def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[N
     Args:
         path: the lock file; it is created, and removed after an exclusive use.
         wait: whether to wait for another holder.
-        shared: whether other holders of the lock may be shared ones.
+        shared: whether to share the lock with other holders that share it.
 
     Raises:
         DataError: the lock file cannot be created.

@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 MIN_OPEN = 8
+"""Each :class:`OpenFiles` may keep at least this number of files open."""
 SHARE = 16
-"""One object of :class:`OpenFiles` keeps at most one in so many of the files open that the process may open."""
+"""Each :class:`OpenFiles` keeps at most 1/16 of the number of files open that the process may have open."""
 MAX_LIMIT = 1 << 16
 """The process's limit is not raised beyond this number of open files."""
 
@@ -54,7 +55,7 @@ def raise_limit() -> int:
 
 
 def open_remedy(error: OSError, otherwise: str) -> str:
-    """Return the remedy for a file that could not be opened: for most errors ``otherwise``."""
+    """Return the remedy for a file that could not be opened: a higher limit if that helps, else ``otherwise``."""
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return "allow more open files, such as by `ulimit -n 65536`, and run the same command again"
     return otherwise

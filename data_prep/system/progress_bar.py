@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextmanager
 def progress_bar(total: int, unit: str, title: str = "", *, shown: bool = True) -> Iterator[Callable[[int], object]]:
-    """Give a function that counts units of work as done.
+    """Show the progress of work until the ``with`` statement ends; yield a function that counts units as done.
 
     Args:
         total: units of the whole work; 0 if that is not known.

@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do: a command ends with :class:`Stopped`; a training step installs its own handler."""
+"""Handlers of SIGTERM and Ctrl-C: they end a command with :class:`Stopped`, or do what the caller passes."""
 
 import signal
 import threading
@@ -10,12 +10,12 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class Stopped(BaseException):
-    """SIGTERM or SIGINT arrived. It is no Exception, so code that catches those of damaged input lets it pass."""
+    """SIGTERM or SIGINT arrived. It is not an Exception, so code that catches any Exception does not catch it."""
 
 
 @contextmanager
 def handle_stop_signals(handler: Handler) -> Iterator[None]:
-    """Call the handler on SIGTERM and SIGINT, and restore the former handlers at the end.
+    """Call the handler on SIGTERM and SIGINT until the ``with`` statement ends; then restore the former handlers.
 
     Outside the main thread, where Python allows no handler, do nothing.
     """

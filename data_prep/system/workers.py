@@ -66,7 +66,7 @@ def _results(
 def _initialize_worker() -> None:
     """Prepare a worker: it ignores Ctrl-C, which the parent handles, ends with its parent, and keeps freed memory.
 
-    SIGTERM keeps its effect, because the executor ends the other workers by it when one is lost.
+    SIGTERM keeps its effect, because the executor ends the other workers with it when one is lost.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()

@@ -1,4 +1,4 @@
-"""Check the RecordIO files of a set against ``records.json``, by the comparison of ``dataset/checksums.py``."""
+"""Check the RecordIO files of a set against ``records.json``, with the functions of ``dataset/checksums.py``."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the records of a ``.rec`` file begin, and what they hold, by its ``.idx`` and ``.lst`` files."""
+"""Read from ``.idx`` and ``.lst`` files where the records of a ``.rec`` file begin, and what they hold."""
 
 import re
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class RecordIndex:
     extensions: NDArray[np.uint8]
     """[N], indices into ``IMAGE_EXTENSIONS``."""
     labels: NDArray[np.int32]
-    """[N], by the ``.lst`` file."""
+    """[N], as the ``.lst`` file states them."""
 
     @classmethod
     def empty(cls) -> "RecordIndex":

@@ -13,7 +13,7 @@ from data_prep.system.errors import DataError
 
 RECORDIO_MANIFEST = "records.json"
 UNFINISHED = ".records.json"
-"""The same, of the splits that an unfinished conversion has written so far."""
+"""A file like ``records.json`` of the splits that an unfinished conversion has written so far."""
 FILE_NAMES = tuple(f"{split}{suffix}" for split in SPLITS for suffix in SUFFIXES)
 """Every file that a converted set can have."""
 SCHEMA = 1
@@ -61,7 +61,7 @@ class RecordIOManifest:
 
 
 def is_converted(folder: Path) -> bool:
-    """Whether the set in this folder was converted to RecordIO."""
+    """Return whether the set in this folder was converted to RecordIO."""
     return (folder / RECORDIO_MANIFEST).exists()
 
 

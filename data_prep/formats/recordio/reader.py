@@ -26,7 +26,7 @@ class RecordIOReader:
 
     Args:
         path: the ``.rec`` file, which is opened at the first read.
-        index: of its records.
+        index: the index of its records.
         classes: the number of classes; labels are below it.
         hidden: whether labels are the hidden classes of unlabeled images and may be -1, unknown.
     """

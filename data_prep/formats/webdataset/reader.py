@@ -1,6 +1,7 @@
-"""Read any sample of a split with one read of a tar, whose position the tar's index gives.
+"""Read single samples of a split in any order: the index of a tar says where each is, and one read of the tar gets it.
 
-The index is not trusted: the headers in the tar must agree with it. Nothing is extracted or unpickled.
+Training and conversion read this way. To read a whole tar without its index, use ``scan.py``. The index is not trusted:
+the headers in the tar must agree with it. Nothing is extracted or unpickled.
 """
 
 import hashlib
@@ -25,7 +26,8 @@ from data_prep.system.file_handles import OpenFiles, open_remedy, open_sized
 
 LABEL = {"cls": re.compile(rb"\d{1,6}"), "truth": re.compile(rb"-1|\d{1,6}")}
 MIRROR_FILES = 16
-"""Open tars of a mirror: a tar that is removed from the cache takes space on the disk until it is closed."""
+"""The most tars of a mirror that are open at a time. A tar that is removed from the cache takes space on the disk until
+it is closed."""
 REMEDY = "run the same `smpl-data prepare` again"
 
 
@@ -146,7 +148,7 @@ def _open_tar(folder: Path, shards: tuple[Shard, ...], number: int) -> int:
 
 
 def _is_member(content: bytes, start: int, name: str, size: int) -> bool:
-    """Whether the bytes at ``start`` are the USTAR header of a regular file of this name and size, without a prefix."""
+    """Return whether the USTAR header of a regular file of this name and size, without a prefix, is at ``start``."""
     return (
         content.startswith(name.encode() + b"\0", start)
         and content.startswith(b"%011o\0" % size, start + 124)

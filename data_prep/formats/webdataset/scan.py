@@ -1,4 +1,7 @@
-"""Read whole shards: USTAR archives of images and labels, of which only known names and types are accepted.
+"""Read whole shards from the first byte to the last, without their index; :func:`scan_shard` goes on after damage.
+
+The check and the preview of a set read this way. To read single samples by the index, use ``reader.py``. Shards are
+USTAR archives of images and labels, in which only known names and types are accepted.
 
 A tar that is cut at the edge of a member reads as a shorter tar without any error, so the number of samples is compared
 with the manifest at the end. No member is unpickled or extracted to disk.
@@ -19,7 +22,7 @@ from data_prep.system.errors import DataError
 MEMBER_NAME = re.compile(r"(\d{8,12})\.([a-z]+)", re.ASCII)
 LABEL_TEXT = re.compile(rb"\d{1,6}")
 UNKNOWN = b"-1"
-"""The hidden class of an unlabeled image whose class nobody knows."""
+"""The label of an unlabeled image whose true class is not known."""
 LABEL_EXTENSION = {"labeled": "cls", "val": "cls", "test": "cls", "unlabeled": "truth"}
 """File extension of the labels of each split."""
 REMEDY = "prepare the data set again"

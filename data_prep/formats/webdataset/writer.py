@@ -105,7 +105,7 @@ class _Collected:
         self.largest = tuple(map(max, zip(self.largest or image.shape, image.shape, strict=True)))
 
     def stats(self, shard: Shard | None) -> ShardStats:
-        """Return the statistics of the finished shard, or of none if it is empty."""
+        """Return the statistics of the shard, which is None if none of its images could be read."""
         return ShardStats(
             piece=self.job.name,
             shard=shard,
@@ -141,7 +141,7 @@ def ustar_header(name: str, size: int) -> bytes:
 
     Args:
         name: ASCII of at most 100 characters.
-        size: of the file in bytes, below 8 GiB.
+        size: the size of the file in bytes, below 8 GiB.
     """
     block = bytearray(_blank_header())
     block[: len(name)] = name.encode()

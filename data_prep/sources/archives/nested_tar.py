@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.system.errors import DataError
 
 BLOCK = 512
-"""Bytes."""
+"""Bytes in a block of a tar."""
 
 
 @dataclass(frozen=True)

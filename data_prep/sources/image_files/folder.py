@@ -43,7 +43,11 @@ def load(options: LoadOptions) -> RawSet:
 
 
 def from_folders(root: Root, options: LoadOptions) -> ImageTree:
-    """List ``class/*.jpg``, or ``train/``, ``val/`` and ``test/`` with such folders; ``unlabeled/`` beside either."""
+    """List the images of a folder for each class, such as ``cat/*.jpg``.
+
+    These folders are in the source itself or in its folders ``train/``, ``val/`` and ``test/``. A folder ``unlabeled/``
+    beside either holds images without labels.
+    """
     found = _folders(root, b"", options)
     inner = b"train/" if b"train" in found and folders_in(root.below(b"train")) else b""
     _check_layout(root, found, inner)
@@ -68,7 +72,7 @@ def _folders(root: Root, inner: bytes, options: LoadOptions) -> list[bytes]:
 
 
 def list_classes(root: Root, inner: bytes, names: list[bytes], options: LoadOptions) -> FilePart:
-    """List the folders ``names`` in ``inner``, one for each class, sorted by the bytes of the images' names.
+    """List the images of the folders ``names`` in ``inner``, one for each class, sorted by the bytes of their names.
 
     Raises DataError on a folder without images, and on images beside the folders.
     """

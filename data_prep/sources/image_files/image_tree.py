@@ -1,4 +1,4 @@
-"""The images that a listing found, and how they become the raw set of a source."""
+"""The listed images of a source by split, and their conversion to a raw set."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from data_prep.splits.label_counts import LISTED, check_numbers, per_class, read
 from data_prep.system.errors import DataError, UsageError
 from data_prep.system.types import Labels
 
-USUAL_TEST = "20%"
+DEFAULT_TEST = "20%"
 TEST_SEED = 0
 """Never the user's seed, so accuracies of all seeds are measured on the same images."""
 
@@ -58,7 +58,7 @@ def to_raw_set(tree: ImageTree, options: LoadOptions) -> RawSet:
     listed = read_label_list(options.label_list, tree.parts(), tree.classes) if options.label_list else None
     if tree.test and options.test is not None:
         raise UsageError(f"--test {options.test}: {options.path} has test images of its own; leave it out")
-    divided, labeled = (tree, listed) if tree.test else _take_test(tree, options.test or USUAL_TEST, listed)
+    divided, labeled = (tree, listed) if tree.test else _take_test(tree, options.test or DEFAULT_TEST, listed)
     parts = divided.parts()
     test = parts["test"]
     train = FilePart.join([part for name, part in parts.items() if name != "test"])
@@ -68,23 +68,26 @@ def to_raw_set(tree: ImageTree, options: LoadOptions) -> RawSet:
 
 
 def _take_test(tree: ImageTree, wanted: str, listed: Labels | None) -> tuple[ImageTree, Labels | None]:
-    """Take test images out of every class, none of them listed; each class keeps one or more training images.
+    """Move images of every class that are not in the label list to the test split; every class keeps some.
 
-    Return the new tree, and the listed indices into its training images.
+    Return the new tree, and the indices into its training images of those in the list.
     """
     labels = tree.train.labels
     numbers = _test_numbers(wanted, labels, tree.classes)
     everything = np.arange(len(labels), dtype=np.int64)
     free = everything if listed is None else np.setdiff1d(everything, listed)
-    _check_free(wanted, numbers, labels[free], tree.classes)
+    _check_enough_unlisted(wanted, numbers, labels[free], tree.classes)
     chosen = take(labels, free, numbers, TEST_SEED, "tree-test")
     rest = np.setdiff1d(everything, chosen)
     divided = replace(tree, train=tree.train.select(rest), test=tree.train.select(chosen))
     return divided, None if listed is None else np.searchsorted(rest, listed).astype(np.int64)
 
 
-def _check_free(wanted: str, numbers: tuple[int, ...], labels: Labels, classes: tuple[str, ...]) -> None:
-    """Check that every class has enough images that are not listed; ``labels`` are theirs. Raises DataError."""
+def _check_enough_unlisted(wanted: str, numbers: tuple[int, ...], labels: Labels, classes: tuple[str, ...]) -> None:
+    """Check that every class has enough images for the test split that are not in the label list. Raises DataError.
+
+    ``labels`` are the classes of the images that are not in the list, int64 [N].
+    """
     available = np.bincount(labels, minlength=len(classes)).tolist()
     for name, wants, has in zip(classes, numbers, available, strict=True):
         if wants > has:

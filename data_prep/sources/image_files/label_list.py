@@ -41,11 +41,16 @@ def read_label_list(path: Path, parts: Mapping[str, FilePart], classes: tuple[st
 
 @dataclass
 class _Match:
-    """The images that a line may name: those of the lowest rank, of which there must be only one."""
+    """The images that one line of the list may mean.
+
+    Of all images with that line as an alias, only those count for which the alias is the most specific. If there are
+    several of them, the line is ambiguous.
+    """
 
     rank: int = 9
-    """The index of the matching alias in :func:`_aliases`."""
+    """The index of the alias in :func:`_aliases`: 0 for the most specific, and at first more than any index."""
     found: list[tuple[str, int]] = field(default_factory=list)
+    """The part and the index of an image; at most two of them, which are enough to know that a line is ambiguous."""
 
     def add(self, rank: int, part: str, index: int) -> None:
         if rank < self.rank:

@@ -31,7 +31,7 @@ class FilePart:
 
     @classmethod
     def join(cls, parts: Sequence["FilePart"]) -> "FilePart":
-        """Concatenate the parts; the normalizer of the first one is that of all."""
+        """Concatenate parts that have the same normalizer."""
         labels = np.concatenate([part.labels for part in parts])
         return cls(labels, References.join([part.references for part in parts]), parts[0].normalizer)
 

@@ -64,7 +64,7 @@ class Root:
         return os.path.join(self.path, name)  # noqa: PTH118 - names are bytes, which no Path takes
 
     def display(self, name: bytes) -> str:
-        """Return that path for a message."""
+        """Return the path of a file or folder in it as one line, for a message."""
         return printable(self.below(name))
 
 

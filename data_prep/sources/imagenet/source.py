@@ -1,7 +1,7 @@
 """ImageNet (ILSVRC 2012) or some of its classes: folders of JPEGs, or the official archives without unpacking.
 
 Its validation images are the test set here, as in the literature. Our validation images are 1% of the training images:
-12,812 in all distinguish models that differ by a percent, and training hardly misses them.
+these 12,812 images are enough to distinguish models that differ by a percent, and training hardly needs them.
 """
 
 import os
@@ -32,7 +32,7 @@ class Image(NamedTuple):
     """A listed image."""
 
     name: bytes
-    """Below its root."""
+    """The name below its root."""
     size: int
     """Bytes."""
     offset: int

@@ -16,7 +16,9 @@ CLASSES = 1000
 REMEDY = "get the file again"
 
 Reader = Callable[[Path, tuple[str, ...], bool], dict[str, str]]
-"""Reads a list: its path, the sorted classes, whether to check its md5; WordNet ids by image name without suffix."""
+"""A function that reads one kind of list and returns the WordNet ids by image name without suffix.
+
+Its arguments are the path of the list, the sorted classes, and whether to compare the published md5."""
 
 
 def is_synset(name: str) -> bool:

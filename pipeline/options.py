@@ -1,4 +1,4 @@
-"""The base class of everything that is read from a recipe, a flag or a JSON file."""
+"""The base class of all options that are read from a recipe, a flag or a JSON file."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""Number formats of the forward pass: which one a device computes in, and what each needs."""
+"""Number formats of the forward pass: which one is chosen for a device, and what each needs."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Precision:
     """``fp32``, ``bf16`` or ``fp16``."""
     device: torch.device
     dtype: torch.dtype | None = None
-    """What autocast casts to; None runs passes without it."""
+    """The type to which autocast casts; None for passes without autocast."""
 
     @property
     def scaled(self) -> bool:
@@ -32,7 +32,7 @@ class Precision:
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
-    """Return the precision called ``name``, with ``auto`` as bf16 where the hardware computes in it, else as fp32.
+    """Return the precision called ``name``; ``auto`` is bf16 if the hardware computes in it, else fp32.
 
     Raises:
         UsageError: fp16 on a CPU.

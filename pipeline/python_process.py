@@ -1,4 +1,4 @@
-"""A Python process of its own for what may hang, crash or take memory: it ends in time and leaves no process behind."""
+"""Run a Python process for work that may hang, crash or need much memory; it ends in time, with all its children."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from pipeline.distributed.stop_signal import catch_stop_signals
 GRACE_SECONDS = 40
 """Time between asking a process to end and killing it: a launcher kills its own ranks after 30 s."""
 SHOWN_CHARACTERS = 300
-"""Length of the end of a process's errors in :attr:`FinishedProcess.problem`."""
+"""Number of characters of a process's error output, from its end, in :attr:`FinishedProcess.problem`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class FinishedProcess:
 
     @property
     def problem(self) -> str:
-        """Return in one line how it ended, with the last lines of its errors."""
+        """Return in one line how the process ended, with the last lines of its standard error."""
         if self.code is None:
             ending = "did not end in time"
         else:
@@ -51,7 +51,7 @@ def run_python(
     """Run ``python ARGUMENTS`` and wait until it ends.
 
     Args:
-        arguments: those of the interpreter, such as ``-m`` and a module.
+        arguments: arguments of the interpreter, such as ``-m`` and a module.
         environment: all environment variables of the process.
         seconds: the time limit after which the process is stopped; None for no limit.
         folder: its working directory; None for that of this process.
@@ -66,7 +66,7 @@ def run_python(
 def _running(
     words: Sequence[str], environment: Mapping[str, str], folder: Path | None, output: IO[bytes], errors: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process in a session of its own; at the end stop it and kill what is left of its session."""
+    """Return a context in which a process runs, in a session of its own; at its end the whole session is stopped."""
     with catch_stop_signals() as stop:  # a signal that comes now takes effect when the process can be stopped
         process = subprocess.Popen(  # noqa: S603
             words, cwd=folder, env=environment, stdout=output, stderr=errors, start_new_session=True

@@ -1,4 +1,4 @@
-"""Registries of methods, models and loaders: built-in classes by path, those of other packages by entry points."""
+"""Registries of methods and models: built-in classes by path, classes of other packages by entry point."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ class Registry:
     """A table of names; a class is imported when it is first used, so training SMPL never imports MetaSemi.
 
     Args:
-        kind: what the names stand for in error lines, such as ``"method"``.
+        kind: what the error lines call a name, such as ``"method"``.
         group: entry-point group in which installed packages add their own, such as ``"smpl.methods"``.
         built_in: ``"module:attribute"`` by name.
     """
@@ -26,7 +26,7 @@ class Registry:
         return sorted({*self.built_in, *(point.name for point in entry_points(group=self.group))})
 
     def load(self, name: object) -> Any:
-        """Import and return what ``name`` stands for. Raises UsageError, which suggests the closest known name."""
+        """Import and return the class called ``name``. Raises UsageError, which suggests the closest known name."""
         if not isinstance(name, str):
             raise UsageError(f"{self.kind}: should be a name, not {name!r}; choose from {', '.join(self.names())}")
         if path := self.built_in.get(name):

@@ -18,7 +18,11 @@ from pipeline.yaml_text import read_mapping, write_mapping
 
 CONFIG, SUMMARY, MODEL = "config.yaml", "summary.json", "model.safetensors"
 REPORTED_WEIGHTS = "last, averaged"
-"""The weights that are reported: nobody chose them, so nothing is selected on a validation or test split."""
+"""The weights whose test accuracy is reported: the averaged ones after the last step.
+
+They are fixed in advance. Choosing among weights by their accuracy on the validation or test split would bias the
+result.
+"""
 
 
 class MissingFileError(UsageError):
@@ -52,9 +56,9 @@ class Summary(BaseModel):
     parameters: dict[str, int]
     """Numbers of trainable weights by network."""
     seconds_of_last_session: float
-    """Training time of the last process that worked on the run."""
+    """Training time in seconds of the last process that worked on the run."""
     minutes_of_last_session: float
-    """Time of that process from its start to the summary."""
+    """Minutes from the start of that process until it wrote the summary."""
 
     @property
     def test_accuracy(self) -> float:
@@ -64,7 +68,7 @@ class Summary(BaseModel):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run, which may not have begun; making this object reads and creates nothing."""
+    """The folder of a run, which may not have begun. Constructing this object reads and creates nothing."""
 
     path: Path
 
@@ -82,7 +86,7 @@ class RunFolder:
 
     @property
     def budget_file(self) -> Path:
-        """What a time budget was measured to be; only of runs that have one."""
+        """The steps that were fitted to a time budget, with the measured times; only runs with a budget have it."""
         return self.path / "budget.json"
 
     @property
@@ -105,7 +109,7 @@ class RunFolder:
 
     @property
     def lock_file(self) -> Path:
-        """Held by the command that is at work in the folder."""
+        """A lock that a command holds while it works in the folder."""
         return self.path / ".lock"
 
     def config(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True)
 class CountsSteps:
-    """Marks an option that is a number of steps, or a list of them, and keeps its share of the run."""
+    """Marks an option that is a number of steps, or a list of such numbers; it is scaled with the length of the run."""
 
     round_up: bool
     """Whether a fraction of a step is rounded up."""
@@ -22,9 +22,9 @@ class CountsSteps:
 
 
 Length = Annotated[int, CountsSteps(round_up=False)]
-"""A number of steps that something lasts. Rounded down, so that it ends before the run does if it did before."""
+"""How many steps something lasts. It is rounded down, so that what ended before the run still does."""
 Interval = Annotated[int, CountsSteps(round_up=True)]
-"""The steps between two events. Rounded up, so that there are no more events in the whole run."""
+"""The steps between two events. It is rounded up, so that the number of events in the run does not grow."""
 StepNumbers = Annotated[list[int], CountsSteps(round_up=False)]
 """The steps at which something happens."""
 

@@ -14,7 +14,7 @@ class Task:
     """Images of one shape, their statistics, and the number of classes."""
 
     shape: tuple[int, int, int]
-    """(C, H, W)."""
+    """Shape (C, H, W) of the images."""
     mean: tuple[float, ...]
     """Mean of each channel over all training images, in the unit of the pixels (0 to 255 for pictures)."""
     std: tuple[float, ...]
@@ -35,8 +35,8 @@ def view_side(manifest: Manifest, size: int | None) -> int | None:
     """Return the side in pixels of the square views, or None if images keep the shape that they are stored in.
 
     Args:
-        manifest: of the prepared set.
-        size: ``augment.size``.
+        manifest: the manifest of the prepared set.
+        size: the key ``augment.size``, in pixels.
 
     Raises:
         UsageError: a size is set for points, which have none.

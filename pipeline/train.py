@@ -1,6 +1,6 @@
 """The command ``smpl-train``: prepare the data set if needed, train, score and export, with one line.
 
-This reads the options; what the command then does is in ``pipeline/training/train_command.py``, which needs torch.
+This module reads the options and calls ``pipeline/training/train_command.py``, which does the work and imports torch.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""YAML with floats as people write them: recipes, the configurations in run folders, and values of ``--set``."""
+"""Read and write YAML, with 1e-3 as a number: recipes, configurations in run folders, and values of ``--set``."""
 
 import re
 from pathlib import Path

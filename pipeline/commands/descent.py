@@ -9,7 +9,7 @@ from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
 
 STARTS = (0, 5, 20, 50, 200)
-"""Numbers of supervised steps after which descents are measured, besides the one that is drawn."""
+"""Numbers of supervised steps after which descents are measured, in addition to the number that is drawn."""
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
@@ -25,9 +25,10 @@ STARTS = (0, 5, 20, 50, 200)
 def main(
     recipe: str, settings: tuple[str, ...], seeds: int, seed: int, start: int, rate: float | None, out: Path
 ) -> None:
-    """Draw one step of SMPL and one supervised step from the same weights, and count over seeds where they lead.
+    """Draw one step of SMPL and one supervised step that start from the same weights.
 
-    They are measured on the loss of all training points with their true labels. Missing sets are prepared first.
+    Count, over several seeds, how often each of them lowers the loss of all training points with their true labels.
+    Missing sets are prepared first.
     """
     from pipeline.figures.descent_study import measure_seeds
     from pipeline.figures.moons import moons_config

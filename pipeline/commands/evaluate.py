@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Score MODEL, a finished run's folder or its model.safetensors, on a split of a prepared data set.
 
-    Prints accuracy, loss, the worst classes and the most confused pairs; of an ensemble, each member's score too.
+    Prints accuracy, loss, the worst classes and the most confused pairs; for an ensemble also the score of each member.
     """
     from pipeline.config.data_set import find_folder
     from pipeline.distributed.world import World, make_deterministic, this_device

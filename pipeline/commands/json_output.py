@@ -24,7 +24,7 @@ class JsonFile(click.ParamType[Path]):
 
 
 def prints_json(target: Path | None) -> bool:
-    """Return whether the JSON is printed, in place of the text for people."""
+    """Return whether JSON is printed instead of text."""
     return target == Path("-")
 
 

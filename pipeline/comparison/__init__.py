@@ -1,4 +1,4 @@
-"""Methods x seeds: the variants of a comparison, the processes that train them, and the table of their accuracies.
+"""Comparisons of methods over seeds: the variants, the processes that train them, and the table of accuracies.
 
-This folder imports `config` and `methods`, and starts `smpl-train` in processes of its own; only `commands` imports it.
+This folder imports `config` and `methods`, and runs `smpl-train` in other processes; only `commands` imports it.
 """

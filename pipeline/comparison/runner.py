@@ -1,4 +1,4 @@
-"""Several training runs at a time, in processes that have imported torch already."""
+"""Train several runs at a time, in processes that have imported torch already."""
 
 import logging
 import multiprocessing
@@ -55,7 +55,7 @@ def train_all(runs: Sequence[TrainingRun], arguments: Sequence[str], jobs: int) 
 def _train_in_process(
     run: TrainingRun, arguments: Sequence[str], threads: int, processes: set[ForkServerProcess]
 ) -> int:
-    """Train one run and return its exit code; its process is in ``processes`` as long as it runs."""
+    """Train one run and return its exit code. Its process is in the set ``processes`` while it runs."""
     make_folder(run.folder)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -77,9 +77,10 @@ def _train_in_process(
 def _train(
     arguments: list[str], log_file: Path, environment: dict[str, str], threads: int, sender: "Connection[int, int]"
 ) -> None:
-    """Run ``smpl-train`` in a process that was forked from one with another environment and another output.
+    """Run ``smpl-train`` in this process, which was forked from the server that preloads the modules.
 
-    Its exit code is sent through ``sender``, because that of the process may come from how its libraries shut down.
+    The server has neither the environment of the comparison nor the run's log as its output, so both are set first. The
+    exit code is sent through ``sender``, since a library that fails at shutdown may change that of the process.
     """
     import torch  # noqa: PLC0415
 
@@ -102,7 +103,10 @@ def _train(
 
 
 def _wait_until_unlocked(lock: Path) -> None:
-    """Wait until no process works in the folder of the lock; runs of a killed comparison still do until they saved."""
+    """Wait until no other process works in the folder of the lock.
+
+    After a comparison was killed, its runs go on for a moment, until they have saved.
+    """
     with suppress(DataError):  # the folder cannot be written to, and the run itself will say so
         try:
             with locked(lock, wait=False):

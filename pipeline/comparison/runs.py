@@ -14,13 +14,13 @@ from pipeline.run_folder import MissingFileError, RunFolder
 
 @dataclass(frozen=True)
 class SharedOptions:
-    """The options that all runs of a comparison share; None where the recipe decides."""
+    """The options that all runs of a comparison share; an option is None if the recipe decides."""
 
     dataset: str | None
     steps: int | None
     recipe: str | None
     settings: tuple[str, ...]
-    """``KEY=VALUE`` each."""
+    """Settings of the form ``KEY=VALUE``."""
 
     def config(self, variant: MethodVariant) -> Config:
         """Return the configuration of a variant's runs. Raises UsageError."""
@@ -40,7 +40,7 @@ class SharedOptions:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One run: a variant with a seed, which is that of its weights, its batches and its choice of labels."""
+    """One run: a variant with a seed, which determines its weights, its batches and its choice of labels."""
 
     variant: MethodVariant
     seed: int
@@ -48,7 +48,7 @@ class TrainingRun:
 
     @property
     def log_file(self) -> Path:
-        """What the run printed."""
+        """The file with what the run printed."""
         return self.folder / "log.txt"
 
     @property
@@ -60,7 +60,7 @@ class TrainingRun:
             return None
 
     def arguments(self) -> list[str]:
-        """Return the arguments of ``smpl-train`` that are this run's own."""
+        """Return the arguments of ``smpl-train`` that only this run has."""
         settings = [f"--set={setting}" for setting in (f"data.seed={self.seed}", *self.variant.settings)]
         flags = {"--method": self.variant.method, "--seed": self.seed, "--out": self.folder, "--nproc": 1}
         return settings + [str(word) for flag in flags.items() for word in flag]

@@ -1,4 +1,4 @@
-"""The variants of a comparison, methods with settings of their own, from the words of a command line."""
+"""Read the variants of a comparison, which are methods with settings, from the option ``--methods``."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ FLAGS = {"dataset": "--dataset", "method": "--methods", "steps": "--steps", "see
 
 @dataclass(frozen=True)
 class MethodVariant:
-    """A method with settings of its own: a row of the table."""
+    """A method with settings: a row of the table."""
 
     name: str
-    """As the table shows it: the method and its settings."""
+    """The name in the table: the method and its settings."""
     method: str
     settings: tuple[str, ...] = ()
-    """``KEY=VALUE`` each."""
+    """Settings of the form ``KEY=VALUE``."""
 
     @property
     def folder(self) -> str:
-        """The name, with ``%`` and ``/`` escaped to make it a folder's; ``urllib.parse.unquote`` reverses that."""
+        """The name with ``%`` and ``/`` escaped, for use as a folder name; ``urllib.parse.unquote`` reverses that."""
         return self.name.replace("%", "%25").replace("/", "%2F")
 
 
@@ -35,10 +35,11 @@ Resolve = Callable[[MethodVariant], Config]
 
 
 def read_variants(methods: str, ablate_meta: bool, resolve: Resolve) -> list[MethodVariant]:
-    """Return the variants that ``--methods`` names; with ``ablate_meta``, each is followed by itself without meta term.
+    """Return the variants that ``--methods`` names; with ``ablate_meta``, each is followed by its ablation.
 
-    A variant is ``METHOD[:KEY=VALUE]...``, and commas separate them; commas and colons within brackets belong to a
-    value. A variant without a meta term, or whose ablation is a variant already, gets no ablation.
+    A variant is ``METHOD[:KEY=VALUE]...``, and commas separate variants; commas and colons within brackets belong to a
+    value. The ablation of a variant is the same variant with the weight of its meta term set to 0. A variant has none
+    if it has no meta term, or if its ablation is another variant of the comparison.
 
     Raises:
         UsageError: a variant cannot be read or resolved, it sets the key of a flag, or two are the same run.

@@ -33,7 +33,7 @@ def read_config(
 
 
 def command_line(flags: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options of the command line, ``--set`` over flags, as the mapping that a recipe would be."""
+    """Return the options of the command line in the form of a recipe; ``--set`` overrides flags."""
     tree: dict[str, Any] = {}
     for path, value in flatten(flags).items():
         if value is not None and value != {}:
@@ -47,7 +47,11 @@ def command_line(flags: dict[str, Any], settings: tuple[str, ...]) -> dict[str, 
 
 
 def _replace_budget(tree: dict[str, Any]) -> dict[str, Any]:
-    """Let the steps of the command line replace a recipe's time budget. Raises UsageError if both are options."""
+    """Return the options; if they set the steps, they also switch off a recipe's time budget.
+
+    Raises:
+        UsageError: the options set both.
+    """
     if "steps" not in tree:
         return tree
     if tree.get("budget_minutes") is not None:

@@ -1,4 +1,4 @@
-"""The prepared set of a run: found, prepared first where it is not yet, and compared with the configuration."""
+"""Find the prepared set of a run, prepare it first if it is missing, and compare it with the configuration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,8 @@
-"""Fine-tuning: the averaged weights of a finished run are trained further, on the labeled images alone."""
+"""The configuration of ``--finetune``: training a finished run's averaged weights further, on labeled images alone.
+
+This file says which settings such a run has. Its first weights are loaded as those of any run with the key ``start``,
+by ``training/warm_start.py``.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +17,7 @@ from pipeline.run_folder import MissingFileError, RunFolder
 
 
 def finetune_config(run: Path, recipe: str | None, flags: Tree) -> Config:
-    """Return the configuration that fine-tunes ``run``, with the command line over it. Raises UsageError."""
+    """Return the configuration that fine-tunes ``run``; the command line overrides it. Raises UsageError."""
     if recipe is not None or flags.keys() & {"method", "start"}:
         raise UsageError("--finetune takes recipe, method and start from RUN; leave --recipe, --method and start out")
     overrides = {key: value for key, value in flags.items() if key == "finetune"}
@@ -54,13 +58,13 @@ def finetune_recipe(run: Path, overrides: Tree | None = None) -> dict[str, Any]:
 
 
 def default_finetune_folder(run: Path) -> Path:
-    """Return the default run folder of a fine-tuning of ``run``: its name with ``-finetuned`` behind it."""
+    """Return the default folder of a run that fine-tunes ``run``: its path with ``-finetuned`` added to the name."""
     run = run if run.name.strip(".") else run.resolve()
     return run.with_name(f"{run.name}-finetuned")
 
 
 def _choose(evaluated: Sequence[str], network: str | None, run: Path) -> str:
-    """Return the evaluated network to start from. Raises UsageError if that is not a single one."""
+    """Return the evaluated network to start from. Raises UsageError unless exactly one fits."""
     fitting = [name for name in evaluated if network in {None, name}]
     if len(fitting) == 1:
         return fitting[0]
@@ -69,10 +73,10 @@ def _choose(evaluated: Sequence[str], network: str | None, run: Path) -> str:
 
 
 def resolve_start(config: Config, out: Path) -> Config:
-    """Return the configuration with the fingerprint of the run at ``start`` as its ``origin``.
+    """Return the configuration with ``origin`` set to the fingerprint of the run at ``start``.
 
-    If that run no longer exists, the fingerprint is the recipe's, or the one that the run in ``out`` recorded when it
-    started from the same path. Raises DataError if the summary of the run is damaged.
+    If that run no longer exists, ``origin`` stays what the recipe says, or is what the run in ``out`` recorded when it
+    started from the same path. Raises DataError if the summary of the run at ``start`` is damaged.
     """
     if config.start is None:
         return config

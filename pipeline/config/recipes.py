@@ -33,16 +33,17 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 
 def find_recipe(dataset: object, method: object) -> str:
-    """Return the name of the built-in recipe of a data set for a method, else of its recipe for SMPL, else of any.
+    """Return the name of the built-in recipe that fits a data set and a method best.
 
-    Recipes with a time budget are found by name only: the user decides how long a run may take.
+    The first choice is the data set's recipe for the method, the second its recipe for SMPL, the third its first recipe
+    in alphabetical order. Recipes with a time budget are found by name only: the user decides how long a run may take.
 
     Args:
         dataset: name of the data set; None for that of the default recipe.
         method: name of the method; None for no preference.
 
     Raises:
-        UsageError: no recipe is for this data set.
+        UsageError: there is no recipe for this data set.
     """
     if dataset is None:
         dataset = load_recipe(DEFAULT)["dataset"]

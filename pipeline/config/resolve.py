@@ -22,7 +22,7 @@ T = TypeVar("T", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Layers:
-    """A recipe and a command line, to say in an error line which of the two set a key."""
+    """A recipe and a command line, kept apart so that an error line can say which of the two set a key."""
 
     recipe: Tree
     flags: Tree
@@ -47,7 +47,7 @@ def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
 
     Args:
         recipe: the settings of a recipe, or of a run folder.
-        flags: those of the command line, which override them.
+        flags: the settings of the command line, which override the recipe's.
         recipe_name: what an error line calls the recipe.
 
     Raises:
@@ -88,12 +88,12 @@ def merge(under: Tree, over: Tree) -> dict[str, Any]:
 
 
 def _extends(old: Tree, new: Tree) -> bool:
-    """Return whether ``new`` is about the same thing as ``old``, by its name."""
+    """Return whether ``new`` may be merged into ``old``: it has the same ``name``, or none."""
     return "name" not in old or "name" not in new or old["name"] == new["name"]
 
 
 def _sections(methods: Iterable[str]) -> dict[str, type[BaseModel]]:
-    """Return the option classes of several methods, by section: a recipe may have sections for more than its method."""
+    """Return the option classes of several methods by section, since a recipe may have sections of other methods."""
     return {name: kind for method in methods for name, kind in METHODS.load(method).sections.items()}
 
 

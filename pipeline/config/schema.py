@@ -70,7 +70,7 @@ class NetworkOptions(Options):
 
 
 class FinetuneOptions(Options):
-    """Options of ``--finetune`` on this run; the run itself reads only ``network``, and only with ``start``."""
+    """Options of a later ``--finetune`` of this run; the run itself reads only ``network``, and only with ``start``."""
 
     lr: float = Field(5e-6, ge=0, description="constant learning rate of the fine-tuning")
     steps: int = Field(8000, ge=1, description="training steps of the fine-tuning")
@@ -112,7 +112,7 @@ class Config(Options):
     networks: dict[str, NetworkOptions] = Field({}, description="options of individual networks, by name")
     model: dict[str, Any] = Field({"name": "wide_resnet"}, description="name and options of the network")
     start: str | None = Field(None, description="run folder with the averaged weights that training starts from")
-    origin: str | None = Field(None, description="fingerprint of the run at start; recorded by itself")
+    origin: str | None = Field(None, description="fingerprint of the run at start, which smpl-train records")
     finetune: FinetuneOptions = FinetuneOptions()
     sections: dict[str, dict[str, Any]] = Field({}, description="options of the method, by section")
 
@@ -166,9 +166,9 @@ MAY_CHANGE = frozenset(
 )
 """Keys that may change when a run is resumed.
 
-A checkpoint records the precision that it was made in, which ``auto`` does not. All loaders give the same samples,
-except that two JPEG decoders round pixels differently. The ``finetune`` keys belong to another run, and the run at
-``start`` is identified by its ``origin``.
+``precision`` is not compared because it may be ``auto``; a checkpoint records the number format that was chosen, and
+that one must stay. All loaders give the same samples, except that two JPEG decoders round pixels differently. The
+``finetune`` keys are options of another run, and the run at ``start`` is identified by its ``origin``.
 """
 
 

@@ -1,4 +1,4 @@
-"""Choose the loader of a run, and say why it is chosen."""
+"""The choice of the loader of a run, with the reason for it."""
 
 import math
 import os

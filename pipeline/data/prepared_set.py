@@ -1,4 +1,4 @@
-"""A prepared set with the loader that a run reads it with."""
+"""A prepared set, together with the loader by which a run reads it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class PreparedSet:
     choice: LoaderChoice
     """The loader and the reason for it."""
     stream: StreamOptions | None
-    """How splits are streamed; None if they are resident."""
+    """How splits are streamed; None if the loader is resident."""
 
     def open(self, split: str) -> DataSplit:
         """Check and open a split; all ranks call this together. Raises DataError."""

@@ -32,7 +32,7 @@ class TrainingData:
 def load_training_data(
     folder: Path, manifest: Manifest, world: World, *, unlabeled: bool, stream: StreamOptions | None = None
 ) -> TrainingData:
-    """Load the splits onto the device, or open them to ``stream``, after a check of their files.
+    """Check the files of the splits, then load the splits onto the device or, if ``stream`` is given, open them.
 
     The unlabeled split is None unless ``unlabeled``. Raises DataError.
     """

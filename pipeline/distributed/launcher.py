@@ -1,8 +1,9 @@
-"""Start the ranks of this node by torchrun's agent, inside this process, so that signals and exit codes keep a meaning.
+"""Start the ranks of this node by torchrun's agent, which runs inside this process.
 
-torchrun exits with 1 whatever its workers returned. Here the agent's error is read instead, and the exit code of a
-worker is passed on. On a single node, workers that were *killed* are replaced; any other error would only come again.
-Of several nodes, one that loses a process or another node ends with exit code 1, and is to be started again.
+The command torchrun exits with 1 whatever its workers returned. Here the agent's error is read instead, so that this
+command exits with the code of the worker that failed first. On a single node, workers that were *killed* are started
+again; after any other error the run ends, since the same error would occur again. With several nodes, a node that loses
+a process or another node ends with exit code 1, and whatever started its command has to start it again.
 """
 
 import logging
@@ -28,19 +29,27 @@ from pipeline.distributed.rendezvous import BACKEND, NodeLostError, register_ren
 logger = logging.getLogger(__name__)
 
 RESTARTS = 3
-"""How often the killed processes of a single node are replaced."""
+"""How often the processes of a single node are started again after one was killed."""
 SHUTDOWN_SECONDS = 30
-"""Time limit of the ranks to save and end after a signal; then the agent kills them."""
+"""Time that the ranks have to save and end after a signal; then the agent kills them."""
 UNSAVED = 1
 """Exit code of a command whose ranks were stopped before they could save."""
 LOST_PEER = 75
-"""Exit code by which a rank says to :func:`launch` that it lost another one; never the exit code of a command."""
+"""Exit code by which a rank tells :func:`launch` that it lost another rank; no command exits with it."""
 EXIT_CODE_FILE = "SMPL_OUTCOME"
-"""Environment variable that names the file in which a node's first rank writes the exit code of a stop now."""
+"""Environment variable that names a file. In it the first rank of a node records the exit code of the command for the
+case that a signal stops the run at the present moment; see :func:`record_exit_code`."""
 
 
 def choose_processes(requested: int | None, nodes: NodeConfig = SINGLE_NODE) -> int:
-    """Return the number of ranks: torchrun's if it started this process, else one for each GPU here, or one."""
+    """Return the number of ranks.
+
+    Under torchrun it is the number of all ranks. Otherwise it is the number on this node: the requested one, or one for
+    each GPU here, or one.
+
+    Raises:
+        UsageError: more ranks are requested than this machine has GPUs.
+    """
     if "RANK" in os.environ:
         return int(os.environ["WORLD_SIZE"])
     gpus, name = torch.cuda.device_count(), "PET_NPROC_PER_NODE=" if nodes.processes else "--nproc "
@@ -59,7 +68,8 @@ def launch(module: str, arguments: list[str], processes: int, nodes: NodeConfig 
     """Run ``python -m module arguments`` on every rank of this node; return the exit code for this command.
 
     Raises:
-        UserError: of several nodes, one was lost or did not come, or a process of this one was killed.
+        UserError: another node was lost or did not arrive, or a process of one of several nodes was killed, or the
+            processes of a single node were killed too often.
     """
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -77,7 +87,11 @@ def launch(module: str, arguments: list[str], processes: int, nodes: NodeConfig 
 
 
 def record_exit_code(code: int) -> None:
-    """Tell the launcher the exit code of a stop at this point: ``UNSAVED``, or ``STOPPED`` if no step would be lost."""
+    """Record for the launcher the exit code for the case that a signal stops the run at the present moment.
+
+    Args:
+        code: ``UNSAVED`` while steps would be lost, otherwise ``STOPPED``.
+    """
     if os.environ.get("LOCAL_RANK") == "0" and (path := os.environ.get(EXIT_CODE_FILE)):
         Path(path).write_text(str(code))
 
@@ -99,7 +113,7 @@ def _agent_flags(nodes: NodeConfig) -> list[str]:
 
 
 def _run_single_node(agent: Namespace) -> int:
-    """Run all ranks of a run on this node, with those that were killed replaced; return the exit code."""
+    """Run all ranks of a run on this node, start them again if one is killed, and return the exit code."""
     for _ in range(RESTARTS + 1):
         code = _run_ranks(agent)
         if code >= 0:
@@ -126,7 +140,7 @@ def _lost(reason: str) -> NodeLostError:
 
 
 def _run_ranks(agent: Namespace) -> int:
-    """Return the ranks' exit code, or the negative number of the signal that killed one."""
+    """Run the ranks once; return their exit code, or the negative number of the signal that killed one."""
     Path(os.environ[EXIT_CODE_FILE]).unlink(missing_ok=True)
     try:
         run_agent(agent)
@@ -150,6 +164,6 @@ def root_cause(codes: list[int]) -> int:
 
 
 def _exit_code_after_signal() -> int:
-    """Return 4 if the ranks saved, or had not begun to train; 1 if the agent killed them before they could save."""
+    """Return the recorded exit code: 4 if no step was lost, 1 if the agent killed the ranks before they could save."""
     path = Path(os.environ[EXIT_CODE_FILE])
     return int(path.read_text() or UNSAVED) if path.exists() else STOPPED

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from data_prep.system.errors import UsageError
 
 JOIN_TIMEOUT = 600
+"""Default of the seconds that a node waits for the others."""
 PER_GPU = ("", "auto", "gpu", "cpu")
 """Values of PET_NPROC_PER_NODE that mean one process on each GPU, or one process where there is no GPU."""
 
@@ -21,7 +22,10 @@ class NodeConfig:
     """Name or address of node 0."""
     port: int = 0
     processes: int | None = field(default=None, compare=False)
-    """Processes on this node; None means one on each GPU. Not compared, so that one node equals SINGLE_NODE."""
+    """Number of processes on this node; None means one on each GPU.
+
+    Comparisons of two configurations ignore it, so ``nodes == SINGLE_NODE`` asks only whether there is one node.
+    """
     join_timeout: int = JOIN_TIMEOUT
     """Seconds that a node waits for the others."""
 
@@ -34,12 +38,14 @@ class NodeConfig:
 
 
 SINGLE_NODE = NodeConfig()
+"""The configuration of a run on this machine alone."""
 
 
 def read_node_config() -> NodeConfig:
-    """Return what the environment says of several nodes; :data:`SINGLE_NODE` for one node, and in a rank.
+    """Return the nodes of a run as the environment variables describe them.
 
-    A variable that is empty counts as one that is not set.
+    The result equals :data:`SINGLE_NODE` if they describe one node or none, and in a process that is a rank already,
+    since a rank starts no others. A variable that is empty counts as one that is not set.
 
     Raises:
         UsageError: a variable is missing or wrong.
@@ -81,7 +87,7 @@ def _read_endpoint(count: int) -> tuple[str, int]:
 
 
 def _read_join_timeout() -> int:
-    """Return the one setting of PET_RDZV_CONF that is used here, in seconds."""
+    """Return ``join_timeout`` of PET_RDZV_CONF, in seconds; its other settings are not used."""
     text = _variable("PET_RDZV_CONF")
     options = dict(option.strip().partition("=")[::2] for option in text.split(","))
     seconds = options.get("join_timeout", str(JOIN_TIMEOUT))

@@ -1,8 +1,11 @@
-"""How nodes find each other: torchrun's static rendezvous, with a roll call before it and a watch after it.
+"""How nodes find each other: torchrun's static rendezvous, and two things that it lacks.
+
+Before it, every node waits until all nodes have arrived. After it, every node checks that the others still run.
 
 Node 0 hosts a TCP store at its port while its command runs, and every node counts its arrivals there under its own
 number. The run starts when all nodes have arrived once. When a node is lost, the commands of all nodes end, and
-whatever runs them (a Kubernetes Job, Slurm, a shell loop) starts them again; so a store serves one start of the run.
+whatever runs them (a Kubernetes Job, Slurm, a shell loop) starts them again. So a store is used for one start of the
+run only.
 """
 
 import logging
@@ -28,10 +31,14 @@ CONNECT_SECONDS = 10
 STORE_SECONDS = 30
 """Time limit for the exchange of ranks once all nodes are present."""
 SILENT_SECONDS = 20
-"""A node ends its ranks once node 0 has not answered for this long; a run that ends takes less."""
+"""A node ends its ranks if node 0 has not answered for this long.
+
+At the normal end of a run node 0 may end before the other nodes do, but never by so many seconds.
+"""
 NOTICE_SECONDS = 5
 """A node that has waited for this long logs what it waits for."""
 POLL_SECONDS = 0.5
+"""Time between two looks at the store or at node 0's port."""
 
 
 class NodeLostError(UserError):
@@ -39,7 +46,7 @@ class NodeLostError(UserError):
 
 
 class NodeRendezvous(StaticTCPRendezvous):
-    """The rendezvous of one start of a run.
+    """The rendezvous that torchrun's agent uses for one start of a run.
 
     Args:
         nodes: the number of nodes, and which of them this one is.
@@ -49,7 +56,8 @@ class NodeRendezvous(StaticTCPRendezvous):
     def __init__(self, nodes: NodeConfig, run_id: str) -> None:
         self.nodes, self.host = nodes, nodes.host if nodes.rank else "localhost"
         super().__init__(self.host, nodes.port, nodes.rank, nodes.count, run_id, STORE_SECONDS)
-        self._answered = 0.0  # when node 0 last answered, by time.monotonic
+        self._answered = 0.0
+        """When node 0 last answered, by ``time.monotonic``."""
 
     def get_backend(self) -> str:
         """Return the name under which torchrun knows this rendezvous."""
@@ -91,7 +99,12 @@ class NodeRendezvous(StaticTCPRendezvous):
             raise UserError(f"node 0 cannot open port {self.nodes.port} for the other nodes: {reason}") from None
 
     def _join(self) -> TCPStore:
-        """Return node 0's store, once it counts this node as new; before that, node 0 has to notice a loss and end."""
+        """Return node 0's store after this node has arrived in it for the first time.
+
+        If the store has counted this node before, an earlier command of this node was lost, and node 0 still runs the
+        start of the run that it belonged to. Then wait until node 0 has noticed the loss, has ended and has been
+        started again with an empty store.
+        """
         while True:
             self._wait_while(lambda: "" if self._node_0_answers() else "node 0, which does not answer")
             store = self._connect()
@@ -100,7 +113,7 @@ class NodeRendezvous(StaticTCPRendezvous):
             self._wait_while(lambda: "node 0, which runs without it, to end" if self._node_0_answers() else "")
 
     def _absent(self, store: Store) -> str:
-        """Return the nodes that have not arrived yet, as text.
+        """Return the nodes that have not arrived yet, as text for a log line; an empty text if all are present.
 
         Raises:
             NodeLostError: a node was lost meanwhile.
@@ -126,10 +139,15 @@ class NodeRendezvous(StaticTCPRendezvous):
         return NodeLostError(f"node 0 at {self.nodes.endpoint} no longer answers")
 
     def _wait_while(self, missing: Callable[[], str]) -> None:
-        """Wait until ``missing`` returns an empty text, in Python, so that a signal can end the command.
+        """Call ``missing`` at intervals until it returns an empty text.
+
+        This is a loop in Python and not a blocking call of the store, so that a signal can end the command.
+
+        Args:
+            missing: returns what is still missing, as text for the log and the error line.
 
         Raises:
-            UserError: that did not happen in time.
+            UserError: the text was not empty in time.
         """
         began, noticed = time.monotonic(), False
         while text := missing():

@@ -23,7 +23,7 @@ class StopSignal:
 
 @contextmanager
 def catch_stop_signals() -> Iterator[StopSignal]:
-    """Let SIGTERM and SIGINT only set ``received`` until the end of the block."""
+    """Return a context in which SIGTERM and SIGINT only set ``received`` of the yielded object."""
     stop = StopSignal()
     with handle_stop_signals(lambda *_: setattr(stop, "received", True)):
         yield stop

@@ -18,12 +18,12 @@ from data_prep.system.malloc import keep_memory
 
 T = TypeVar("T")
 GLOO = re.compile(r"\[.*\bgloo/[\w/]+\.(cc|h):\d+\]")
-"""Matches the place in gloo's source that its errors name; they have no exception type of their own."""
+"""Matches the file and line of gloo's source in its error messages; gloo has no exception type of its own."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process and the number of all processes; with one, every reduction returns its argument, without a group."""
+    """This process and the number of all processes; if there is one, each reduction returns its argument unchanged."""
 
     rank: int
     size: int
@@ -119,7 +119,7 @@ def this_device(local_rank: int = 0) -> torch.device:
 def join_world() -> World:
     """Join the process group that torchrun describes in the environment; without torchrun, return a world of one.
 
-    From now on a GPU computes deterministically, or, on a CPU, this process keeps the memory that it frees.
+    After this call a GPU computes deterministically. On a CPU, this process keeps the memory that it frees.
     """
     size, local_rank = _variable("WORLD_SIZE", 1), _variable("LOCAL_RANK", 0)
     device = this_device(local_rank)

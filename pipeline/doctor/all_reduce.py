@@ -12,7 +12,7 @@ from pipeline.distributed.world import World, join_world, leave_world
 
 
 def main() -> None:
-    """Start both ranks as forks, which need not import torch again. No GPU may have been used before that."""
+    """Start both ranks as forks, which need not import torch again. This process must not have used a GPU before."""
     start_processes(add_up, (_free_port(),), nprocs=2, start_method="fork")
 
 

@@ -1,4 +1,4 @@
-"""The result of a check, and how checks run so that none keeps the others from running."""
+"""The result of a check, and the loop that runs all checks even if one of them raises an error."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -27,9 +27,9 @@ class CheckResult:
     """What was checked, such as ``shared memory``."""
     level: Level
     found: str
-    """One line."""
+    """What was found, in one line."""
     remedy: str = ""
-    """One line; empty if there is nothing to do."""
+    """What to do about it, in one line; empty if there is nothing to do."""
 
     def text(self) -> str:
         """Return the result as a line of the table, with the remedy in a line below it."""
@@ -39,7 +39,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What the user asks about."""
+    """The folders that the user asks about."""
 
     data_dir: Path | None = None
     """The prepared data set to train on."""
@@ -51,7 +51,7 @@ Check = Callable[[CheckOptions], Iterable[CheckResult]]
 
 
 def run_checks(checks: Iterable[Check], options: CheckOptions) -> Iterator[CheckResult]:
-    """Run every check and yield its results. A check that raises an error has failed itself."""
+    """Run every check and yield its results. If a check raises an error, the error is its result, a failure."""
     for check in checks:
         try:
             yield from check(options)

@@ -1,4 +1,4 @@
-"""All checks of ``smpl doctor`` in their order, and what their results mean together."""
+"""All checks of ``smpl doctor`` in their order, and a summary of their results."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ CHECKS: tuple[Check, ...] = (
     *(data_set.data_set, network.host_name, network.nodes, images.image_formats),
     *(subprocess_checks.libraries, subprocess_checks.two_processes, subprocess_checks.training),
 )
-"""In the order in which they run and are shown."""
+"""All checks, in the order in which they run and are shown."""
 
 
 def healthy(results: Sequence[CheckResult]) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of the folders that a run writes to: a file is written to each, as a run writes it."""
+"""Checks of the folders that a run writes to: a file is written to each in the same way as a run does it."""
 
 import os
 import tempfile
@@ -16,19 +16,20 @@ from pipeline.doctor.check import CheckOptions, CheckResult, Level
 CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "MPLCONFIGDIR")
 """Environment variables that name the caches of libraries."""
 LOW_SPACE = 1 << 30
-"""Free bytes below which a folder is a warning."""
+"""If a folder has fewer free bytes, the result is a warning."""
 FEW_INODES = 1000
+"""If a folder has fewer free inodes, the result is a warning."""
 CONTENT = bytes(1 << 16)
-"""What is written to each folder on trial."""
+"""The bytes that are written to each folder to test it."""
 HOME_REMEDY = "set HOME to a writable folder, such as /tmp"
 
 
 @dataclass(frozen=True)
 class WritableFolder:
-    """A folder that must be writable, and what it means if it is not."""
+    """A folder that must be writable, and what to report if it is not."""
 
     name: str
-    """What it holds, such as ``downloads``."""
+    """What the folder holds, such as ``downloads``."""
     path: Path
     remedy: str
     """What the user can do if it is not writable."""
@@ -54,14 +55,14 @@ def home(_: CheckOptions) -> Iterator[CheckResult]:
 
 
 def caches(_: CheckOptions) -> Iterator[CheckResult]:
-    """Try the folders in which libraries keep what they compile, if the environment names them."""
+    """Test the folders in which libraries keep what they compile, if the environment names them."""
     for name in CACHES:
         if os.environ.get(name):
             yield try_folder(WritableFolder(name, Path(os.environ[name]), f"set {name} to a writable folder"))
 
 
 def prepared_sets(options: CheckOptions) -> Iterator[CheckResult]:
-    """Try the folder of prepared data sets. It may be read-only if it holds some already."""
+    """Test the folder of prepared data sets. It may be read-only if it holds some already."""
     path = Path(os.environ.get("SMPL_DATA") or "data")
     usable = options.data_dir is not None or any(path.glob(f"*/{MANIFEST}"))
     remedy = "set SMPL_DATA to a writable folder" + ("; the sets in it can still be trained on" if usable else "")
@@ -109,7 +110,11 @@ def try_folder(folder: WritableFolder) -> CheckResult:
 
 @contextmanager
 def _created(folder: Path) -> Iterator[None]:
-    """Make a folder and its missing parents, and remove them again afterwards. Raises DataError."""
+    """Return a context in which a folder and its parents exist; those that were missing are removed at its end.
+
+    Raises:
+        DataError: the folder cannot be made.
+    """
     missing = [path for path in (folder, *folder.parents) if not _exists(path)]
     try:
         make_folder(folder)
@@ -122,7 +127,7 @@ def _created(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _removed(path: Path) -> Iterator[None]:
-    """Remove a file afterwards, if it exists then."""
+    """Return a context at whose end a file is removed, if it exists then."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A Python process for a check: in a temporary folder, and apart from the run that this process may be part of."""
+"""Run a Python process for a check, in a temporary folder and without the environment variables of a run."""
 
 import os
 import tempfile
@@ -17,10 +17,10 @@ RANK_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
 def run_isolated(
     arguments: Sequence[str], seconds: float, variables: Mapping[str, str] | None = None
 ) -> FinishedProcess:
-    """Run ``python ARGUMENTS``, with more environment variables, and wait for at most so many seconds.
+    """Run ``python ARGUMENTS``, with additional environment ``variables``, for at most ``seconds``.
 
-    The process works and keeps its caches in a temporary folder, which is removed afterwards; ``{}`` in an argument
-    stands for its path. The process knows nothing of other ranks or nodes.
+    The process works in a temporary folder and keeps its caches there; the folder is removed afterwards. ``{}`` in an
+    argument stands for its path. The process does not see the variables that describe other ranks or nodes.
     """
     with tempfile.TemporaryDirectory(prefix="smpl-doctor-") as name:
         caches = dict.fromkeys(("TMPDIR", *CACHES, "CUDA_CACHE_PATH"), name)

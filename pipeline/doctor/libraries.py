@@ -1,4 +1,4 @@
-"""Checks of torch and what builds on it. As a program, this prints the results as lines of JSON.
+"""Checks of torch and the libraries that use it. Run as a program, this module prints the results as lines of JSON.
 
 The program runs in a process of its own: libraries that do not fit the driver or the processor may crash or hang.
 """

@@ -1,4 +1,4 @@
-"""Checks of what the operating system gives to a run: Python, processors, memory and open files."""
+"""Checks of what this machine offers to a run: Python, processors, memory and open files."""
 
 import importlib.util
 import os
@@ -16,11 +16,11 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 """The versions of Python that the package supports."""
 GIB = 1 << 30
 LOW_MEMORY = 2 * GIB
-"""Bytes; torch and a small run need more."""
+"""Free bytes of memory; torch and a small run need more."""
 LOW_SHARED_MEMORY = GIB
-"""Bytes; several GPUs, and DALI, need more."""
+"""Bytes of shared memory; several GPUs, and DALI, need more."""
 FEW_FILES = 1024
-"""Open files at a time; streams of many shards may need more."""
+"""Number of files open at a time; streams of many shards may need more."""
 MEMINFO, SHARED, DEVICES = Path("/proc/meminfo"), Path("/dev/shm"), Path("/dev")  # noqa: S108
 
 
@@ -36,7 +36,7 @@ def python(_: CheckOptions) -> Iterator[CheckResult]:
 
 
 def cpus(_: CheckOptions) -> Iterator[CheckResult]:
-    """Compare the number of threads that torch will start with the number of processors that it may use."""
+    """Compare the number of threads that torch will start with the number of processors that this process may use."""
     allowed, quota, usable = len(os.sched_getaffinity(0)), cgroup.cpu_quota(), available_cpus()
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     threads = int(asked) if asked.isdecimal() and int(asked) else allowed

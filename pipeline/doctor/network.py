@@ -33,7 +33,7 @@ def host_name(_: CheckOptions) -> Iterator[CheckResult]:
 
 
 def nodes(_: CheckOptions) -> Iterator[CheckResult]:
-    """Check the environment variables that describe several nodes, and the address at which these meet."""
+    """Check the environment variables that describe several nodes, and the address of node 0."""
     try:
         found = read_node_config()
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Checks that may hang or crash, in processes of their own: the libraries, two ranks together, and a real training."""
+"""Checks that may hang or crash, run in other processes: the libraries, two ranks together, and a short training."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ from pipeline.doctor.check import CheckOptions, CheckResult, Level, parse_result
 from pipeline.doctor.isolated_process import run_isolated
 
 LIBRARIES_SECONDS, TWO_PROCESSES_SECONDS, TRAINING_SECONDS = 180, 90, 180
-"""Time limits, many times what the checks usually take: a network disk may be slow at first."""
+"""Time limits of the checks, many times what they usually take: a network disk may be slow at first."""
 BATCH_SIZE = 1680
 """Labeled images in a step, a number that any usual number of GPUs divides."""
 TRAINING = ["-m", "pipeline.train", "--steps", "3", "--batch-size", str(BATCH_SIZE), "--mu", "1"]

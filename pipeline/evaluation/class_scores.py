@@ -1,4 +1,7 @@
-"""The scores of a model on a whole split, with the matrix of which class it takes for which."""
+"""Score a model on a whole split, and count for each true class how often each class is predicted.
+
+The results are an :class:`pipeline.evaluation.tables.Evaluation`.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -35,7 +38,7 @@ def regroup(batches: Iterable[Samples], size: int | None) -> Iterator[Samples]:
 def evaluate_classes(
     network: nn.Module, batches: Iterable[Samples], classes: Sequence[str], world: World, precision: Precision
 ) -> Evaluation:
-    """Score a network and, of an ensemble, each member; count which class is taken for which.
+    """Score a network and, if it is an ensemble, each member; count the predicted classes for each true class.
 
     Images of unknown class (-1) are counted, but not scored.
     """

@@ -1,4 +1,4 @@
-"""What ``smpl evaluate`` answers about a trained model: the tables with notes, and the same as JSON."""
+"""The answer of ``smpl evaluate`` about a trained model: tables with notes as text, and the same as JSON."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ class EvaluationReport:
         yield from (f"note: {note}" for note in self.notes())
 
     def notes(self) -> Iterator[str]:
-        """Yield what limits the meaning of the numbers."""
+        """Yield lines about what limits the meaning of the numbers."""
         if self.evaluation.unknown:
             yield f"{self.evaluation.unknown:,} images without a known class are not scored"
         if not math.isfinite(self.evaluation.score.loss):
@@ -84,7 +84,7 @@ def open_manifest(folder: Path, split: str) -> Manifest:
 def evaluate_model(
     model: TrainedModel, prepared: PreparedSet, split: str, batch_size: int | None, precision: Precision
 ) -> EvaluationReport:
-    """Score a model on a split of a prepared set, in batches of ``batch_size`` or, if that is None, of the loader's.
+    """Score a model on a split of a prepared set, in batches of ``batch_size``; None for the loader's batch size.
 
     Raises:
         DataError: a file of the model or of the split is damaged.

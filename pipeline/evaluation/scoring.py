@@ -1,4 +1,4 @@
-"""The one loop that scores a network on a split, for training and ``smpl evaluate`` alike: their numbers agree."""
+"""The loop that scores a network on a split. Training and ``smpl evaluate`` share it, so that their numbers agree."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,13 +12,13 @@ from pipeline.models.ensemble import Ensemble
 from pipeline.precision import Precision
 
 Samples = tuple[Tensor, Tensor]
-"""Images [B, C, H, W] and labels int64 [B], -1 where the class is unknown."""
+"""Images [B, C, H, W] and labels int64 [B], -1 if the class is unknown."""
 
 
 def evaluate(network: nn.Module, split: DataSplit, world: World, precision: Precision) -> dict[str, float]:
     """Return ``accuracy`` in percent and the mean cross-entropy ``loss`` in nats, of images without augmentation.
 
-    All ranks call it together; each scores its share of the split.
+    All ranks call this together; each scores its share of the split.
     """
     score = RunningScore(world)
     for logits, labels in predict(network, split.batches(world), precision):
@@ -32,7 +32,7 @@ def predict(
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
     """Yield the logits of each batch, and its labels. The network ends in the mode that it was in.
 
-    The logits are those of the network [B, classes] and, for an ensemble, after them those of each member.
+    The list holds the logits of the network [B, classes] and, for an ensemble, then those of each member.
     """
     was_training = network.training
     network.eval()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_ROWS = 10
-"""The largest number of classes, and of pairs of classes, in the text."""
+"""The most rows of a table in the text: classes, or pairs of classes."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A trained model that is evaluated: what is known of it, and how a prepared set must be read to fit it."""
+"""A trained model that is evaluated: what is known about it, and how a prepared set must be read to fit it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,12 +23,12 @@ from pipeline.task import Task, view_side
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """An exported model, with what its run folder says of it."""
+    """An exported model, with what its run folder says about it."""
 
     path: Path
     """The exported file, usually ``model.safetensors``."""
     sha256: str
-    """Of the file's bytes, in hexadecimal."""
+    """The sha256 of the file, in hexadecimal."""
     export: Export
     config: Config | None
     """The configuration of its run, if there is one beside the file."""
@@ -49,7 +49,7 @@ class TrainedModel:
         return folder
 
     def config_for(self, manifest: Manifest, folder: Path) -> Config:
-        """Return the configuration to read the set in ``folder`` with: its run's, with images of the model's size.
+        """Return the configuration for reading the set in ``folder``: that of the run, with images of the model's size.
 
         Raises:
             UsageError: the set has other classes, or images that cannot be brought to the model's shape.
@@ -79,7 +79,7 @@ class TrainedModel:
 
 
 def find_model(path: Path) -> TrainedModel:
-    """Open a finished run's folder or an exported file; a file is described by the run folder that it lies in.
+    """Open the folder of a finished run, or an exported file, which is described by the run folder that it is in.
 
     Raises:
         UsageError: there is no such run, it has not finished, or its configuration cannot be read.

@@ -1,6 +1,6 @@
 """One step of SMPL beside one supervised step from the same weights, and the true loss of the weights after each.
 
-P is the number of weights of the network, theta all of them as one vector.
+P is the number of weights of the network, and theta is the vector [P] of all of them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ PLAIN_SGD = {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "c
 
 
 class TrueLoss:
-    """Cross-entropy of all training points with their true labels, in fp64. No method sees it; all should lower it."""
+    """Cross-entropy of all training points with their true labels, in fp64. No method knows it; all should lower it."""
 
     def __init__(self, config: Config, data: TrainingData) -> None:
         unlabeled = data.unlabeled or data.labeled
@@ -48,7 +48,7 @@ class TrueLoss:
 
 
 def _contents(split: DataSplit) -> tuple[Tensor, Tensor]:
-    """Return all images [N, C, H, W] of a split, and their labels [N]."""
+    """Return all images [N, C, H, W] of a split and their labels [N]."""
     images, labels = zip(*split.batches(SINGLE_PROCESS), strict=True)
     return torch.cat(images), torch.cat(labels)
 
@@ -60,13 +60,13 @@ class Descent:
     start: int
     """Number of supervised steps that led to the first weights."""
     weights: Tensor
-    """[4, P]."""
+    """The four vectors of weights, [4, P]."""
     losses: tuple[float, ...]
-    """The true loss, in nats, of each of the four."""
+    """The true loss, in nats, at each of them."""
 
 
 def claims(descent: Descent) -> dict[str, bool]:
-    """Return statements about descents, each with whether it is true of this one."""
+    """Return for each statement about the losses, such as ``"step 1 up"``, whether it is true of this descent."""
     before, supervised, first, second = descent.losses
     return {
         "supervised down": supervised < before,
@@ -78,7 +78,7 @@ def claims(descent: Descent) -> dict[str, bool]:
 
 
 def count(descents: Sequence[Descent]) -> dict[str, int]:
-    """Return of how many of the ``descents``, at least one, each claim is true."""
+    """Return for each claim the number of ``descents`` of which it is true; there must be at least one descent."""
     truths = [claims(descent) for descent in descents]
     return {claim: sum(truth[claim] for truth in truths) for claim in truths[0]}
 
@@ -105,7 +105,7 @@ def measure(config: Config, data: TrainingData, starts: Iterable[int], rate: flo
 
 
 def build_trainer(config: Config, data: TrainingData, method: str, **changes: Any) -> Trainer:
-    """Return a trainer of ``method`` at step 0. It writes nothing as long as only its parts are used."""
+    """Return a trainer of ``method`` at step 0. Nothing is written, since only parts of it are used."""
     return Trainer(resolve(config.tree(), {"method": method} | changes), data, SINGLE_PROCESS, Path())
 
 

@@ -1,4 +1,4 @@
-"""Descents of many seeds: in how many each claim is true, as a table, and one of them as text and as a picture."""
+"""Descents of many seeds: a table of how many seeds each claim is true for, and a picture of one descent."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ class DescentStudy:
     """The descents of several seeds, each measured after the same numbers of supervised steps."""
 
     configs: Sequence[Config]
-    """One for each seed, in the order of the seeds."""
+    """The configuration of each seed, in the order of the seeds."""
     rate: float
     """Learning rate of the measured steps."""
     descents: Sequence[Sequence[Descent]]
-    """For each seed its descents, those after the fewest supervised steps first."""
+    """The descents of each seed, in ascending order of the number of supervised steps before them."""
 
     def counts(self) -> dict[int, dict[str, int]]:
-        """Return, for each number of supervised steps, of how many seeds each claim is true."""
+        """Return, for each number of supervised steps, the number of seeds for which each claim is true."""
         return {column[0].start: count(column) for column in zip(*self.descents, strict=True)}
 
     def lines(self, seed: int, start: int) -> list[str]:
-        """Return a text on the descent of a seed after ``start`` supervised steps, and the table of all."""
+        """Return a text about the descent of a seed after ``start`` supervised steps, and the table of all seeds."""
         return [self._title(seed, start), *step_lines(self._descent(seed, start)), "", *self._table()]
 
     def draw(self, path: Path, seed: int, start: int) -> None:

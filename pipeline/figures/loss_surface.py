@@ -18,14 +18,14 @@ ARROWS = (
 )
 """Name of a step, the indices of the weights before and after it in ``Descent.weights``, and its color."""
 CORNERS = (35, 125, 215, 305)
-"""Azimuths, in degrees, to look at the surface from. Each looks over a corner, where axis labels do not overlap."""
+"""Azimuths, in degrees, of the possible views. Each looks over a corner, so that axis labels do not overlap."""
 GRID = 41
 """Points along each side of the square on which the surface is drawn."""
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The plane that SMPL's two displacements span. The supervised step leaves it a little."""
+    """The plane that SMPL's two displacements span. The supervised step is not exactly in it."""
 
     origin: Tensor
     """The weights [P] before the steps, in fp64."""

@@ -1,4 +1,4 @@
-"""The two moons as a descent needs them: for each seed a configuration, with labels of its own, and the points."""
+"""The two moons for a study of descents: a configuration with labels of its own for each seed, and the points."""
 
 from collections.abc import Sequence
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 Passes = Callable[[Callable[[Tensor], Tensor], Sequence[Tensor]], Sequence[Tensor]]
-"""From a network and batches of images [N_i, C, H, W] to their logits [N_i, classes], in the same order."""
+"""A function from a network and batches of images [N_i, C, H, W] to their logits [N_i, classes], in the same order."""
 
 
 def joint(network: Callable[[Tensor], Tensor], images: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Run one concatenated pass: the batches share one set of statistics, and the running ones are updated once."""
+    """Run one pass over all batches: they share one set of statistics, and the running statistics are updated once."""
     return network(torch.cat(list(images))).split([len(batch) for batch in images])
 
 
@@ -24,4 +24,4 @@ def separate(network: Callable[[Tensor], Tensor], images: Sequence[Tensor]) -> S
 
 
 PASSES: Mapping[str, Passes] = {"joint": joint, "separate": separate}
-"""By the key ``batch_statistics``. Without BN the two differ by rounding alone."""
+"""The functions by the key ``batch_statistics``. Without BN the two differ by rounding alone."""

@@ -11,10 +11,11 @@ Source: Pham et al., "Meta Pseudo Labels", CVPR 2021. Equation 12 (Appendix A, u
     h = eta * <grad L_l(theta'), grad L_u(theta)>
 
 where L_u is the student's loss on the pseudo-labels and eta its learning rate. The difference of losses above agrees
-with it to O(eta^2) and needs no gradient of L_l; see :func:`feedback` and :func:`feedback_from_gradients`.
+with it to O(eta^2) and needs no gradient of L_l. :func:`feedback` computes the difference, and
+:func:`feedback_from_gradients` the inner product.
 
-The gradient of the teacher's meta term is then h times the gradient of the teacher's cross-entropy on the labels that
-it gave; :data:`TEACHER_LOSSES` holds that cross-entropy.
+The gradient of the teacher's meta term is then h times the gradient of the teacher's cross-entropy on its own
+pseudo-labels; :data:`TEACHER_LOSSES` holds that cross-entropy.
 """
 
 from collections.abc import Callable, Mapping, MutableMapping
@@ -28,7 +29,10 @@ from pipeline.methods.method import Model
 from pipeline.methods.phases import Gradient, Measure
 
 MetaTerm = Callable[[Batch, Tensor], Tensor]
-"""The meta term of the teacher's loss, from a micro-batch and the teacher's logits [U, classes] on its strong views."""
+"""A function that returns the meta term of the teacher's loss, a scalar.
+
+Its arguments are a micro-batch and the teacher's logits [U, classes] on the strong views.
+"""
 
 
 def unsmoothed_labeled_loss(network: Model, batch: Batch) -> Tensor:
@@ -58,7 +62,7 @@ def feedback_from_gradients(rate: float, inner: Gradient, outer: Gradient) -> Te
 def subtract_baseline(state: MutableMapping[str, Tensor], h: Tensor, moved: Tensor) -> Tensor:
     """Return h - m for the moving average m in ``state["baseline"]``, then update it: m <- 0.99 m + 0.01 h.
 
-    Where the student did not move, the result is 0 and m stays. m starts from 0.
+    If the student did not move, the result is 0 and m does not change. m starts from 0.
     """
     mean = state.get("baseline", h.new_zeros(()))
     state["baseline"] = torch.where(moved, 0.99 * mean + 0.01 * h, mean)
@@ -66,12 +70,18 @@ def subtract_baseline(state: MutableMapping[str, Tensor], h: Tensor, moved: Tens
 
 
 def _own_distribution_loss(logits: Tensor, _: Tensor) -> Tensor:
-    """Return a loss with the gradient of CE(q, z) for fixed q = softmax(z): softmax(z) - q, which is exactly zero."""
+    """Return CE(q, z) for constant soft labels q = softmax(z) up to a constant, so that its gradient is exactly zero.
+
+    Google's public code of Meta Pseudo Labels has this meta term: the teacher is compared with its own distribution on
+    the same strong views, so the gradient softmax(z) - q vanishes and h has no effect. The mode ``official-soft``
+    reproduces that code. The formula here gives zero without rounding errors.
+    """
     difference = logits.softmax(1) - logits.detach().softmax(1)
     return (difference.detach() * logits).sum(1).mean()
 
 
 def _own_argmax_loss(logits: Tensor, _: Tensor) -> Tensor:
+    """Return the cross-entropy on the most probable class of the same logits, whatever the student's labels are."""
     return F.cross_entropy(logits, logits.detach().argmax(1))
 
 

@@ -1,4 +1,4 @@
-"""FixMatch (Sohn et al., NeurIPS 2020): a confident class of the weak view is the label of the strong view."""
+"""FixMatch (Sohn et al., NeurIPS 2020): a confident prediction on the weak view is the label of the strong view."""
 
 from pydantic import Field
 from torch import Tensor
@@ -18,7 +18,7 @@ class FixMatchOptions(Options):
 class FixMatch(Method):
     """Labeled cross-entropy plus cross-entropy of the strong view on hard, confident labels.
 
-    Equations 3 and 4 of the paper.
+    These are equations 3 and 4 of the paper.
     """
 
     sections = {"fixmatch": FixMatchOptions}  # noqa: RUF012

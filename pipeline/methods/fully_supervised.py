@@ -9,7 +9,7 @@ from pipeline.methods.phases import Phases, Update
 
 
 class FullySupervised(Method):
-    """Cross-entropy on the labeled images and on weak views of the unlabeled ones, with the true label of each.
+    """Cross-entropy on the labeled images and on weak views of the unlabeled images, with their true labels.
 
     It uses the same batches as the semi-supervised methods: B + U images in each step.
     """

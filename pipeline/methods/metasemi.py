@@ -26,14 +26,14 @@ Probabilities = Mapping[Batch, Tensor]
 
 
 class FiniteDifference(NamedTuple):
-    """Predictions on both sides of the present weights theta, for v = grad L_l(theta) and eps = STEP_NORM / |v|."""
+    """Predictions at two points beside the present weights theta, for v = grad L_l(theta) and eps = STEP_NORM / |v|."""
 
     eps: Tensor
-    """A scalar."""
+    """The factor of v, a scalar."""
     ahead: Probabilities
-    """At theta + eps v."""
+    """The predictions at theta + eps v."""
     behind: Probabilities
-    """At theta - eps v."""
+    """The predictions at theta - eps v."""
 
 
 class MetaSemiOptions(Options):
@@ -50,9 +50,10 @@ class MetaSemi(Method):
 
         p(theta) - rate * (p(theta + eps v) - p(theta - eps v)) / eps
 
-    projected onto the simplex, for v = grad L_l(theta) and eps = 0.01 / |v|. It is within O(eps^2) of
-    p(theta - 2 rate v). Each unlabeled image is mixed with a labeled one of its step; with mu > 1 each labeled image is
-    mixed with mu unlabeled ones.
+    projected onto the simplex, for v = grad L_l(theta) and eps = 0.01 / |v|. Here p are the class probabilities of the
+    weak view, and rate is the learning rate of the step times ``metasemi.correction``. To first order in rate, and up
+    to O(eps^2), the corrected label is p(theta - 2 rate v). Each unlabeled image is mixed with a labeled one of its
+    step; with mu > 1 each labeled image is mixed with mu unlabeled ones.
     """
 
     views = ("weak",)
@@ -70,7 +71,7 @@ class MetaSemi(Method):
         yield Update("model", lambda batch: self.loss(step, labels[batch], batch))
 
     def finite_difference(self) -> Generator[Phase, Any, FiniteDifference]:
-        """Return the predictions one step of norm STEP_NORM along and against the labeled gradient."""
+        """Return the predictions after a step of norm STEP_NORM along the labeled gradient, and after its opposite."""
         network = self.networks["model"]
         v: Gradient
         (v,) = yield Differentiate(
@@ -91,7 +92,7 @@ class MetaSemi(Method):
         )
 
     def correct(self, now: Tensor, difference: FiniteDifference | None, batch: Batch) -> Tensor:
-        """Return the corrected labels [U, classes]; those of ``now`` if the correction is switched off."""
+        """Return the corrected labels [U, classes]; if the correction is switched off, they are ``now``."""
         labels = now
         if difference is not None:
             rate = self.options["metasemi"].correction * self.networks["model"].rate
@@ -101,7 +102,11 @@ class MetaSemi(Method):
         return labels
 
     def loss(self, step: int, labels: Tensor, batch: Batch) -> Tensor:
-        """Return KL(mixed label || mixed image) + ramped |p(x_u) - label|^2, both means over the U samples."""
+        """Return the loss, the sum of two means over the U samples.
+
+        The first is KL(mixed label || prediction on the mixed image), the second |p(weak view) - label|^2 times the
+        weight and its ramp.
+        """
         options = self.options["metasemi"]
         images, target = self.mix(labels, batch)
         mixed, own = self.logits("model", images, batch.weak.to(images.dtype))
@@ -132,13 +137,13 @@ def project_to_simplex(scores: Tensor) -> Tensor:
 
 
 def beta_quantiles(alpha: float, points: int = 4097) -> Tensor:
-    """Return the inverse distribution function of Beta(alpha, alpha) at even steps of 0..1, float32 [points]."""
+    """Return the quantile function of Beta(alpha, alpha) at evenly spaced points of 0..1, float32 [points]."""
     from scipy.stats import beta  # noqa: PLC0415
 
     return torch.from_numpy(beta.ppf(np.linspace(0, 1, points), alpha, alpha)).float()
 
 
 def interpolate_quantiles(quantiles: Tensor, chance: Tensor) -> Tensor:
-    """Return samples [U] of the tabulated distribution for ``chance`` [U] in [0, 1), linear between its points."""
+    """Return samples [U] of the tabulated distribution: its quantiles, interpolated at ``chance`` [U] in [0, 1)."""
     place = chance * (len(quantiles) - 1)
     return torch.lerp(quantiles[place.long()], quantiles[place.long() + 1], place.frac())

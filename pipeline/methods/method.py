@@ -12,7 +12,7 @@ from pipeline.methods.phases import Gradient, Phases
 
 
 class Model(Protocol):
-    """A network as methods see it: stored images [N, C, H, W] to logits [N, classes], in at least float32."""
+    """A network as methods see it: it maps stored images [N, C, H, W] to logits [N, classes] in at least float32."""
 
     def __call__(self, images: Tensor) -> Tensor: ...
 
@@ -30,15 +30,15 @@ class Method:
     Args:
         networks: a model for each name in ``networks_needed``.
         options: the validated options of each section in ``sections``.
-        label_smoothing: of the labeled loss, 0..1. The feedback h is measured without it.
-        batch_statistics: what shares the statistics of batch normalization, a name in
+        label_smoothing: label smoothing of the labeled loss, 0..1. The feedback h is measured without it.
+        batch_statistics: which images share the statistics of batch normalization, a name in
             :data:`pipeline.methods.batchnorm_passes.PASSES`.
     """
 
     networks_needed: ClassVar[tuple[str, ...]] = ("model",)
     """Names of the networks to build."""
     evaluated: ClassVar[tuple[str, ...]] = ("model",)
-    """Names of the networks whose averages are evaluated and exported; several are an ensemble of their mean logits."""
+    """Names of the networks whose averages are evaluated and exported; several form an ensemble."""
     views: ClassVar[tuple[Literal["weak", "strong"], ...]] = ("weak", "strong")
     """The views of the unlabeled images that the method uses; if empty, it uses no unlabeled image."""
     needs_truth: ClassVar[bool] = False
@@ -58,7 +58,7 @@ class Method:
         self.networks, self.options, self.label_smoothing = networks, options, label_smoothing
         self.passes = PASSES[batch_statistics]
         self.state: dict[str, Tensor] = {}
-        """Scalars that outlive a step; they are saved and restored with the run."""
+        """Scalars that are kept from step to step; they are saved and restored with the run."""
 
     @classmethod
     def start_steps(cls, options: Mapping[str, Any]) -> Mapping[str, int]:  # noqa: ARG003
@@ -67,7 +67,7 @@ class Method:
 
     @classmethod
     def inner_rates(cls, options: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG003
-        """Return the learning rate of the ``"descent"`` rule, by network; a network not named has its optimizer's."""
+        """Return the learning rate of the ``"descent"`` rule by network; other networks use their optimizer's rate."""
         return {}
 
     @classmethod
@@ -80,9 +80,9 @@ class Method:
         raise NotImplementedError
 
     def logits(self, network: str, *images: Tensor) -> Sequence[Tensor]:
-        """Return the logits [N_i, classes] of each batch of images [N_i, C, H, W] that one loss is made of.
+        """Return the logits [N_i, classes] of each batch of images [N_i, C, H, W] from which one loss is computed.
 
-        Whether these batches share the statistics of batch normalization is what ``batch_statistics`` says.
+        ``batch_statistics`` says whether these batches share the statistics of batch normalization.
         """
         return self.passes(self.networks[network], images)
 
@@ -92,5 +92,5 @@ class Method:
 
 
 def ramp(step: int, length: int) -> float:
-    """Return the factor of a loss whose weight grows linearly from 1 / ``length`` at step 0 to 1; 1 if no length."""
+    """Return a factor that grows linearly from 1 / ``length`` at step 0 to 1; if ``length`` is 0, it is always 1."""
     return min(1.0, (step + 1) / length) if length else 1.0

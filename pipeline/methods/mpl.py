@@ -1,4 +1,4 @@
-"""Meta Pseudo Labels (Pham et al., CVPR 2021): the teacher learns from what its labels do to the student."""
+"""Meta Pseudo Labels (Pham et al., CVPR 2021): the teacher learns from the effect of its labels on the student."""
 
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any, ClassVar
@@ -21,14 +21,17 @@ Labels = Mapping[Batch, Tensor]
 
 
 class MPL(Method):
-    """The teacher's loss is that of UDA plus a meta term, whose form ``mpl.mode`` names (Algorithm 1 of the paper).
+    """Two networks: the student learns from the teacher's pseudo-labels, the teacher from UDA's loss and a meta term.
 
-    ``exact``: by REINFORCE, the teacher's gradient of the updated student's labeled loss is h times the gradient of
-    the *sum* of CE(label, teacher) over the U unlabeled samples (Appendix A, equation 12). Here it is the mean of
-    them, and ``mpl.weight`` absorbs the factor 1 / U. ``unrolled``: that gradient itself, without the factor 1 / U,
-    for soft labels and a student that takes a step of plain gradient descent.
+    This is Algorithm 1 of the paper. The meta term lowers the labeled loss L_l(theta') of the updated student, as a
+    function of the teacher's weights. ``mpl.mode`` chooses how its gradient is computed:
 
-    :mod:`pipeline.methods.feedback` computes h.
+    * ``exact`` estimates it by REINFORCE: it is h times the gradient of the *sum* of CE(label, teacher) over the U
+      unlabeled samples (Appendix A, equation 12). The code takes the mean over them; ``mpl.weight`` absorbs the factor
+      1 / U. :mod:`pipeline.methods.feedback` computes h.
+    * ``unrolled`` computes the gradient of L_l(theta') exactly, without the factor 1 / U, for soft labels and a student
+      that takes a step of plain gradient descent; see :mod:`pipeline.methods.mpl_unrolled`.
+    * The others are forms of public code; see :data:`pipeline.methods.mpl_options.MODES`.
     """
 
     networks_needed = ("teacher", "student")
@@ -65,7 +68,7 @@ class MPL(Method):
     def update_student(
         self, teacher: str, student: str, predictions: Predictions
     ) -> Generator[Phase, Any, MetaTerm | None]:
-        """Update the student; return the meta term, or None where it is switched off."""
+        """Update the student; return the teacher's meta term, or None if it is switched off."""
         options: MPLOptions = self.options["mpl"]
         labels: Labels = {batch: prediction.labels for batch, prediction in predictions.items()}
         if options.choices.label_mode == "soft":
@@ -87,9 +90,13 @@ class MPL(Method):
     def reinforce_term(
         self, before: Tensor, after: Tensor, moved: Tensor, labels: Labels
     ) -> Generator[Phase, Any, MetaTerm]:
-        """Return the term weight * h * CE(labels, teacher), for the labeled losses around the student's update.
+        """Return the meta term weight * h * CE(labels, teacher).
 
-        h is 0 where the student did not move.
+        Args:
+            before: labeled loss of the student before its update, a scalar.
+            after: labeled loss of the student after its update, a scalar.
+            moved: whether the update moved the student, a boolean scalar. If not, h is 0.
+            labels: pseudo-labels by micro-batch.
         """
         choices, weight = self.options["mpl"].choices, self.options["mpl"].weight
         h = feedback(before, after) if choices.feedback_sign == "old-new" else feedback(after, before)

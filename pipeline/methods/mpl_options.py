@@ -13,15 +13,16 @@ LabelMode = Literal["argmax", "sample", "soft", "two-argmax"]
 
 
 class Choices(NamedTuple):
-    """What a form does, if its meta term is the feedback h times the teacher's cross-entropy."""
+    """The choices that make up a form whose meta term is the feedback h times the teacher's cross-entropy."""
 
     feedback_sign: Sign
-    """h is the labeled loss before minus after the student's step, or after minus before."""
+    """``old-new``: h is the labeled loss before the student's step minus that after it; ``new-old``: the opposite."""
     label_mode: LabelMode
-    """The labels of the student and of the teacher's cross-entropy.
+    """Which labels the student's loss and the teacher's cross-entropy have.
 
-    ``argmax`` and ``sample`` are one hard label of the weak view, which both share. ``soft`` is the distribution on the
-    strong view. ``two-argmax`` is the arg-max of the weak view for the student and of the strong view for the teacher.
+    With ``argmax`` and ``sample`` both share one hard label of the weak view. With ``soft`` both have the teacher's
+    distribution on the strong view. With ``two-argmax`` the student has the most probable class of the weak view, and
+    the teacher that of the strong view.
     """
     baseline: bool
     """Whether a moving average is subtracted from h."""
@@ -35,7 +36,7 @@ MODES: Mapping[str, Choices] = {
     "mpl-pytorch": Choices("new-old", "two-argmax", baseline=False, smooth_student=True),
     "unrolled": Choices("old-new", "soft", baseline=False, smooth_student=False),
 }
-"""By ``mpl.mode``.
+"""The choices by ``mpl.mode``.
 
 ``exact`` follows the derivation of the paper. ``official-soft`` is the code of google-research, whose term has no
 gradient at all. ``mpl-pytorch`` is the code of kekmodel, with the opposite sign and two labels. ``unrolled`` does not
@@ -63,6 +64,6 @@ class MPLOptions(Options):
 
     @property
     def choices(self) -> Choices:
-        """The choices of the mode, replaced by those that are set one by one."""
+        """The choices of the mode; options that are set one by one override them."""
         own = {name: value for name in Choices._fields if (value := getattr(self, name)) is not None}
         return MODES[self.mode]._replace(**own)

@@ -1,4 +1,4 @@
-"""The meta term of MPL's ``unrolled`` form: the exact gradient through the student's step, for soft labels."""
+"""The meta term of MPL's mode ``unrolled``: the exact gradient through the student's step, for soft labels."""
 
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
@@ -15,17 +15,20 @@ from pipeline.methods.phases import Compute, Differentiate, Gradient, Phase, Rep
 def unrolled_term(
     student: str, network: Model, student_loss: Callable[[Batch], Tensor], weight: float
 ) -> Generator[Phase, Any, MetaTerm]:
-    """Update the student; return the term whose gradient is that of L_l(theta - rate * grad L_u(theta)).
+    """Update the student; return a term that has the gradient of L_l(theta') with respect to the teacher's weights.
 
-    The gradient is taken in the soft labels q. L_u, the student's loss, is linear in q, so the chain rule leaves -rate
-    times the derivative of L_u along v = grad L_l(theta'). That is the derivative of the student's log-probabilities
-    along v, weighted by q: a forward-mode derivative, without a graph of second order.
+    Here theta' = theta - rate * grad L_u(theta), theta are the student's weights, and L_u is the student's loss on the
+    teacher's soft labels q. L_l(theta') depends on the teacher only through q. By the chain rule, its derivative with
+    respect to q is that of -rate * v . grad L_u(theta) with v = grad L_l(theta') held constant. L_u is linear in q: it
+    is minus the mean of q times the student's log-probabilities. So the term is rate times the mean of q times the
+    derivative of these log-probabilities along v, which forward-mode differentiation computes without a second-order
+    graph.
 
     Args:
         student: name of the student.
         network: the student.
-        student_loss: L_u, the cross-entropy on the soft labels, of a micro-batch.
-        weight: of the term.
+        student_loss: returns L_u of a micro-batch, the cross-entropy on the soft labels.
+        weight: weight of the term.
     """
     rate = network.rate
     inner = yield from _gradient(student, student_loss)

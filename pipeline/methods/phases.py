@@ -20,21 +20,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Compute(Generic[T]):
-    """Compute ``of`` on each micro-batch without gradients; the answer is ``Mapping[Batch, T]``, its values by batch.
+    """Call the function ``of`` on each micro-batch, without gradients.
 
-    A method passes these values to the functions of later phases of the same step: ``predictions[batch]``.
+    The answer is a ``Mapping[Batch, T]`` with the result for each micro-batch. A method looks these results up in the
+    functions of later phases of the same step: ``predictions[batch]``.
 
     The networks run in training mode, with batch statistics and with dropout. Dropout is a function of ``name``: two
     phases of the same name, before and after an update, differ by the update alone.
     """
 
     name: str
-    """Names the dropout stream."""
+    """The name of the phase, from which the dropout masks are derived."""
     of: Callable[[Batch], T]
+    """The function of a micro-batch."""
     track_running_stats: bool = False
     """Whether these passes update the running statistics of batch normalization."""
     at: "Shift | None" = None
-    """Other weights of one network, for the length of this phase."""
+    """Weights that one network has during this phase in place of its present ones; None for no change."""
     eval_mode: bool = False
     """Whether the networks run in evaluation mode: with running statistics and without dropout."""
     full_precision: bool = False
@@ -43,9 +45,9 @@ class Compute(Generic[T]):
 
 @dataclass(frozen=True)
 class Measure(Compute[Tensor]):
-    """Compute a mean over the micro-batch; the answer is its mean over the global batch, a scalar on the device.
+    """Measure a mean over the global batch, without gradients; ``of`` returns the mean over a micro-batch.
 
-    The scalar is float32, or float64 where ``of`` gives float64.
+    The answer is a scalar on the device: float32, or float64 if ``of`` returns float64.
     """
 
 
@@ -53,17 +55,20 @@ class Measure(Compute[Tensor]):
 class Update:
     """Update ``network`` by one step along the gradient of the global mean of ``loss``.
 
-    The answer is a boolean scalar on the device: whether the network moved. A gradient that is not finite moves
-    nothing. Gradients flow into ``network`` only; every other network is evaluated without a graph.
+    The answer is a boolean scalar on the device: whether the network moved. If the gradient is
+    not finite, no weight changes. Gradients flow into ``network`` only; other networks are evaluated without a graph.
     """
 
     network: str
     loss: Callable[[Batch], Tensor]
-    """Returns a mean over the micro-batch."""
+    """Returns the loss of a micro-batch, a mean over its samples."""
     rule: str = "optimizer"
     """``"optimizer"``, or ``"descent"`` for plain gradient descent at the network's inner learning rate."""
     noise: str | None = None
-    """Names the dropout stream; None for the network and the rule."""
+    """The name from which the dropout masks of this update are derived, instead of ``"NETWORK RULE"``.
+
+    A method sets it where the name of the network varies and the masks must not, as with MPL's teacher.
+    """
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ class Differentiate:
 
     network: str
     losses: Callable[[Batch], tuple[Tensor, ...]]
-    """Returns means over the micro-batch."""
+    """Returns the losses of a micro-batch, each a mean over its samples."""
     at: "Shift | None" = None
-    """Other weights of one network, for the length of this phase."""
+    """Weights that one network has during this phase in place of its present ones; None for no change."""
     eval_mode: bool = False
     """Whether the networks run in evaluation mode: with running statistics and without dropout."""
     full_precision: bool = False
@@ -92,7 +97,7 @@ class Differentiate:
 class Apply:
     """Update ``network`` by one step along a gradient from :class:`Differentiate`, or a combination of such gradients.
 
-    The answer is that of :class:`Update`.
+    As with :class:`Update`, the answer is whether the network moved.
     """
 
     network: str
@@ -102,7 +107,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Gradient:
-    """One tensor for each trained parameter of a network; gradients can be added and multiplied by scalars."""
+    """A gradient: one tensor for each trained parameter of a network. Gradients can be added and scaled."""
 
     tensors: tuple[Tensor, ...]
 
@@ -131,7 +136,7 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Shift:
-    """A point in weight space: the present weights of ``network`` plus ``by``."""
+    """Other weights for ``network``: its present weights plus ``by``."""
 
     network: str
     by: Gradient
@@ -139,10 +144,12 @@ class Shift:
 
 @dataclass(frozen=True)
 class Report:
-    """Log scalars that are global already, such as the feedback h."""
+    """Log scalars that are over the global batch already, such as the feedback h. There is no answer."""
 
     values: Mapping[str, Tensor]
 
 
 Phase = Compute[Any] | Update | Differentiate | Apply | Report
+"""Any phase."""
 Phases = Generator[Phase, Any, None]
+"""A training step: a generator of phases that receives the answer to each."""

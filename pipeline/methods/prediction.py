@@ -13,7 +13,7 @@ LabelRule = Literal["argmax", "sample"]
 
 
 class WeakPrediction(NamedTuple):
-    """What a network predicts on the weak views of a micro-batch; it has no graph."""
+    """What a network predicts on the weak views of a micro-batch, without a graph."""
 
     logits: Tensor
     """[U, classes]."""
@@ -44,10 +44,10 @@ def report_precision(batch: Batch, labels: Tensor) -> None:
 
 
 def confident_loss(logits: Tensor, labels: Tensor, confidence: Tensor, threshold: float, batch: Batch) -> Tensor:
-    """Return the cross-entropy of ``logits`` [U, classes] on the confident ones of the hard ``labels`` [U].
+    """Return the cross-entropy of ``logits`` [U, classes] on those of the hard ``labels`` [U] that are confident.
 
-    A label counts if its ``confidence`` [U] is at least ``threshold``. The loss is a mean over all U samples, whether
-    they count or not.
+    A label is confident if its ``confidence`` [U] is at least ``threshold``. The loss is a mean over all U samples; the
+    others contribute 0.
     """
     mask = (confidence >= threshold).to(logits.dtype)
     batch.report(mask=mask.mean())

@@ -1,4 +1,4 @@
-"""Pseudo-Label (Lee, ICML workshop 2013): the network's own confident classes are labels of unlabeled images."""
+"""Pseudo-Label (Lee, ICML workshop 2013): the network's own confident predictions are labels of unlabeled images."""
 
 from pydantic import Field
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Role-playing Meta Pseudo Labels: two models take turns as teacher and student, and form an ensemble in the end.
+"""Role-playing Meta Pseudo Labels: two networks take turns as teacher and student, and form an ensemble in the end.
 
 Source: the public project TransferMPL; there is no paper.
 """
@@ -25,8 +25,8 @@ class RolePlayOptions(Options):
 class RolePlay(MPL):
     """MPL whose roles swap every ``period`` steps.
 
-    Weights, optimizer, schedule and average belong to a model, whatever its role. Each model is evaluated, and so is
-    their ensemble, by the mean of their logits.
+    Each network keeps its weights, optimizer, schedule and average, whatever its role. Each network is evaluated, and
+    so is their ensemble, by the mean of their logits.
     """
 
     networks_needed = ("first", "second")

@@ -25,7 +25,7 @@ class SMPLOptions(Options):
 
 
 class Losses(NamedTuple):
-    """The losses of one forward pass, from which both steps are made."""
+    """The losses of one forward pass, from which the gradients of both steps are computed."""
 
     pseudo_label: Tensor
     """CE(pseudo-label, strong view): the loss of step 1."""
@@ -39,11 +39,11 @@ class SMPL(Method):
         step 1:  theta'  = theta - eta * grad CE(label, strong view)
         step 2:  theta'' = optimizer step from theta' on  UDA loss + weight * h * CE(label, strong view)
 
-    with h = L_l(theta) - L_l(theta') of :mod:`pipeline.methods.feedback`. Pseudo-labels and UDA's targets are one
-    prediction for each batch, at theta, in both forms. ``recompute`` takes each gradient where the formulas say.
-    ``shared-graph`` takes both at theta, from one forward pass: CE(label, strong view) is the loss of step 1, so the
-    gradient of step 2 is that of the UDA loss plus weight * h times that of step 1, and no graph outlives a change of
-    the weights. The author's library does the latter.
+    with h = L_l(theta) - L_l(theta') of :mod:`pipeline.methods.feedback`. The labels and UDA's targets come from one
+    prediction at theta, in both forms. The form ``recompute`` takes each gradient at the weights that the formulas
+    name: that of step 1 at theta, that of step 2 at theta'. ``shared-graph`` takes both at theta, from one forward
+    pass, as the author's library does. CE(label, strong view) is the loss of step 1, so the gradient of step 2 is that
+    of the UDA loss plus weight * h times that of step 1, and both are computed before the weights change.
     """
 
     meta_weight = "smpl.weight"

@@ -28,7 +28,7 @@ class UDAOptions(Options):
 class UDA(Method):
     """Labeled cross-entropy plus weighted consistency.
 
-    Equation 1 of the paper, with the sharpening and the confidence mask of its section 2.4.
+    This is equation 1 of the paper, with the sharpening and the confidence mask of its section 2.4.
     """
 
     sections = {"uda": UDAOptions}  # noqa: RUF012
@@ -54,11 +54,11 @@ def consistency(options: UDAOptions, step: int, strong_logits: Tensor, weak_logi
         q = softmax(weak_logits / temperature);  weight * ramp * mean 1[max q >= threshold] distance(q, strong_logits)
 
     Args:
-        options: of the section ``uda``.
+        options: the options of the section ``uda``.
         step: training step, from 0, for the ramp of the weight.
         strong_logits: [U, classes], with a graph.
         weak_logits: [U, classes], without a graph.
-        batch: logs the share of samples that pass, and the loss without its weight.
+        batch: the micro-batch, which logs the share of samples that pass and the loss without its weight.
     """
     target = (weak_logits / options.temperature).softmax(1)
     mask = (target.amax(1) >= options.threshold).to(target.dtype)
@@ -72,7 +72,7 @@ def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _negative_cosine(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the negative cosine similarity of the two distributions, [U] in -1..0; ``logits`` receive a gradient."""
+    """Return the negative cosine similarity of the two distributions, [U] in -1..0, as a function of ``logits``."""
     return -F.cosine_similarity(logits.softmax(1), target, dim=1)
 
 
@@ -80,4 +80,4 @@ DISTANCES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross-entropy": _cross_entropy,
     "cosine": _negative_cosine,
 }
-"""By ``uda.distance``: from logits and target probabilities, both [U, classes], to a distance for each sample [U]."""
+"""The functions by ``uda.distance``: from logits and target probabilities [U, classes] to a distance per sample [U]."""

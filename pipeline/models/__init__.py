@@ -1,7 +1,15 @@
 """Networks by name, one file each; installed packages add others through the entry-point group ``smpl.models``.
 
-A network is built from its options and a task, and takes normalized images. This folder imports `data_prep.system`,
-`registry` and `task`, and nothing else of `pipeline`; `training`, `evaluation` and `figures` import it.
+To add one, write a file in this folder with a subclass of ``torch.nn.Module`` and add its path to :data:`MODELS` below.
+The class must have
+
+* ``Options``, a class attribute: a subclass of :class:`pipeline.options.Options` with the keys of ``model``;
+* ``__init__(options, task)``, which gets these options and a :class:`pipeline.task.Task` with the shape of the images
+  and the number of classes, and raises UsageError if they do not fit the network;
+* ``forward(x)``, from normalized images float [B, C, H, W] to logits [B, classes].
+
+``mlp.py`` is the shortest example. This folder imports `data_prep.system` and, of `pipeline`, only `options`,
+`registry` and `task`; `config`, `training`, `evaluation` and `figures` import it.
 """
 
 from pipeline.registry import Registry

@@ -1,6 +1,7 @@
 """The common part of networks from other libraries: published weights, fine-tuned as a whole or in part.
 
-The file of each library says how its architectures are built and where their weights are; the rest is here.
+A subclass for each library (``torchvision_model.py``, ``timm_model.py``) says how its architectures are built and where
+their weights are; everything else is here.
 """
 
 import difflib
@@ -22,7 +23,7 @@ from pipeline.registry import nearest
 from pipeline.task import Task
 
 PUBLISHED = "default"
-"""The value of ``model.weights`` for the published weights."""
+"""The value of ``model.weights`` that loads the published weights."""
 
 
 class BackboneOptions(Options, ABC):
@@ -51,11 +52,11 @@ class BackboneOptions(Options, ABC):
 
 
 class Backbone(nn.Module, ABC):
-    """A network of another library: [B, C, H, W] normalized images to [B, classes] logits.
+    """A network of another library, from normalized images [B, C, H, W] to logits [B, classes].
 
     Gray images are copied to all three channels. Frozen layers get no gradient and stay in evaluation mode, so that
     neither their weights nor the running statistics of batch normalization change. Parameters that have no effect on
-    the logits get no gradient either, since DDP would wait for their gradients.
+    the logits get no gradient either; otherwise DDP would wait for their gradients.
 
     Raises:
         UsageError: an option does not fit the architecture, or the architecture cannot take images of this shape.
@@ -102,11 +103,11 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def published(self, architecture: str, task: Task) -> Mapping[str, Tensor]:
-        """Return the published weights as a state dict, from the hub or its cache; raises what the library raises."""
+        """Return the published weights as a state dict, from the hub or its cache. Raises errors of any type."""
 
     @abstractmethod
     def translate(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the weights of a file under the names that they have in ``self.network``."""
+        """Return the weights of a file, renamed to the names that they have in ``self.network``."""
 
     def _weights(self, options: BackboneOptions, task: Task) -> Mapping[str, Tensor]:
         if options.weights != PUBLISHED:
@@ -119,7 +120,7 @@ class Backbone(nn.Module, ABC):
 
     @contextmanager
     def _explained_errors(self, options: BackboneOptions, task: Task) -> Iterator[None]:
-        """Turn any error of the architecture into one line for the user."""
+        """Return a context that turns any error of the architecture into one line for the user."""
         try:
             yield
         except UserError:
@@ -131,6 +132,6 @@ class Backbone(nn.Module, ABC):
 
 
 def _add_dropout(network: nn.Module, classifier: Collection[str], rate: float) -> None:
-    """Put dropout of ``rate`` before each layer of the classifier."""
+    """Insert dropout of ``rate`` before each layer of the classifier."""
     for name in classifier:
         network.set_submodule(name, nn.Sequential(nn.Dropout(rate), network.get_submodule(name)))

@@ -26,7 +26,9 @@ class ConvLargeOptions(Options):
 
 
 class ConvLarge(nn.Module):
-    """Three stages of three convolutions, then global average: [B, C, H, W] normalized images to [B, classes] logits.
+    """Three stages of three convolutions, then a global average.
+
+    The network maps normalized images [B, C, H, W] to logits [B, classes].
 
     Raises:
         UsageError: H or W is below 12.

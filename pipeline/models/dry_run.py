@@ -9,9 +9,9 @@ from pipeline.task import Task
 
 
 def find_unused_parameters(network: nn.Module, task: Task) -> list[nn.Parameter]:
-    """Run ``network`` forward and backward in its present mode; return the parameters without effect on the logits.
+    """Return the parameters that have no effect on the logits of ``network`` in its present mode.
 
-    A copy without values runs, so neither the network nor the random stream changes.
+    A copy of the network without values runs forward and backward, so neither the network nor the random state changes.
 
     Raises:
         ValueError: the output is not a tensor [B, classes].

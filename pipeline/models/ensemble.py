@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.ModuleDict):
-    """Networks by name: images [B, C, H, W] to the mean of their logits, [B, classes]."""
+    """Several networks by name. Maps images [B, C, H, W] to the mean of their logits, [B, classes]."""
 
     def __init__(self, members: Mapping[str, nn.Module]) -> None:
         super().__init__(members)

@@ -60,7 +60,7 @@ class Export:
         return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
     def build(self, member: str) -> nn.Module:
-        """Return one member's network, in the memory format of training, so that its sums are the same bit for bit."""
+        """Return one member's network in the memory format of training, for the same results bit for bit."""
         weights = self.weights(member)
         options = {name: value for name, value in self.metadata.model.items() if name not in {"name", "weights"}}
         with _damage_explained(self.path):
@@ -77,7 +77,7 @@ class Export:
 
 
 def read_export(path: Path) -> Export:
-    """Read a ``model.safetensors``. Raises DataError if it is missing, damaged or of another origin."""
+    """Read a ``model.safetensors``. Raises DataError if it is missing, damaged or not exported by ``smpl-train``."""
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     try:
@@ -89,7 +89,7 @@ def read_export(path: Path) -> Export:
 
 
 def assemble(model_class: Any, options: BaseModel, task: Task) -> nn.Module:
-    """Return a network of images as they are stored, as it is trained and exported: normalization, then the model."""
+    """Return the network that is trained and exported: it normalizes stored images, then applies the model."""
     return nn.Sequential(Normalize(task.mean, task.std), model_class(options, task))
 
 
@@ -106,7 +106,7 @@ def find_mismatch(network: nn.Module, weights: Mapping[str, Tensor]) -> str | No
 
 @contextmanager
 def _damage_explained(path: Path) -> Iterator[None]:
-    """Turn any error from a damaged or foreign file into one line for the user."""
+    """Return a context that turns any error from a damaged or foreign file into one line for the user."""
     try:
         yield
     except UserError as error:

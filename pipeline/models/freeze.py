@@ -1,4 +1,4 @@
-"""Freeze layers of a network."""
+"""Freeze layers of a network, so that training does not change them."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ from pipeline.models.pretrained import is_inside
 from pipeline.registry import nearest
 
 BACKBONE = "backbone"
-"""The value of ``model.freeze`` for all layers but the classifier."""
+"""The value of ``model.freeze`` that freezes all layers except the classifier."""
 
 
 def frozen_modules(network: nn.Module, freeze: str | None, classifier: Collection[str]) -> frozenset[str]:
@@ -40,9 +40,10 @@ def frozen_modules(network: nn.Module, freeze: str | None, classifier: Collectio
 
 
 def freeze_parameters(network: nn.Module, frozen: Collection[str]) -> None:
-    """Let the parameters of the ``frozen`` modules get no gradient.
+    """Switch off the gradients of the parameters of the ``frozen`` modules.
 
-    If anything is frozen, so are the network's own parameters, such as a class token: they enter below its first layer.
+    If a module is frozen, the network's own parameters are frozen as well. Those are parameters outside of all modules,
+    such as the class token of a ViT, which is an input of the first layers.
     """
     for name in {"", *frozen} if frozen else ():
         for parameter in network.get_submodule(name).parameters(recurse=False):

@@ -15,7 +15,7 @@ class MLPOptions(Options):
 
 
 class MLP(nn.Module):
-    """ReLU layers without batch normalization: [B, ...] normalized inputs, flattened, to [B, classes] logits."""
+    """ReLU layers without batch normalization. Maps normalized inputs [B, ...], flattened, to logits [B, classes]."""
 
     Options = MLPOptions
 

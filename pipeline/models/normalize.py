@@ -10,8 +10,8 @@ class Normalize(nn.Module):
     """Map stored images [B, C, H, W], such as pictures of 0..255, to zero mean and unit deviation per channel.
 
     Args:
-        mean: of each channel, in the units of the images.
-        std: standard deviation of each channel, in the units of the images.
+        mean: mean of each channel, in the unit of the images.
+        std: standard deviation of each channel, in the unit of the images.
     """
 
     mean: Tensor

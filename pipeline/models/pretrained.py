@@ -12,7 +12,7 @@ from data_prep.system.errors import DataError
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a file of safetensors or ``torch.save``; it may be under the key state_dict or model.
+    """Return the state dict in a file of safetensors or ``torch.save``; it may be under the key state_dict or model.
 
     Nothing in the file is executed. Raises DataError if the file is missing or damaged, or holds no weights.
     """

@@ -15,7 +15,9 @@ class SmallConvOptions(Options):
 
 
 class SmallConv(nn.Module):
-    """Two stages of two convolutions, then global average: [B, C, H, W] normalized images to [B, classes] logits.
+    """Two stages of two convolutions, then a global average.
+
+    The network maps normalized images [B, C, H, W] to logits [B, classes].
 
     Raises:
         UsageError: H or W is below 2.

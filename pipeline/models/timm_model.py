@@ -39,7 +39,7 @@ class TimmModel(Backbone):
         return _create(architecture, task, pretrained=True).state_dict()
 
     def translate(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Convert by the function that timm has for files of other libraries and other image sizes."""
+        """Return the weights as timm converts files of other libraries and of other image sizes."""
         rules = vars(import_module(type(self.network).__module__)).get("checkpoint_filter_fn")
         try:
             return rules(dict(weights), self.network) if rules else weights
@@ -47,7 +47,7 @@ class TimmModel(Backbone):
             return weights
 
     def synchronize_norms(self) -> Self:
-        """Replace BN by its counterpart over all ranks; many timm networks have BN and activation in one layer."""
+        """Replace each BN layer by one with statistics over all ranks; timm's own kinds of BN keep their activation."""
         self.network = load_timm().layers.convert_sync_batchnorm(self.network)
         return self
 

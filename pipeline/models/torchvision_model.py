@@ -28,7 +28,7 @@ class TorchvisionModel(Backbone):
         return torchvision.models.get_model(architecture, num_classes=task.classes, **_extras(architecture))
 
     def classifier(self) -> Collection[str]:
-        """Return the last linear layer, or the convolution that has its role in SqueezeNet."""
+        """Return the name of the last linear layer or, in SqueezeNet, of the convolution that takes its place."""
         layers = [name for name, layer in self.network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
         return layers[-1:]
 
@@ -37,7 +37,7 @@ class TorchvisionModel(Backbone):
         return self.translate(weights.get_state_dict(progress=False, check_hash=True))
 
     def translate(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Rename DenseNet's tensors: its files have ``norm.1`` for the layer that is now called ``norm1``."""
+        """Return the weights with DenseNet's tensors renamed: in its files the layer ``norm1`` is called ``norm.1``."""
         split = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
         return {split.sub(r"\1\2.", name): tensor for name, tensor in weights.items()}
 

@@ -30,7 +30,7 @@ class WideResNetOptions(Options):
 
 
 class WideResNet(nn.Module):
-    """WRN-depth-width: [B, C, H, W] normalized images to [B, classes] logits; H and W are at least 8."""
+    """WRN-depth-width. Maps normalized images [B, C, H, W] to logits [B, classes]; H and W are at least 8."""
 
     Options = WideResNetOptions
 
@@ -59,7 +59,7 @@ class WideResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Pre-activation basic block; the first block of the network also activates its shortcut."""
+    """A pre-activation basic block; in the first block of the network the shortcut is activated as well."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int, momentum: float, shared_activation: bool) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ def _activate(x: Tensor) -> Tensor:
 
 
 def _initialize(module: nn.Module) -> None:
-    """He initialization by fan-out for the convolutions; Glorot for the classifier."""
+    """Initialize a layer in place: convolutions by He's rule with fan-out, the classifier by Glorot's."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0, math.sqrt(2 / (module.kernel_size[0] ** 2 * module.out_channels)))
     elif isinstance(module, nn.Linear):

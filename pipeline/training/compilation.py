@@ -1,4 +1,4 @@
-"""Compilation of networks and views: when it is used, what it needs, and how results of CUDA graphs are kept.
+"""Compilation of networks and views: when it is used, what it needs, and how results of CUDA graphs stay valid.
 
 Methods do not depend on it: compiled passes compute the same mathematics with other rounding. Dropout in a compiled
 network draws other masks than in an uncompiled one; both are a function of the same seeds.
@@ -24,10 +24,10 @@ from data_prep.system.errors import UsageError
 from pipeline.data.augment import View
 
 MAX_GRAPHS = 64
-"""Graphs that one network may be compiled to: each shape, mode, precision and kind of pass needs its own."""
+"""The most graphs that one network may be compiled to: each shape, mode, precision and kind of pass needs one."""
 
 COMPILERS = {"cuda": ("CC", ["gcc", "clang"]), "cpu": ("CXX", ["g++"])}
-"""The compilers that Triton and inductor call, by device: the variable that names one, and the default names."""
+"""The compilers that Triton and inductor call, by device: the environment variable with a name, and default names."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Compiler:
 
     Args:
         name: ``off``, ``inductor`` (fused kernels) or ``graphs`` (the same, replayed as CUDA graphs).
-        missing: why a run is not compiled that would be otherwise; empty if nothing is missing.
+        missing: what is missing if ``auto`` would otherwise compile this run; empty if nothing is missing.
     """
 
     name: str = "off"
@@ -55,7 +55,7 @@ class Compiler:
         return cast("nn.Module", torch.compile(module, dynamic=False, options=options))
 
     def view(self, view: View, device: torch.device) -> View:
-        """Return a view compiled to one graph; on a CPU, where running only each image's own op is faster, the view."""
+        """Return the compiled view. On a CPU return the view itself, which there runs only the op of each image."""
         return view if self.name == "off" or device.type == "cpu" else CompiledView(view)
 
     def begin_step(self) -> None:
@@ -64,7 +64,7 @@ class Compiler:
             torch.compiler.cudagraph_mark_step_begin()
 
     def keep(self, result: Tensor) -> Tensor:
-        """Return a result that stays valid: that of a CUDA graph is in memory which the next replay overwrites."""
+        """Return a result that stays valid: a copy if the next replay of a CUDA graph overwrites its memory."""
         return result.clone() if self.graphs else result
 
     def keep_all(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -88,17 +88,17 @@ class CompiledView:
 def choose_compiler(wanted: str, device: torch.device, processes: int) -> Compiler:
     """Return the compiler for ``auto``, ``off`` or ``max``.
 
-    ``auto`` compiles on a single GPU. On a CPU compilation takes minutes, and on several GPUs the reductions of BN are
-    between the kernels, which has not been tried; both need ``max``. CUDA graphs need a single process for the same
-    reason.
+    ``auto`` compiles on a single GPU only. On a CPU compilation takes minutes. On several GPUs the reductions of BN are
+    between the kernels, which has not been tried. Both compile with ``max``. CUDA graphs are used with a single process
+    only, for the same reason.
 
     Args:
         wanted: ``compile`` of the configuration.
-        device: that computes.
-        processes: ranks of the run.
+        device: the device that computes.
+        processes: number of ranks of the run.
 
     Raises:
-        UsageError: ``max``, where something that compilation needs is missing.
+        UsageError: ``max`` is wanted, and something that compilation needs is missing.
     """
     gpu = device.type == "cuda"
     if wanted == "off" or (wanted == "auto" and not (gpu and processes == 1)):

@@ -11,7 +11,7 @@ class Average:
     """The average of a network's weights and of BN's running statistics.
 
     The decay of update t, counted from 0, is min(decay, (t + 1) / (t + 10)), so that the average forgets the random
-    first weights. Integer buffers are copied. The network must keep its present tensors as long as this lives.
+    first weights. Integer buffers are copied. The network must keep its present tensors as long as this object is used.
 
     Args:
         network: the network that is averaged.

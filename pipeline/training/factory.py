@@ -28,7 +28,7 @@ from pipeline.training.trainable import Network
 
 
 def build_module(config: Config, network: str, task: Task) -> nn.Module:
-    """Return a network on the CPU, with first weights that are a function of the run's seed and the network's name."""
+    """Return a network on the CPU whose initial weights are a function of the run's seed and the network's name."""
     torch.manual_seed(derive_key(config.seed, "weights", network) & 0x7FFFFFFFFFFFFFFF)
     return assemble(MODELS.load(config.model["name"]), config.model_options_of(network), task)
 
@@ -110,10 +110,10 @@ def _place(module: nn.Module, world: World) -> nn.Module:
 
 
 def synchronize_norms(module: nn.Module) -> nn.Module:
-    """Let BN of ``module`` take its statistics over all ranks; changes ``module`` in place and returns it.
+    """Make the BN layers of ``module`` compute statistics over all ranks; change ``module`` in place and return it.
 
-    ``nn.SyncBatchNorm`` would drop what a kind of BN of another library does besides, such as an activation. A child
-    that has such layers says with a method ``synchronize_norms`` of its own how they are replaced.
+    BN layers of other libraries may do more, such as an activation, and ``nn.SyncBatchNorm`` would drop it. A child
+    with such layers has a method ``synchronize_norms`` that replaces them.
     """
     for name, child in module.named_children():
         own = getattr(child, "synchronize_norms", None)

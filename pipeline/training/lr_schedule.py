@@ -7,14 +7,14 @@ from pipeline.config.schema import OptimizerOptions
 
 
 def rate_factor(step: int, options: OptimizerOptions, *, wait: int, total: int) -> float:
-    """Return the factor of the base learning rate at ``step``: zero while waiting, then warm-up and schedule.
+    """Return the factor of the base learning rate at ``step``: 0 while the network waits, then warm-up and schedule.
 
-    The linear warm-up begins after the wait; its last step has the full rate, where the schedule starts.
-    ``one-cycle`` has a rise of its own, and ``warmup`` is the length of that rise.
+    The linear warm-up begins after the wait. Its last step has the full rate, from which the schedule goes on. The
+    schedule ``one-cycle`` contains a rise, and there ``warmup`` is the length of that rise.
 
     Args:
         step: the step, from 0.
-        options: of the optimizer.
+        options: the options of the optimizer.
         wait: steps before the network begins to train.
         total: steps of the whole run.
     """

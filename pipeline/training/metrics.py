@@ -27,7 +27,7 @@ class Meter:
             self.totals[name] = (total + value, count + 1)
 
     def read(self, world: World) -> dict[str, float]:
-        """Return the means over steps and ranks, and start new sums; all ranks together."""
+        """Return the means over steps and ranks, and start new sums. All ranks call this together."""
         names = sorted(self.totals)
         if not names:
             return {}
@@ -45,8 +45,8 @@ class RunLog:
 
     Args:
         folder: the run folder.
-        step: steps that are done already.
-        quiet: write nothing, for every rank but the first.
+        step: number of steps that are done already.
+        quiet: whether to write nothing, as every rank but the first does.
     """
 
     def __init__(self, folder: Path, step: int, *, quiet: bool = False) -> None:

@@ -11,9 +11,9 @@ class NonFiniteError(RuntimeError):
 class Guard:
     """Records the first step with a non-finite gradient, in tensors on the device.
 
-    Fused optimizers skip a step if their flag tensor is 1. Once set, the flag stays set, so the weights remain those
-    before the bad step until :meth:`check` raises; nothing bad is saved. Gradients are averaged over the ranks before,
-    so all ranks set it in the same step.
+    Fused optimizers skip a step if their flag tensor is 1. Once set, the flag stays set, so the weights do not
+    change from the bad step until :meth:`check` raises, and no bad weights are saved. Gradients are averaged over the
+    ranks first, so all ranks set the flag in the same step.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -30,6 +30,6 @@ class Guard:
         return self.tripped
 
     def check(self) -> None:
-        """Raise NonFiniteError with the step if a gradient was not finite so far; this waits for the device."""
+        """Raise NonFiniteError, which names the step, if a gradient was not finite. This waits for the device."""
         if self.tripped:
             raise NonFiniteError(int(self.bad_step))

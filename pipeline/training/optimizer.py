@@ -12,7 +12,7 @@ Groups = list[dict[str, Any]]
 
 
 def build_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
-    """Return the optimizer of the trainable parameters; biases and BN (one-dimensional) have no weight decay."""
+    """Return the optimizer of the trainable parameters. One-dimensional ones (biases, BN) have no weight decay."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
@@ -22,7 +22,7 @@ def build_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim
 
 
 def build_descent(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return plain gradient descent, whose rate the caller sets."""
+    """Return an optimizer that does plain gradient descent; the caller sets its learning rate."""
     return torch.optim.SGD(parameters, lr=0.0, fused=True)
 
 

@@ -1,4 +1,4 @@
-"""One training step: run the phases of a method on this rank's micro-batches, with results over all ranks."""
+"""Run one training step: the phases of a method on this rank's micro-batches, with results over all ranks."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -96,7 +96,7 @@ class StepRunner:
         return mean
 
     def update(self, phase: Update, batches: list[Batch]) -> Tensor:
-        """Step along the gradient of a loss; return whether it was finite, a boolean scalar."""
+        """Make a step along the gradient of a loss; return whether the gradient was finite, a boolean scalar."""
         network = self.networks[phase.network]
         with network.learning(averaged=True):
             for index, batch in self.micro_batches(batches):
@@ -108,7 +108,7 @@ class StepRunner:
         return network.apply(phase.rule, self.guard)
 
     def differentiate(self, phase: Differentiate, batches: list[Batch]) -> tuple[Gradient, ...]:
-        """Return the gradient of each loss, the mean over the global batch; no weight moves."""
+        """Return the gradient of each loss, a mean over the global batch; no weight changes."""
         network = self.networks[phase.network]
         total: dict[int, Gradient] = {}
         with self.weights_at(phase.at, phase.eval_mode), network.learning(averaged=False), ExitStack() as stack:
@@ -129,14 +129,14 @@ class StepRunner:
         return tuple(total.values())
 
     def apply(self, phase: Apply) -> Tensor:
-        """Step along a given gradient; return whether it was finite."""
+        """Make a step along a given gradient; return whether the gradient was finite, a boolean scalar."""
         network = self.networks[phase.network]
         network.load_gradient(phase.gradient)
         return network.apply(phase.rule, self.guard)
 
     @contextmanager
     def weights_at(self, at: Shift | None, eval_mode: bool) -> Iterator[None]:
-        """Shift the weights of a network, and put all networks into evaluation mode, during a phase."""
+        """Return a context in which one network may be at shifted weights, and all networks in evaluation mode."""
         switched = self.networks.values() if eval_mode else ()
         with self.networks[at.network].shifted(at.by) if at else nullcontext():
             for network in switched:
@@ -146,7 +146,7 @@ class StepRunner:
                 network.module.train()
 
     def micro_batches(self, batches: list[Batch]) -> Iterator[tuple[int, Batch]]:
-        """Yield the micro-batches of a pass; BN's running statistics move once, by the mean change over them."""
+        """Yield the micro-batches of a pass. BN's running statistics change once, by the mean of their changes."""
         buffers = [buffer for network in self.networks.values() for buffer in network.statistics]
         if len(batches) == 1 or not buffers:
             yield from enumerate(batches)
@@ -161,7 +161,10 @@ class StepRunner:
 
     @contextmanager
     def forward_context(self, purpose: str, index: int, count: int, *, full_precision: bool = False) -> Iterator[None]:
-        """Set autocast, unless ``full_precision``, and the dropout stream of micro-batch ``index`` of ``count``."""
+        """Return the context of a forward pass: autocast, unless ``full_precision``, and the seed of dropout.
+
+        The seed is a function of the step, ``purpose`` and micro-batch ``index`` of this rank's ``count``.
+        """
         key = derive_key(self.seed, self.step, purpose, self.world.rank * count + index)
         torch.manual_seed(key & 0x7FFFFFFFFFFFFFFF)
         with nullcontext() if full_precision else self.precision.autocast():
@@ -169,7 +172,7 @@ class StepRunner:
 
 
 def _mean_metrics(batches: list[Batch]) -> dict[str, Tensor]:
-    """Return the means over micro-batches of the metrics that losses left in their batches."""
+    """Return the means over micro-batches of the metrics that the losses reported to their batches."""
     values: dict[str, list[Tensor]] = defaultdict(list)
     for batch in batches:
         for name, value in batch.metrics.items():

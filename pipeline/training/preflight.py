@@ -1,6 +1,6 @@
-"""Checks before a run starts, so that a mistake costs a second and no work is lost: machine, run folder, first weights.
+"""Checks of the machine, the run folder and the first weights before a run starts, so that a mistake costs a second.
 
-The command makes them once, in its own process; the ranks that it starts do not repeat them.
+The command does them once, in its own process; the ranks that it starts do not repeat them.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipeline.training.time_budget import read_budget
 from pipeline.training.warm_start import read_finished_run
 
 MAX_KEYS = 5
-"""Keys that differ which an error line names; it counts the others."""
+"""The most differing keys that an error line names; it gives the number of the others."""
 
 
 def check_machine(config: Config, run: RunFolder, processes: int) -> None:
@@ -45,7 +45,7 @@ def check_machine(config: Config, run: RunFolder, processes: int) -> None:
 def check_run(config: Config, run: RunFolder) -> None:
     """Refuse a run folder that holds a run with another configuration.
 
-    Until the steps are fitted to it, a budget may change: the first one may have been too small.
+    A budget may change as long as no steps are fitted to it: the first one may have been too small.
 
     Raises:
         UsageError: the error names the keys that differ.
@@ -60,7 +60,7 @@ def check_run(config: Config, run: RunFolder) -> None:
         return
     except UsageError as error:
         raise UsageError(f"{error}; this is no run folder, or a damaged one: give another --out") from None
-    if budget and recorded:  # a run that is killed between the two files has its budget and not yet the fitted steps
+    if budget and recorded:  # a run killed while recording has a budget, but not yet the fitted steps
         tree = budget.apply(recorded, run.path).tree()
     before, now = flatten(tree), flatten(config.tree())
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
@@ -96,7 +96,7 @@ def check_start(config: Config, data: Path, run: RunFolder) -> None:
 
 
 def recorded_recipe(run: RunFolder) -> str:
-    """Return the name under which the configuration in a run folder is a recipe. Raises UsageError if there is none."""
+    """Return the path of the configuration in a run folder, for use as a recipe. Raises UsageError if there is none."""
     try:
         run.config()
     except MissingFileError as error:

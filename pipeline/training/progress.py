@@ -18,16 +18,16 @@ _SHOWN = {
     "data_wait": "wait {:.0%}",
     "val": "val {:.2f} %",
 }
-"""The metrics that are shown, in this order, and how."""
+"""The metrics that are shown, in this order, with the format of each."""
 
 
 class Progress:
-    """The display of one rank; a quiet one shows nothing.
+    """The display of the progress on one rank.
 
     Args:
         total: steps of the whole run.
-        step: steps that are done already.
-        quiet: for every rank but the first.
+        step: number of steps that are done already.
+        quiet: whether to show nothing, as every rank but the first does.
     """
 
     def __init__(self, total: int, step: int, *, quiet: bool = False) -> None:
@@ -37,7 +37,7 @@ class Progress:
         self.bar: Any = tqdm(total=total, initial=step, unit="step", mininterval=0.2) if on_terminal else None
 
     def advance(self, values: Mapping[str, float]) -> None:
-        """Count one step; ``values`` are what was measured in it, and replace those that are shown."""
+        """Count one step, and show the ``values`` that were measured in it instead of the earlier ones."""
         self.step += 1
         self.values |= {name: values[name] for name in _SHOWN if name in values}
         if self.bar is not None:

@@ -1,7 +1,7 @@
-"""One rank of a run: it joins the world, does its job, and turns what goes wrong into one line and an exit code.
+"""One rank of a run: it joins the process group, does its job, and turns errors into one line and an exit code.
 
 The launcher starts ``python -m pipeline.training.rank CONFIG DATA RUN`` on every rank. CONFIG is the resolved
-configuration that the command wrote, so a rank checks nothing again; it only joins the world and trains.
+configuration that the command wrote, so a rank does not repeat its checks.
 """
 
 import logging
@@ -31,7 +31,7 @@ from pipeline.yaml_text import read_mapping
 logger = logging.getLogger(__name__)
 
 Job = Callable[[Config, Path, RunFolder, World], None]
-"""What a rank does: with a configuration, the folder of the prepared set and a run folder, in a world."""
+"""What a rank does, given a configuration, the folder of the prepared set, a run folder and the world of all ranks."""
 
 
 @click.command(cls=Command)
@@ -48,8 +48,8 @@ def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None)
     """Do a job in a run folder, by default training; return the exit code of this rank.
 
     Raises:
-        UserError: the prepared set or every checkpoint is damaged, or the folder cannot be written to; only on a rank
-            that is to report it.
+        UserError: the prepared set or every checkpoint is damaged, or the folder cannot be written to. Ranks that do
+            not report errors return the exit code instead.
     """
     try:
         return _run(job or partial(train, began=time.perf_counter()), config, data, run, join_world())
@@ -84,7 +84,7 @@ def _run(job: Job, config: Config, data: Path, run: RunFolder, world: World) -> 
 def check_agreement(config: Config, data: Path, world: World) -> None:
     """Refuse ranks that were started with different configurations or data.
 
-    The data options are compared by the fingerprint of the set: under torchrun only the first rank has looked them up.
+    The data options are compared by the fingerprint of the set, since under torchrun only rank 0 has read them from it.
 
     Raises:
         UsageError: a key of the configuration, or the prepared data, differ.
@@ -104,14 +104,14 @@ def check_agreement(config: Config, data: Path, world: World) -> None:
 
 
 def _end(error: UserError) -> int:
-    """Return the exit code for an error that every rank knows; raise it on the ranks that report it."""
+    """Return the exit code for an error that occurred on every rank; raise it on the ranks that report it."""
     if _reports():
         raise error
     return error.exit_code
 
 
 def _reports() -> bool:
-    """Return whether this rank is the first of its node, which reports what all ranks know."""
+    """Return whether this rank reports the errors that all ranks have: it is the first of its node."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 

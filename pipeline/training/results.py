@@ -1,4 +1,4 @@
-"""The end of a run: its final scores, ``summary.json``, the exported model, and the table that is printed."""
+"""What happens at the end of a run: final scores, ``summary.json``, the exported model, and the printed table."""
 
 import json
 import time
@@ -30,7 +30,7 @@ def print_networks(config: Config, data: Path) -> None:
 def print_if_finished(config: Config, manifest: Manifest, run: RunFolder) -> bool:
     """Print the results of a run that has finished with this configuration on this set; return whether it has.
 
-    With them the test split need not be read a second time. Raises DataError if the summary is damaged.
+    So the test split need not be read a second time. Raises DataError if the summary is damaged.
     """
     try:
         summary = run.summary()
@@ -44,9 +44,9 @@ def print_if_finished(config: Config, manifest: Manifest, run: RunFolder) -> boo
 
 
 def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[str, float]]]:
-    """Score the last weights and the best ones on validation, averaged and raw; all ranks together.
+    """Score the last weights, and those that were best on validation, averaged and raw. All ranks call this together.
 
-    Nothing else reads the test split.
+    Nothing else reads the test split during training.
 
     Returns:
         By weights and split: ``accuracy`` in percent and ``loss``.
@@ -63,10 +63,10 @@ def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[s
 
 
 def summarize(trainer: Trainer, prepared: PreparedSet, *, seconds: float, began: float) -> Summary:
-    """Score the run and return what ``summary.json`` holds; all ranks together.
+    """Score the run and return what ``summary.json`` holds. All ranks call this together.
 
     Args:
-        trainer: at the last step.
+        trainer: the trainer, at the last step.
         prepared: the set with the test split.
         seconds: training time of this process.
         began: when this process started, by ``time.perf_counter``.

@@ -18,7 +18,7 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 
 def _rows(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rows by title; a row of an ensemble says so, and its members follow."""
+    """Return the rows by title. The title of an ensemble's row says that it is one; the rows of its members follow."""
     rows: dict[str, Any] = {}
     for name, row in results.items():
         members = {other: scores for other, scores in results.items() if other.startswith(f"{name}, ")}

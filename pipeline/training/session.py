@@ -1,4 +1,4 @@
-"""What a rank does in its world: train to the end and score, or score a checkpoint.
+"""The two jobs of a rank once it has joined the others: train to the end and score, or score a checkpoint.
 
 The loop over the steps is in ``trainer.py``, which also says what happens on SIGTERM; the process around it, with its
 errors and exit codes, is in ``rank.py``.
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(config: Config, data: Path, run: RunFolder, world: World, *, began: float) -> None:
-    """Train to the end, then score the test split, once, and write the results; all ranks together.
+    """Train to the end, then score the test split once and write the results. All ranks call this together.
 
     Args:
         config: the resolved configuration of the run.
@@ -104,7 +104,7 @@ def _print_if_finished(config: Config, prepared: PreparedSet, run: RunFolder, wo
 def _fit_budget(
     config: Config, prepared: PreparedSet, splits: TrainingData, world: World, run: RunFolder, began: float
 ) -> Config:
-    """Return the configuration with the steps that fit its time budget, measured once in the life of a run."""
+    """Return the configuration with the steps that fit its time budget; a run measures them once, before it trains."""
     if world.main:
         remove_probe(run.path)  # of a process that was killed while it measured
     if config.budget_minutes is None or world.gather(run.budget_file.exists())[0]:
@@ -121,7 +121,7 @@ def _fit_budget(
 
 
 def _record_budget(budget: Budget, run: RunFolder) -> None:
-    """Write the budget, from which a resumed run takes its steps, and the fitted steps into the configuration."""
+    """Write ``budget.json``, from which a resumed run takes its steps, and the fitted steps into ``config.yaml``."""
     recorded = resolve(run.config(), {})
     budget.save(run.path)
     run.save_config(budget.apply(recorded, run.path).tree())
@@ -129,7 +129,7 @@ def _record_budget(budget: Budget, run: RunFolder) -> None:
 
 @contextmanager
 def _unsaved_steps() -> Iterator[None]:
-    """Tell the launcher that a process which is killed in this block loses steps."""
+    """Return a context during which the launcher knows that a process that is killed loses steps."""
     record_exit_code(UNSAVED)
     try:
         yield

@@ -9,13 +9,13 @@ import torch
 
 
 class Stopwatch(Protocol):
-    """Takes marks of moments and, later, measures the seconds between two of them."""
+    """Marks moments and measures, later, the seconds between two of them."""
 
     def mark(self) -> Any:
         """Return a mark of the present moment."""
 
     def seconds(self, early: Any, late: Any) -> float:
-        """Return the seconds between two marks; call :meth:`synchronize` after the last one first."""
+        """Return the seconds between two marks. Call :meth:`synchronize` first, after the last mark."""
 
     def synchronize(self) -> None:
         """Wait until the time of every mark is known."""
@@ -34,7 +34,7 @@ class HostTime:
 
 
 class StreamTime:
-    """Events in the stream of a GPU, which runs behind the host and times them itself.
+    """The clock of a GPU: events in its stream, which runs behind the host, are timed by the GPU itself.
 
     This has not run on a GPU yet.
     """
@@ -67,13 +67,13 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        """Begin to count at the present moment."""
+        """Start counting at the present moment."""
         self.started, self.steps = time.perf_counter(), 0
         self.waits: list[tuple[Any, Any]] = []
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time in this block as waiting for data."""
+        """Return a context whose time counts as waiting for data."""
         before = self.stopwatch.mark()
         yield
         self.waits.append((before, self.stopwatch.mark()))

@@ -19,7 +19,7 @@ from pipeline.run_folder import RunFolder
 from pipeline.step_units import rescale
 
 MARGIN = 0.97
-"""Fraction of the time that is planned for, since the speed of a machine varies by a few percent."""
+"""Fraction of the remaining time that the fitted steps may take; the speed of a machine varies by a few percent."""
 MIN_STEPS = 10
 """The fewest steps of a run; with fewer it would train nothing."""
 
@@ -54,7 +54,7 @@ class Budget(Options):
         """Return the largest number of steps that ends in time, ``elapsed`` seconds after the start.
 
         Raises:
-            UsageError: it is too small.
+            UsageError: the budget is too small.
         """
         minutes = recipe.budget_minutes or 0.0
         left = MARGIN * (60 * minutes - elapsed)
@@ -103,11 +103,11 @@ def read_budget(out: Path) -> Budget | None:
 
 
 def apply_budget(config: Config, out: Path) -> Config:
-    """Return the configuration with the steps that were fitted for the run in ``out``; unchanged if there are none yet.
+    """Return the configuration with the steps that were fitted for the run in ``out``, or unchanged if there are none.
 
     Raises:
         UsageError: the run there has another budget, or began without one.
-        DataError: its record is damaged.
+        DataError: ``budget.json`` is damaged.
     """
     if config.budget_minutes is None:
         return config

@@ -29,12 +29,13 @@ from pipeline.training.trainer import Trainer
 FOLDER = "timing-probe"
 """Folder inside the run folder in which the probe writes; it is removed afterwards."""
 FIRST_STEPS = 4
-"""Steps in which everything is compiled, captured and cached."""
+"""Number of steps after which everything is compiled, captured and cached; they are not timed."""
 BLOCK_STEPS = 5
-"""Steps between two readings of the clock, for each of which the device must finish its work."""
+"""Number of steps between two readings of the clock. The device must finish its work before each reading."""
 SHARE = 0.01
-"""Fraction of the budget for which steps are timed."""
+"""Fraction of the budget that is spent on timing steps."""
 NEVER = 10**9
+"""A number of steps that the probe never reaches."""
 
 
 def measure_timings(config: Config, prepared: PreparedSet, data: TrainingData, world: World, out: Path) -> Timings:
@@ -96,7 +97,7 @@ class _Probe:
             trainer.loader.close()
 
     def train(self, trainer: Trainer, log: RunLog, steps: int) -> None:
-        """Do what :meth:`Trainer.train` does in so many steps."""
+        """Do ``steps`` steps as :meth:`Trainer.train` does them."""
         clock, progress = Clock(self.world.device.type), Progress(1, 0, quiet=True)
         for _ in range(steps):
             trainer.train_step(clock)
@@ -113,7 +114,7 @@ class _Probe:
         return elapsed / steps
 
     def image_seconds(self, trainer: Trainer) -> float:
-        """Return the time of scoring one image with both the averaged and the current weights."""
+        """Return the seconds of scoring one image with both the averaged and the current weights."""
         split = self.data.val if len(self.data.val) else self.data.labeled
         models = trainer.models().values()
 
@@ -124,7 +125,7 @@ class _Probe:
         return self.timed(score) / len(split)
 
     def scoring_seconds(self, trainer: Trainer, image: float) -> float:
-        """Return the time of the final scores, from numbers of images, since the test split stays unread until then.
+        """Return the seconds of the final scores, computed from numbers of images: the test split is not read yet.
 
         The best weights on validation are scored as well as the last ones, and the members of an ensemble as well as
         the ensemble.

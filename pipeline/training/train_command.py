@@ -27,10 +27,10 @@ from pipeline.yaml_text import write_mapping
 
 
 def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
-    """Begin the run in a folder, or resume it; of several nodes, only the first one writes there.
+    """Begin or resume the run in a folder; return the exit code. If there are several nodes, only node 0 writes there.
 
-    Everything is checked and resolved here, once. The ranks that are launched get the resolved configuration in a file;
-    those that torchrun started run this command themselves, and the first of them does the checks.
+    Ranks that this command launches read the resolved configuration from a file. Ranks that torchrun started run this
+    command themselves, and the first of them does the checks.
     """
     nodes = read_node_config()
     processes = choose_processes(nproc, nodes)
@@ -54,7 +54,7 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
 
 @contextmanager
 def locked_run_folder(config: Config, data: Path, run: RunFolder) -> Iterator[None]:
-    """Keep other commands out of the run folder, and record the configuration in it.
+    """Return a context that locks the run folder against other commands; the configuration is recorded in it first.
 
     Raises:
         UsageError: another command is at work there, or the folder holds a run with another configuration.
@@ -69,7 +69,7 @@ def locked_run_folder(config: Config, data: Path, run: RunFolder) -> Iterator[No
 
 
 def test_only(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
-    """Score the newest checkpoint of a run; its folder does not change."""
+    """Score the newest checkpoint of a run, without a change to its folder; return the exit code."""
     check_test(run, nproc)
     config, folder = apply_budget(config, run.path), data.folder(config)
     if is_first():
@@ -91,14 +91,17 @@ MODES: Mapping[str | None, Callable[[Config, DataSet, RunFolder, int | None], in
     "test": test_only,
     "print": print_model,
 }
-"""What the command does, by mode. Arguments: the configuration, the prepared set, the run folder, and ``--nproc``."""
+"""The function of each mode of the command; without ``--test-only`` and ``--print-model`` the mode is None.
+
+Each gets the configuration, the prepared set, the run folder and ``--nproc``, and returns the exit code.
+"""
 
 
 def is_first() -> bool:
-    """Return whether this process is the first rank of a run under torchrun, or no rank at all."""
+    """Return whether this process does the checks: it is rank 0, or the command itself and no rank."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def default_run(config: Config) -> Path:
-    """Return the run folder of a command without ``--out``."""
+    """Return the folder of a run that is started without ``--out``."""
     return Path(os.environ.get("SMPL_RUNS", "runs")) / f"{config.dataset}-{config.method}-seed{config.seed}"

@@ -23,18 +23,18 @@ from pipeline.training.optimizer import build_descent, build_optimizer
 
 
 class Network:
-    """A network as methods call it: images to logits, with a graph only while this network is the one that learns.
+    """A network as methods call it: it maps images to logits, and builds a graph only while it is the one that learns.
 
     Logits are float32 (or float64) in every precision of the pass, since losses and feedback are computed from them.
 
     Args:
-        module: the network, on its device; it stays uncompiled, and shares its weights with its compiled form.
-        options: of the optimizer.
+        module: the network, uncompiled, on its device; it shares its weights with its compiled form.
+        options: the options of the optimizer.
         world: the ranks.
-        precision: of the passes.
+        precision: the number format of the passes.
         compiler: compiles the passes.
         wait: steps before this network's schedule begins.
-        inner_rate: base rate of the ``"descent"`` rule; the optimizer's own if None.
+        inner_rate: base learning rate of the ``"descent"`` rule; None for that of the optimizer.
         total: steps of the whole run.
     """
 
@@ -61,7 +61,7 @@ class Network:
         self.compiled = compiler.network(module)
         self.parallel = self._wrap()
         self.forward: nn.Module | None = None
-        """What runs passes with a graph; None while this network does not learn."""
+        """The module that runs passes with a graph; None while this network does not learn."""
         self.updated = False
         """Whether this step has updated the network."""
         self.gradients: dict[nn.Parameter, Tensor] = {}
@@ -77,7 +77,10 @@ class Network:
 
     @contextmanager
     def learning(self, *, averaged: bool) -> Iterator[None]:
-        """Build a graph in forward passes; with ``averaged``, DDP averages the gradients of each backward pass."""
+        """Return a context in which forward passes build a graph.
+
+        With ``averaged``, DDP averages the gradients of each backward pass over the ranks.
+        """
         self.forward = self.parallel if averaged else self.compiled
         if averaged:
             self.reuse_gradients()
@@ -88,7 +91,7 @@ class Network:
 
     @contextmanager
     def accumulating(self, last: bool) -> Iterator[None]:
-        """Postpone DDP's averaging to the last micro-batch; the forward pass must be inside."""
+        """Return a context for both passes of one micro-batch; DDP averages gradients only in the last one."""
         with ExitStack() as stack:
             if isinstance(self.parallel, DistributedDataParallel) and not last:
                 stack.enter_context(self.parallel.no_sync())
@@ -96,7 +99,7 @@ class Network:
 
     @contextmanager
     def frozen_statistics(self) -> Iterator[None]:
-        """Let BN use batch statistics without updating its running statistics."""
+        """Return a context in which BN uses batch statistics and does not update its running statistics."""
         for norm in self.norms:
             norm.track_running_stats = False
         try:
@@ -134,7 +137,7 @@ class Network:
 
     @contextmanager
     def shifted(self, by: Gradient) -> Iterator[None]:
-        """Add ``by`` to the weights in this block; afterwards they are restored from a copy, bit for bit."""
+        """Return a context in which ``by`` is added to the weights; its end restores them from a copy, bit for bit."""
         weights = [parameter.detach() for parameter in self.parameters]
         saved = [weight.clone() for weight in weights]
         torch._foreach_add_(weights, by.tensors)
@@ -148,21 +151,21 @@ class Network:
 
         Args:
             loss: the loss.
-            retain: whether its graph is needed again.
-            scaled: whether the loss scaler multiplies it.
+            retain: whether the graph of the loss is needed again.
+            scaled: whether the loss scaler multiplies the loss.
         """
         loss = self.scaler.scale(loss) if scaled else loss
         return Gradient(self.compiler.keep_all(torch.autograd.grad(loss, self.parameters, retain_graph=retain)))
 
     def reuse_gradients(self) -> None:
-        """Let gradients add up in memory of their own, if those of a pass are in the memory of a CUDA graph."""
+        """Give gradients memory of their own to add up in, if those of a pass are in the memory of a CUDA graph."""
         if self.gradients:
             torch._foreach_zero_(list(self.gradients.values()))
         for parameter, memory in self.gradients.items():
             parameter.grad = memory
 
     def remove_gradients(self) -> None:
-        """Remove the gradients of all parameters; with CUDA graphs, reserve memory for those that had one."""
+        """Remove all gradients. With CUDA graphs, reserve memory for each parameter that had one."""
         for parameter in self.parameters:
             if self.compiler.graphs and parameter.grad is not None and parameter not in self.gradients:
                 self.gradients[parameter] = torch.zeros_like(parameter)

@@ -1,4 +1,4 @@
-"""The training loop: it makes batches, runs the phases of the method, and evaluates, logs and saves in between.
+"""The training loop. It makes batches and runs the phases of the method; between steps it evaluates, logs and saves.
 
 On SIGTERM or Ctrl-C ``pipeline/distributed/stop_signal.py`` sets a flag. :meth:`Trainer.train` finishes the step, asks
 whether any rank has the flag, saves a checkpoint and raises :class:`StoppedError`, for which ``rank.py`` exits with 4.
@@ -54,7 +54,7 @@ class Trainer:
     runner: StepRunner
     averages: dict[str, Average]
     step: int
-    """Steps that are done."""
+    """Number of steps that are done."""
     best: dict[str, Any]
     """The step, scores and weights of the best evaluation of the averaged weights; empty before the first."""
 
@@ -76,11 +76,11 @@ class Trainer:
         self.meter = Meter()
 
     def train(self, until: int | None = None) -> None:
-        """Train to step ``until``, or to the end; all ranks together.
+        """Train to step ``until``, or to the end. All ranks call this together.
 
         Raises:
             StoppedError: a signal came to one of the ranks; the state is saved.
-            NonFiniteError: a gradient was not finite; the weights are those before it, and nothing was saved after it.
+            NonFiniteError: a gradient was not finite. No step has changed the weights since, and none was saved.
         """
         log = RunLog(self.run.path, self.step, quiet=not self.world.main)
         progress = Progress(self.config.steps, self.step, quiet=not self.world.main)
@@ -115,13 +115,13 @@ class Trainer:
         clock.steps += 1
 
     def update_averages(self) -> None:
-        """Move each average towards its network, unless that still waits to begin."""
+        """Move each average towards its network, unless the network has not begun to train."""
         for name, network in self.evaluated.items():
             if self.step >= network.wait:
                 self.averages[name].update()
 
     def report(self, log: RunLog, progress: Progress, clock: Clock) -> None:
-        """Check the gradients, log, evaluate and save, as is due after this step."""
+        """Check the gradients, log, evaluate and save, whichever of these are due after this step."""
         due = self.due()
         if due or self.world.device.type == "cpu":
             self.check_finite()
@@ -139,7 +139,7 @@ class Trainer:
         progress.advance(shown)
 
     def rates(self) -> dict[str, float]:
-        """Return the learning rates of the networks: ``lr`` if there is one, else ``lr_teacher`` and so on."""
+        """Return the learning rates: ``lr`` if there is one network, else one for each, such as ``lr_teacher``."""
         single = len(self.networks) == 1
         return {"lr" if single else f"lr_{name}": network.rate for name, network in self.networks.items()}
 
@@ -169,9 +169,9 @@ class Trainer:
         return {"ema": averaged, "raw": combine({name: network.module for name, network in self.evaluated.items()})}
 
     def weights(self) -> dict[str, nn.Module]:
-        """Return the models that are scored at the end, by name: last and best weights, averaged and raw.
+        """Return the models that are scored at the end, by name: with last and best weights, averaged and raw.
 
-        An ensemble is followed by its members.
+        The members of an ensemble follow it.
         """
         models, found = self.models(), {}
         for name, title in {"ema": "averaged", "raw": "raw"}.items():
@@ -206,12 +206,12 @@ class Trainer:
         self.world.run_on_all(lambda: self.checkpoints.save(self.step, self.state_dict()) if self.world.main else None)
 
     def restore(self) -> list[str]:
-        """Load the newest undamaged checkpoint, if there is one; all ranks together.
+        """Load the newest undamaged checkpoint, if there is one. All ranks call this together.
 
-        Rank 0 chooses it for all, since another node may still see an older listing of a shared folder.
+        Rank 0 chooses the checkpoint for all, since another node may still see an older listing of a shared folder.
 
         Returns:
-            On rank 0 a line for each damaged checkpoint.
+            On rank 0 an error line for each damaged checkpoint that was skipped.
 
         Raises:
             DataError: every checkpoint is damaged, or belongs to other data.

@@ -1,4 +1,7 @@
-"""Warm start: a new run begins with the averaged weights of a run that has finished."""
+"""Warm start: a new run begins with the averaged weights of a finished run, which its key ``start`` names.
+
+The most frequent use is ``--finetune``, whose configuration is made by ``config/finetune.py``.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from pipeline.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run whose weights another one starts from."""
+    """A finished run whose weights a new run starts from."""
 
     path: Path
     """Its run folder."""
@@ -22,7 +25,10 @@ class FinishedRun:
     data: str
     """Fingerprint of the prepared set that it was trained on."""
     network: str | None
-    """Its network that all networks start from; None for the one with the same name."""
+    """Name of the network of this run from which every network of the new run starts.
+
+    If it is None, each network of the new run starts from the one of the same name, or from the only one of this run.
+    """
 
     def load_into(self, network: nn.Module, name: str) -> None:
         """Give the network called ``name`` its first weights. Raises UsageError if they do not fit."""
@@ -45,7 +51,11 @@ class FinishedRun:
 
 
 def read_finished_run(run: Path, network: str | None) -> FinishedRun:
-    """Read a finished run, of whose networks all may start from the one called ``network``.
+    """Read a finished run.
+
+    Args:
+        run: its folder.
+        network: see :attr:`FinishedRun.network`.
 
     Raises:
         UsageError: there is no such run, or it has not finished.

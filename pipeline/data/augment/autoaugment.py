@@ -11,7 +11,7 @@ from pipeline.data.sampling.stateless_rng import uniform
 
 
 class AutoAugment:
-    """Every sample gets one sub-policy and goes through its two operations, each with its own probability.
+    """Apply one sub-policy to each sample: two operations, each with a probability of its own.
 
     Source: Cubuk et al., CVPR 2019, section 3. All sub-policies are equally likely. If an op has a sign, either sign is
     equally likely.
@@ -43,7 +43,7 @@ class AutoAugment:
     def sample_ops(self, key: int, samples: Tensor) -> list[SampledOps]:
         """Return the sampled ops of both rounds.
 
-        An operation that its probability left out is Identity, which is the first op of the pool.
+        An operation that is not applied becomes Identity, which is the first op of the pool.
         """
         table = self._table(samples.device)
         which, chance = uniform(key, samples, 5).split([1, 4], dim=1)

@@ -10,10 +10,10 @@ from pipeline.data.sampling.stateless_rng import uniform
 
 @dataclass(frozen=True)
 class Cutout:
-    """Fill a square whose center is uniform over the image. The part that lies outside of the image is cut off.
+    """Fill a square of each image, whose center is uniform over the image. Parts outside of the image are cut off.
 
     Args:
-        size: side of the square in pixels; 0 leaves images as they are.
+        size: side of the square in pixels; with 0 images do not change.
         fill: gray level, 0..255.
     """
 

@@ -1,9 +1,9 @@
-"""Color and sharpness: extrapolation away from a degenerate copy of the image, which is its gray or its blur.
+"""The ops Color and Sharpness, which move an image away from a copy of it without color, or away from a blurred copy.
 
     result = image + amount * (image - copy)
 
-Amount -1 gives the copy, 0 the image, and 1 doubles its color or its edges. The code uses ``lerp`` toward the copy by
--amount, which is exact at 0.
+Amount -1 gives the copy, 0 the image, and 1 doubles the difference, which is color or edges. The code uses ``lerp``
+toward the copy by -amount, which is exact at 0.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from pipeline.data.augment.sampled_ops import SampledOps
 
 
 def enhance(images: Tensor, sampled: SampledOps) -> Tensor:
-    """Return uint8 [B, C, H, W], truncated to whole gray levels as PIL and torchvision do."""
+    """Return the images after their ops, uint8 [B, C, H, W], truncated to whole levels as in PIL and torchvision."""
     levels = images.to(torch.float32, memory_format=torch.contiguous_format)
     for name, change in ENHANCED.items():
         if name in sampled.pool:
@@ -24,7 +24,7 @@ def enhance(images: Tensor, sampled: SampledOps) -> Tensor:
 
 
 def color(levels: Tensor, images: Tensor, amount: Tensor) -> None:
-    """Change ``levels`` in place, away from gray, which is PIL's fixed-point luma. Gray images stay as they are."""
+    """Move ``levels`` in place away from the gray image, PIL's fixed-point luma. Gray images do not change."""
     if images.shape[1] == 1:
         return
     red, green, blue = images.split(1, dim=1)
@@ -33,9 +33,9 @@ def color(levels: Tensor, images: Tensor, amount: Tensor) -> None:
 
 
 def sharpness(levels: Tensor, images: Tensor, amount: Tensor) -> None:
-    """Change ``levels`` in place, away from PIL's SMOOTH filter, 3 x 3 with a weight of 5 in the center.
+    """Move ``levels`` in place away from the image after PIL's SMOOTH filter, 3 x 3 with a weight of 5 in the center.
 
-    The outermost pixels stay as they are.
+    The outermost pixels do not change.
     """
     narrow = images.to(torch.int16)
     lines = narrow[..., :-2, :] + narrow[..., 1:-1, :] + narrow[..., 2:, :]
@@ -45,4 +45,4 @@ def sharpness(levels: Tensor, images: Tensor, amount: Tensor) -> None:
 
 
 ENHANCED: Mapping[str, Callable[[Tensor, Tensor, Tensor], None]] = {"Color": color, "Sharpness": sharpness}
-"""By op: changes levels, float32 [B, C, H, W], of images, uint8 of the same shape, by an amount [B, 1, 1, 1]."""
+"""The function of each op. It changes levels, float32 [B, C, H, W], of uint8 images by an amount [B, 1, 1, 1]."""

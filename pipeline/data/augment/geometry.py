@@ -1,4 +1,4 @@
-"""Shear, translate and rotate: one affine map for each sample, one nearest-neighbor read for the batch.
+"""Shear, translate and rotate: one affine map for each sample, and one nearest-neighbor lookup for the whole batch.
 
 The conventions are those of torchvision: the top left corner is fixed in a shear, the center in a rotation.
 """
@@ -13,7 +13,7 @@ GEOMETRIC = frozenset({"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
 
 
 def geometric(images: Tensor, sampled: SampledOps, fill: int) -> Tensor:
-    """Return uint8 [B, C, H, W] after each sample's op, with gray level ``fill`` where the source has no pixel."""
+    """Return the images after their ops, uint8 [B, C, H, W], with gray level ``fill`` where the source has no pixel."""
     rows, columns = source_places(sampled, *images.shape[-2:])
     return gather_pixels(images, rows, columns, fill)
 

@@ -14,7 +14,7 @@ from pipeline.data.augment.sampled_ops import SampledOps
 
 
 def pointwise(images: Tensor, sampled: SampledOps) -> Tensor:
-    """Return uint8 [B, C, H, W]: ``images`` looked up in the tables of their ops."""
+    """Return the images after their ops, uint8 [B, C, H, W]: their levels are looked up in the tables of the ops."""
     levels = images.flatten(2).long()
     histogram = count_levels(levels)
     table = _ramp(histogram)[None, None]
@@ -29,7 +29,7 @@ def brightness(table: Tensor, _: Tensor, amount: Tensor) -> Tensor:
 
 
 def contrast(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
-    """Move levels away from the image's mean gray."""
+    """Return a table that moves levels away from the image's mean gray."""
     return _whole(table + amount * (table - _mean_gray(histogram)))
 
 
@@ -47,7 +47,7 @@ def invert(table: Tensor, _: Tensor, amount: Tensor) -> Tensor:
 
 
 def auto_contrast(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
-    """Stretch each channel to 0..255; a channel of one level stays as it is."""
+    """Return a table that stretches each channel to 0..255; a channel of one level does not change."""
     ramp, present = _ramp(histogram), histogram.clamp(max=1)
     high = (ramp * present).amax(2, keepdim=True)
     low = 255 - ((255 - ramp) * present).amax(2, keepdim=True)
@@ -56,7 +56,7 @@ def auto_contrast(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
 
 
 def equalize(table: Tensor, histogram: Tensor, amount: Tensor) -> Tensor:
-    """Equalize each channel's histogram by PIL's rule; a channel with too few levels stays as it is."""
+    """Return a table that equalizes each channel by PIL's rule; a channel with too few levels does not change."""
     up_to = histogram.cumsum(2)
     below_brightest = (up_to * (up_to < up_to[..., -1:])).amax(2, keepdim=True)
     step = (below_brightest / 255).floor()
@@ -73,7 +73,7 @@ TABLES: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "AutoContrast": auto_contrast,
     "Equalize": equalize,
 }
-"""By op: from table, histogram and amount to the new table."""
+"""The function of each op, from table, histogram and amount to the new table."""
 
 
 def count_levels(levels: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ def _ramp(histogram: Tensor) -> Tensor:
 
 
 def _mean_gray(histogram: Tensor) -> Tensor:
-    """Return the mean luma (ITU-R 601-2), float32 [B, 1, 1], by integer sums, whose result no order can change."""
+    """Return the mean luma (ITU-R 601-2), float32 [B, 1, 1]; integer sums make it independent of their order."""
     total = (histogram * _ramp(histogram)).int().sum(2, keepdim=True, dtype=torch.int32)
     mean = total / histogram.sum(2, keepdim=True)
     if histogram.shape[1] == 1:

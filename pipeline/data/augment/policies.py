@@ -3,8 +3,8 @@
 Each policy has 25 sub-policies of two operations. An operation is an op, the probability that it is applied, and its
 magnitude: one of ten bins, 0..9, evenly spaced over the op's range, or None for an op that is on or off.
 
-The strengths match those of torchvision.transforms.AutoAugment in every bin, except for translation: in the top bin it
-is an eighth of the side, as in ``CIFAR``, where torchvision has 150 / 331 of it. ``IMAGENET_POLICY`` has no
+The strengths match those of torchvision.transforms.AutoAugment in every bin, except for translation: in the highest
+bin it is an eighth of the side, as in ``CIFAR``, where torchvision has 150 / 331 of it. ``IMAGENET_POLICY`` has no
 translation, so this concerns only the two policies for images of 32 pixels. The other differences are of rounding: one
 gray level in Brightness, Color, Contrast, Sharpness and AutoContrast, and the rows that a shear puts midway between two
 pixels. The paper also lists a bin for ops that are on or off; it has no effect.
@@ -20,7 +20,7 @@ Policy = Sequence[SubPolicy]
 
 BINS = 10
 STRENGTHS: Pool = {**CIFAR, "Invert": 1}
-"""Each op's strength in the top bin."""
+"""The strength of each op in the highest bin."""
 
 CIFAR10_POLICY: Policy = (
     (("Invert", 0.1, None), ("Contrast", 0.2, 6)),

@@ -10,7 +10,7 @@ Pool = Mapping[str, float]
 
 
 class Op(NamedTuple):
-    """How the strength of an op is to be understood.
+    """What the strength of an op means.
 
     Args:
         limit: the highest strength that a pool may give it, so that the image's size and range bound every op.

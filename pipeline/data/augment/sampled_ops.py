@@ -15,7 +15,7 @@ class SampledOps:
 
     Args:
         pool: each op's strength at the highest magnitude, by name.
-        op: int64 [B], position in ``pool`` of the sample's op.
+        op: int64 [B], the position in ``pool`` of the op of each sample.
         sign: float32 [B], -1 or 1.
         fraction: float32 [B], 0..1: the fraction of the pool's strength to apply.
     """

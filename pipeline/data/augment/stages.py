@@ -18,7 +18,7 @@ class Stages:
     """The stages that the ops of ``pool`` need. Their order has no effect, since each sample has an op of one stage.
 
     On a GPU the whole batch goes through every stage, without a branch, so that one CUDA graph can hold it. On a CPU
-    the batch is sorted by op and each sample goes through its own op alone: the same bits for a third of the work.
+    the batch is sorted by op and each sample goes through its own op alone: the same bits in a third of the time.
 
     Args:
         pool: the ops that can be sampled.

@@ -18,14 +18,14 @@ class View(Protocol):
     Args:
         images: uint8 [B, C, H, W], C of 1 or 3, any memory format.
         key: from ``derive_key(seed, step, purpose)``.
-        samples: int64 [B], the slots of the global batch that the rows fill. A slot is a position in the global batch.
+        samples: int64 [B], the slots of the rows. A slot is a position in the global batch.
     """
 
     def __call__(self, images: Tensor, key: int, samples: Tensor) -> Tensor: ...
 
 
 class Chain:
-    """Apply views one after another, each with random numbers of its own.
+    """Views applied one after another, each with random numbers of its own.
 
     The view at position ``i`` gets ``key`` mixed with ``i``, so the same view twice in a chain has two sets of random
     numbers, and a view has other random numbers inside a chain than alone. Chains inside a chain are flattened.

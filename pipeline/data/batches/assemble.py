@@ -15,7 +15,7 @@ from pipeline.distributed.world import World
 
 @dataclass(frozen=True)
 class Views:
-    """The augmentation policies of a run; None for a view that its method does not use."""
+    """The views (augmentations) of a run; None for a view that its method does not use."""
 
     labeled: View
     weak: View | None
@@ -25,18 +25,19 @@ class Views:
 class Loader(Protocol):
     """This rank's share of each global batch, as a pure function of the step.
 
-    The global batch of a step has slots, numbered from 0. Which sample a slot holds, how it is cropped and how it is
-    augmented depend on (seed, step, slot) alone. Rank r has the r-th contiguous range of slots.
+    The positions in the global batch of a step are called slots, and are numbered from 0. Which sample a slot holds,
+    how it is cropped and how it is augmented depend on (seed, step, slot) alone. Rank r has the r-th contiguous range
+    of slots.
     """
 
     def batch(self, step: int) -> Batch:
         """Return this rank's slice of the global batch of ``step``. Raises DataError if an image is broken."""
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
-        """Return the ids, in the source, of this rank's samples in the batch of ``step``, to report a bad batch."""
+        """Return the ids of this rank's samples in the batch of ``step``, for an error line about a bad batch."""
 
     def close(self) -> None:
-        """Stop reading ahead. The next call of :meth:`batch` starts it again."""
+        """Stop reading ahead. The next call of :meth:`batch` starts reading ahead again."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,14 @@ class RankSamples:
     """The samples of this rank's slots, on the device, before augmentation."""
 
     slots: Tensor
-    """int64 [B]."""
+    """The positions of the samples in the global batch, int64 [B]."""
     labels: Tensor
-    """int64 [B]."""
+    """The classes of the samples, int64 [B], -1 if unknown."""
     images: dict[str, Tensor]
     """The images [B, C, H, W] for each purpose: ``labeled``, ``weak``, ``strong``."""
 
     def view(self, view: View | None, seed: int, step: int, purpose: str) -> Tensor:
-        """Return the view of the images for a purpose; without a view, no images."""
+        """Return the view of the images for a purpose, or an empty tensor if ``view`` is None."""
         if view is None:
             return next(iter(self.images.values()))[:0]
         return view(self.images[purpose], derive_key(seed, step, f"{purpose} view"), self.slots)

@@ -10,11 +10,11 @@ class Batch:
     """A batch, or a micro-batch, which is an equal slice of it.
 
     It has B labeled and U = mu * B unlabeled images of shape [C, H, W]: uint8 pictures or float32 points. A view that
-    the method does not use is empty. Batches are compared and hashed by identity, so that they can be keys.
+    the method does not use is empty. Batches are compared and hashed by identity, so that they can be keys of a dict.
     """
 
     labeled: Tensor
-    """The view of the labeled images, [B, C, H, W]; weak unless the recipe says otherwise."""
+    """The view of the labeled images, [B, C, H, W]; it is weak unless the recipe says otherwise."""
     labels: Tensor
     """The classes of the labeled images, int64 [B]."""
     weak: Tensor
@@ -22,12 +22,12 @@ class Batch:
     strong: Tensor
     """The strong view of the same images, [U, C, H, W]."""
     truth: Tensor
-    """The true classes of the unlabeled images, int64 [U], -1 where unknown; for metrics, never for a loss."""
+    """The true classes of the unlabeled images, int64 [U], -1 if unknown; for metrics and the upper bound only."""
     slots: Tensor
-    """The positions of the unlabeled images in the global batch, int64 [U]."""
+    """The slots of the unlabeled images, int64 [U]. A slot is a position in the global batch of all ranks."""
     _: KW_ONLY
     key: int = 0
-    """The key of random choices: ``uniform(key, slots, draws)`` is the same in any micro-batch, on any rank."""
+    """The key of the method's random choices: ``uniform(key, slots, draws)`` is the same on any number of ranks."""
     metrics: dict[str, Tensor] = field(default_factory=dict)
     """Scalars to log, on the device; see :meth:`report`."""
 

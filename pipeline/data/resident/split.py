@@ -1,7 +1,7 @@
 """A prepared split, checked and decoded once into one tensor on the training device.
 
-Small images cost mostly decoding and Python code for each sample. CIFAR-10 is 184 MB when decoded, so it fits on the
-device.
+With small images, most of the time of a loader is spent on decoding and on Python code for each sample. Decoded once,
+CIFAR-10 takes 184 MB, which fits on the device.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,11 +33,11 @@ class ResidentSplit:
     ids: Tensor
     """The positions of the samples in the source, int64 [N], ascending."""
     images: Tensor
-    """[N, C, H, W], uint8 pictures or float32 points."""
+    """The decoded images [N, C, H, W], uint8 pictures or float32 points."""
     labels: Tensor
-    """int64 [N]; the true class for unlabeled samples, -1 where it is unknown."""
+    """The classes of the samples, int64 [N]; for unlabeled samples the true class, -1 if it is unknown."""
     layout: ShardLayout | None = None
-    """Where the samples are in their shards, for an order that keeps shards together."""
+    """Where the samples are in their shards; the order of samples needs it if it mixes only a block of shards."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,7 +89,7 @@ def decode_shard(folder: Path, shard: Shard, manifest: Manifest) -> tuple[np.nda
 
 
 def _written(shards: Sequence[Shard], ranks: int) -> Tensor:
-    """Return int64 [N]: the position in the shards of each sample, in the order in which the ranks are gathered."""
+    """Return int64 [N]: the position over all shards of each sample, in the order in which the ranks are gathered."""
     starts = list(accumulate((shard.samples for shard in shards), initial=0))
     spans = [range(*edges) for edges in pairwise(starts)]
     gathered = [place for rank in range(ranks) for span in spans[rank::ranks] for place in span]

@@ -16,21 +16,24 @@ class ShardLayout:
     """Where the samples of a split are in its shards."""
 
     positions: Tensor
-    """int64 [N] on the CPU: position of sample n in the shards, one after the other; n numbers the samples by id."""
+    """int64 [N] on the CPU. Entry n is the position of sample n, counted over all shards in their order.
+
+    Sample n is the one with the n-th smallest id.
+    """
     shards: tuple[int, ...]
     """Number of samples in each shard."""
 
 
 class BlockOrder(EpochOrder):
-    """In each epoch the shards are permuted, and then the samples within each ``block`` consecutive shards.
+    """An order that permutes the shards of each epoch, and then the samples within ``block`` consecutive shards.
 
-    So ``block`` shards are needed at a time, or twice as many while a batch crosses from one block to the next. As in
+    So ``block`` shards are needed at a time, or twice as many if a batch extends over two blocks. As in
     :class:`EpochOrder`, an epoch depends on (seed, purpose, epoch) alone.
 
     Args:
         seed: the seed of the run.
         purpose: distinguishes the orders of one seed, such as ``"labeled"``.
-        layout: where the samples are; at least one sample.
+        layout: where the samples are in the shards; at least one sample.
         block: number of shards whose samples are mixed; at least 1.
         device: the device of the indices.
     """

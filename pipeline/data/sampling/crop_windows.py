@@ -9,10 +9,10 @@ from torch import Tensor
 from pipeline.data.sampling.stateless_rng import uniform
 
 Crop = Callable[[Tensor], Tensor]
-"""From sizes int64 [B, 2] (height, width) to windows int64 [B, 4] (top, left, height, width)."""
+"""A function from sizes int64 [B, 2] (height, width) to windows int64 [B, 4] (top, left, height, width)."""
 
 MAX_TRIES = 10
-"""Number of random windows to try before the central one is taken."""
+"""Number of random windows to try before the central one is used."""
 CENTER_FRACTION = 224 / 256
 """Side of an evaluation window as a fraction of the shorter side: ImageNet's usual 224 of 256 pixels."""
 
@@ -26,7 +26,7 @@ def random_windows(
 ) -> Tensor:
     """Return windows of random area, aspect ratio and position (Szegedy et al., CVPR 2015), int64 [B, 4].
 
-    A window that does not fit is sampled again. After ten tries it is the largest central one of an allowed ratio.
+    A window that does not fit is sampled again. After ten tries the largest central window of an allowed ratio is used.
 
     Args:
         key: from ``derive_key(seed, step, purpose)``.
@@ -51,7 +51,7 @@ def random_windows(
 
 
 def center_windows(sizes: Tensor) -> Tensor:
-    """Return the central squares of CENTER_FRACTION times the shorter side, int64 [B, 4]; ``sizes`` int64 [B, 2]."""
+    """Return central squares, int64 [B, 4], for ``sizes`` int64 [B, 2]; CENTER_FRACTION of the shorter side."""
     side = (sizes.amin(1, keepdim=True) * CENTER_FRACTION).round().clamp(min=1).long().expand(-1, 2)
     return torch.cat([(sizes - side) // 2, side], 1)
 

@@ -28,7 +28,7 @@ def random_bits(key: int, samples: Tensor, draws: int) -> Tensor:
 
     Args:
         key: from :func:`derive_key`.
-        samples: int64 [B], what the numbers are for: slots of the global batch, or indices of the data set.
+        samples: int64 [B], what gets the numbers: slots of the global batch, or indices of the data set.
         draws: how many numbers each sample gets.
     """
     counters = torch.arange(draws, device=samples.device) * _signed(_GOLDEN)
@@ -54,7 +54,7 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def _shift_right(z: Tensor, bits: int) -> Tensor:
-    """Return the logical right shift; that of int64 is arithmetic and would copy the sign bit."""
+    """Return the logical right shift. The operator >> of int64 is arithmetic and would copy the sign bit."""
     return (z >> bits) & (_WORD >> bits)
 
 

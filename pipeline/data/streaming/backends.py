@@ -20,7 +20,7 @@ from pipeline.task import view_side
 
 @dataclass(frozen=True)
 class DecoderSpec:
-    """What a decoder is built for."""
+    """The task and the resources for which a decoder is built."""
 
     manifest: Manifest
     size: int | None
@@ -53,7 +53,7 @@ def torch_decoder(spec: DecoderSpec) -> Decoder:
 
 
 def dali_decoder(spec: DecoderSpec) -> Decoder:
-    """Return a decoder that uses DALI on the device; for points, which DALI cannot read, return the one above.
+    """Return a decoder that uses DALI on the device; for points, which DALI cannot read, return that of torch.
 
     Raises:
         UsageError: DALI is not installed.
@@ -85,4 +85,4 @@ BACKENDS: Mapping[str, Backend] = {
     "webdataset": Backend(check_tars, open_tars, torch_decoder),
     "dali": Backend(check_records_or_tars, open_records_or_tars, dali_decoder),
 }
-"""By ``loader.name``."""
+"""The backends by ``loader.name``."""

@@ -1,6 +1,6 @@
-"""NVIDIA DALI as a decoder: it gets bytes and windows, makes no random choice, and so has no state.
+"""NVIDIA DALI as a decoder. It gets bytes and windows and makes no random choice, so it has no state.
 
-It decodes on the GPU if there is one, else on the CPU, which is what the tests do.
+It decodes on the GPU if there is one, else on the CPU; the tests use the CPU.
 """
 
 import io
@@ -29,7 +29,7 @@ class DaliDecoder:
 
     Args:
         shape: (C, H, W) of the images that are written.
-        device: the device that decodes and has the batches.
+        device: the device that decodes and holds the batches.
         resized: whether to crop and resize; if not, images have the shape already and crops are not called.
         workers: number of threads of all pipelines.
 

@@ -51,7 +51,7 @@ class WindowDecoder:
 
     Args:
         channels: 3, or 1 for gray.
-        side: of the squares, in pixels.
+        side: side of the squares, in pixels.
         workers: number of threads that call the decoder.
     """
 
@@ -84,7 +84,7 @@ class WindowDecoder:
 
 
 class ExactDecoder:
-    """Return the stored values of images that all have one shape; crops are not called."""
+    """Write the stored values of images that all have one shape; crops are not called."""
 
     device = torch.device("cpu")
     chunk = 64
@@ -116,7 +116,7 @@ def _stored_values(sample: Sample, shape: Shape, image_format: str) -> Tensor:
 
 
 def _torchvision_decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
-    """Return the operator behind ``torchvision.io.decode_image``, which itself warns that it is deprecated; or None."""
+    """Return the operator behind ``torchvision.io.decode_image``, or None; the function itself warns of deprecation."""
     try:
         import torchvision  # noqa: F401, PLC0415  the import registers the operator
 

@@ -10,8 +10,8 @@ from torch import Tensor
 class DeviceCopier:
     """Allocates the memory that worker threads fill, and copies it to the device on a CUDA stream of its own.
 
-    On the CPU nothing is copied. On CUDA the memory is pinned. If the decoder works on the GPU, the memory is there
-    from the beginning and the decoder uses this stream. The training stream waits for the copy; the host does not.
+    On the CPU nothing is copied. On CUDA the memory is pinned. If the decoder works on the GPU, the memory is
+    allocated there and the decoder uses this stream. The training stream waits for the copy; the host does not.
 
     The CUDA half has not been tested yet: it was written on a machine without a GPU.
 
@@ -34,7 +34,7 @@ class DeviceCopier:
 
     @contextmanager
     def copy_stream(self) -> Iterator[None]:
-        """Let a worker thread write to the memory inside this context, on the copy stream."""
+        """Return a context in which a worker thread may write to the memory, on the copy stream."""
         with torch.cuda.stream(self.stream):  # does nothing if the stream is None
             yield
 

@@ -31,9 +31,9 @@ class DecodedPart(NamedTuple):
 
     split: StreamSplit
     slots: Tensor
-    """int64 [B]."""
+    """The positions of the samples in the global batch, int64 [B]."""
     purposes: Sequence[str]
-    """``labeled``, or those of ``weak`` and ``strong`` that are used."""
+    """``labeled`` alone, or ``weak`` and ``strong`` without a view that is not used."""
     decoded: Decoded
 
     def to_device(self) -> RankSamples:
@@ -51,14 +51,15 @@ class BatchPart(NamedTuple):
     size: int
     """Number of its samples in a global batch."""
     purposes: list[str]
-    """``labeled``, or those of ``weak`` and ``strong`` that are used."""
+    """``labeled`` alone, or ``weak`` and ``strong`` without a view that is not used."""
 
 
 class StreamLoader:
     """A :class:`pipeline.data.batches.assemble.Loader` of splits on disk.
 
-    Threads read and decode the steps after the last one that was asked for. They have no state: a batch is the same
-    whether it was read ahead or not, by one thread or by many. Weak and strong view come from one decoded image.
+    Threads read and decode the batches of the next steps before they are requested. They have no state: a batch is the
+    same whether it was read ahead or not, by one thread or by many. The weak and the strong view are made from one
+    decoded image.
 
     Args:
         labeled: the labeled split.

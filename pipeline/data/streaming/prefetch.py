@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Pending(Generic[T]):
-    """A value that is complete when its jobs are done."""
+    """A value that is complete as soon as its jobs are done."""
 
     value: T
     jobs: tuple[Future[None], ...]
@@ -40,7 +40,7 @@ class Prefetcher(Generic[T]):
         begin: submits the jobs of a number to the pool and returns at once.
         workers: number of threads.
         depth: how many numbers to prefetch.
-        stop: the end of the sequence, from which nothing is prefetched; None if the sequence is endless.
+        stop: the length of the sequence, beyond which nothing is prefetched; None if it is endless.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Prefetcher(Generic[T]):
         self._ahead: dict[int, Pending[T]] = {}
 
     def get(self, number: int) -> T:
-        """Return the item ``number``. If one of its jobs raises, end all work and raise the same."""
+        """Return the item ``number``. If one of its jobs raises, end all jobs and raise the same error."""
         try:
             self._fill(number)
             return self._ahead.pop(number).result()
@@ -81,5 +81,5 @@ class Prefetcher(Generic[T]):
 
 
 def _single_threaded() -> None:
-    """Keep torch's operators in a worker to one thread: there are as many workers as cores already."""
+    """Limit torch's operators in a worker to one thread, since there are as many workers as cores already."""
     torch.set_num_threads(1)

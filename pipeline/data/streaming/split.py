@@ -32,7 +32,7 @@ PREFETCH_BATCHES = 2
 """Number of evaluation batches that are read ahead."""
 
 SlotCrop = Callable[[Tensor, Tensor], Tensor]
-"""From slots int64 [B] and sizes int64 [B, 2] to windows int64 [B, 4]; see ``sampling.crop_windows``."""
+"""A function from slots int64 [B] and sizes int64 [B, 2] to windows int64 [B, 4]; see ``sampling.crop_windows``."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Decoded(NamedTuple):
     views: list[Tensor]
     """Images [B, C, H, W] for each crop."""
     labels: Tensor
-    """int64 [B], -1 where unknown."""
+    """The classes of the samples, int64 [B], -1 if unknown."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Summary(BaseModel):
     """Labeled images of the prepared set."""
     steps: int
     results: dict[str, dict[str, dict[str, float]]]
-    """By weights and split: ``accuracy`` in percent and ``loss``."""
+    """``accuracy`` in percent and ``loss`` in nats, by weights and split."""
     best_step: int | None
     """The step of the best evaluation on the validation split; None without that split."""
     config: str

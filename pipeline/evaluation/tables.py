@@ -16,7 +16,7 @@ class Score:
     """The score of one network on a split."""
 
     accuracy: float
-    """Percent of the images of known class."""
+    """Percentage of the images of known class that is predicted correctly."""
     loss: float
     """Mean cross-entropy in nats."""
 
@@ -58,7 +58,7 @@ class Evaluation:
     members: Mapping[str, Score]
     """The scores of an ensemble's members by name; empty for a single network."""
     confusion: NDArray[np.int64]
-    """[classes, classes]: numbers of images by true class and predicted class."""
+    """Numbers of images by true class and predicted class, [classes, classes]."""
     unknown: int = 0
     """Number of images of unknown class, which are not scored."""
 

@@ -30,7 +30,7 @@ class Plane:
     origin: Tensor
     """The weights [P] before the steps, in fp64."""
     basis: Tensor
-    """[P, 2], orthonormal; the first column is the direction of SMPL's first step."""
+    """An orthonormal basis, [P, 2]; its first column is the direction of SMPL's first step."""
 
     @classmethod
     def of(cls, descent: Descent) -> "Plane":

@@ -12,7 +12,7 @@ from pipeline.models.export import load_model, read_export
 from pipeline.run_folder import MODEL, RunFolder
 
 POINT_SHAPE = (1, 2, 1)
-"""[H, W, C] of a prepared set of points in the plane."""
+"""The shape [H, W, C] of the images in a prepared set of points of the plane."""
 
 
 def find_runs(table: Path, seed: int) -> dict[str, RunFolder]:

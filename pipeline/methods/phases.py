@@ -20,10 +20,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Compute(Generic[T]):
-    """Call the function ``of`` on each micro-batch, without gradients.
+    """Call the function ``of`` on each micro-batch, without gradients; the answer is a mapping from batch to result.
 
-    The answer is a ``Mapping[Batch, T]`` with the result for each micro-batch. A method looks these results up in the
-    functions of later phases of the same step: ``predictions[batch]``.
+    A method looks these results up in the functions of later phases of the same step: ``predictions[batch]``.
 
     The networks run in training mode, with batch statistics and with dropout. Dropout is a function of ``name``: two
     phases of the same name, before and after an update, differ by the update alone.
@@ -65,10 +64,7 @@ class Update:
     rule: str = "optimizer"
     """``"optimizer"``, or ``"descent"`` for plain gradient descent at the network's inner learning rate."""
     noise: str | None = None
-    """The name from which the dropout masks of this update are derived, instead of ``"NETWORK RULE"``.
-
-    A method sets it where the name of the network varies and the masks must not, as with MPL's teacher.
-    """
+    """The name from which dropout masks are derived; None for the names of the network and the rule."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +146,5 @@ class Report:
 
 
 Phase = Compute[Any] | Update | Differentiate | Apply | Report
-"""Any phase."""
 Phases = Generator[Phase, Any, None]
 """A training step: a generator of phases that receives the answer to each."""

@@ -16,9 +16,9 @@ class WeakPrediction(NamedTuple):
     """What a network predicts on the weak views of a micro-batch, without a graph."""
 
     logits: Tensor
-    """[U, classes]."""
+    """The logits on the weak views, [U, classes]."""
     labels: Tensor
-    """int64 [U], one hard pseudo-label for each sample."""
+    """One hard pseudo-label for each sample, int64 [U]."""
 
 
 Predictions = Mapping[Batch, WeakPrediction]

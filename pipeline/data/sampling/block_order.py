@@ -16,9 +16,9 @@ class ShardLayout:
     """Where the samples of a split are in its shards."""
 
     positions: Tensor
-    """int64 [N] on the CPU. Entry n is the position of sample n, counted over all shards in their order.
+    """The positions of the samples, int64 [N] on the CPU, counted over all shards in their order.
 
-    Sample n is the one with the n-th smallest id.
+    Entry n belongs to the sample with the n-th smallest id.
     """
     shards: tuple[int, ...]
     """Number of samples in each shard."""

@@ -25,7 +25,7 @@ class Decoder(Protocol):
     """
 
     shape: tuple[int, int, int]
-    """(C, H, W) of the images that it writes."""
+    """Shape (C, H, W) of the images that it writes."""
     dtype: torch.dtype
     """Type of the values that it writes."""
     device: torch.device

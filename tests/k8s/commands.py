@@ -15,6 +15,7 @@ from pipeline.cli import main as smpl
 from pipeline.config.data_set import DataSet
 from pipeline.config.schema import Config
 from pipeline.run_folder import RunFolder
+from pipeline.training import train_command
 from tests.k8s.objects import Object, Workload
 from tests.k8s.resources import quantity
 from tests.k8s.wiring import REFERENCE
@@ -75,7 +76,7 @@ class Reader:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.patch = patch
         self.seen: list[Any] = []
-        patch.setattr(train, "MODES", {None: lambda *given: self.seen.append(Training.of(*given))})
+        patch.setattr(train_command, "MODES", {None: lambda *given: self.seen.append(Training.of(*given))})
         patch.setattr(cli, "resolve", self._prepare)
         patch.setattr(cli.finish, "callback", lambda folder, wait: self.seen.append(Finishing(folder, wait)))
 

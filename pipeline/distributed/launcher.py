@@ -39,6 +39,8 @@ LOST_PEER = 75
 EXIT_CODE_FILE = "SMPL_OUTCOME"
 """Environment variable that names a file. In it the first rank of a node records the exit code of the command for the
 case that a signal stops the run at the present moment; see :func:`record_exit_code`."""
+AGENT_LOGGERS = ("torch.distributed.elastic", "torch.distributed.launcher", "torch.distributed.run")
+"""How the names of the loggers of torchrun's modules begin."""
 
 
 def choose_processes(requested: int | None, nodes: NodeConfig = SINGLE_NODE) -> int:
@@ -71,8 +73,7 @@ def launch(module: str, arguments: list[str], processes: int, nodes: NodeConfig 
         UserError: another node was lost or did not arrive, or a process of one of several nodes was killed, or the
             processes of a single node were killed too often.
     """
-    for name in ("torch.distributed.elastic", "torch.distributed.run"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _silence_agent()
     _drop_empty_variables()
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SHUTDOWN_SECONDS)  # before torch 2.12 it was always 30
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # else ranks import modules from the current folder
@@ -94,6 +95,13 @@ def record_exit_code(code: int) -> None:
     """
     if os.environ.get("LOCAL_RANK") == "0" and (path := os.environ.get(EXIT_CODE_FILE)):
         Path(path).write_text(str(code))
+
+
+def _silence_agent() -> None:
+    """Turn off the log of torchrun's modules. Most set the level of their own logger, so a parent's has no effect."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(AGENT_LOGGERS):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _drop_empty_variables() -> None:

@@ -16,6 +16,7 @@ import click
 from data_prep.dataset.manifest import load_manifest
 from data_prep.system.cli import STOPPED, Command
 from data_prep.system.errors import UsageError, UserError
+from data_prep.system.signal_handlers import Stopped
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import Config
 from pipeline.distributed.launcher import LOST_PEER, is_launched
@@ -50,16 +51,21 @@ def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None)
     Raises:
         UserError: the prepared set or every checkpoint is damaged, or the folder cannot be written to. Ranks that do
             not report errors return the exit code instead.
+        Stopped: a signal arrived before training could handle it. Only a rank that reports raises it.
     """
     try:
         return _run(job or partial(train, began=time.perf_counter()), config, data, run, join_world())
     except RuntimeError as error:
         if problem := compile_failure(error):
-            return _end(UsageError(problem))
+            return end_rank(UsageError(problem))
         if not is_lost_peer(error):
             raise
         logger.warning("another process has ended: %s", str(error).partition("\n")[0].partition(". ")[0])
         exit_at_once(LOST_PEER if is_launched() else 1)
+    except Stopped:
+        if _reports():
+            raise
+        return STOPPED
     finally:
         leave_world()
 
@@ -70,14 +76,14 @@ def _run(job: Job, config: Config, data: Path, run: RunFolder, world: World) -> 
         job(config, data, run, world)
     except UserError as error:
         if error.shared:
-            return _end(error)
+            return end_rank(error)
         raise error if world.main else type(error)(f"rank {world.rank}: {error}") from None
     except StoppedError:
         if _reports():
             logger.info("stopped and saved; the same command resumes")
         return STOPPED
     except NonFiniteError as error:
-        return _end(UserError(f"{error}; {run} keeps the last good checkpoint; lower optimizer.lr or clip"))
+        return end_rank(UserError(f"{error}; {run} keeps the last good checkpoint; lower optimizer.lr or clip"))
     return 0
 
 
@@ -103,7 +109,7 @@ def check_agreement(config: Config, data: Path, world: World) -> None:
                 raise error
 
 
-def _end(error: UserError) -> int:
+def end_rank(error: UserError) -> int:
     """Return the exit code for an error that occurred on every rank; raise it on the ranks that report it."""
     if _reports():
         raise error

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from data_prep.dataset.manifest import load_manifest
 from data_prep.system.atomic_files import locked, make_folder
+from data_prep.system.errors import UsageError
 from pipeline.config.data_set import DataSet, resolve_data
 from pipeline.config.schema import Config
 from pipeline.distributed.launcher import choose_processes, launch
@@ -19,7 +20,7 @@ from pipeline.distributed.world import this_device
 from pipeline.precision import choose_precision
 from pipeline.run_folder import CONFIG, RunFolder
 from pipeline.training.preflight import check_machine, check_run, check_start, check_test
-from pipeline.training.rank import run_rank
+from pipeline.training.rank import end_rank, run_rank
 from pipeline.training.results import print_if_finished, print_networks
 from pipeline.training.session import score_checkpoint
 from pipeline.training.time_budget import apply_budget
@@ -35,7 +36,10 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
     nodes = read_node_config()
     processes = choose_processes(nproc, nodes)
     config, folder = apply_budget(config, run.path), data.folder(config)
-    precision = choose_precision(config.precision, this_device())
+    try:
+        precision = choose_precision(config.precision, this_device())
+    except UsageError as error:
+        return end_rank(error)
     with ExitStack() as stack:
         if is_first():
             check_machine(config, run, nodes.count * processes)
@@ -49,7 +53,8 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
             return run_rank(config, folder, run)
         resolved = Path(stack.enter_context(TemporaryDirectory())) / CONFIG
         resolved.write_bytes(write_mapping(config.tree()))
-        return launch("pipeline.training.rank", [str(resolved), str(folder), str(run)], processes, nodes)
+        arguments = ["--", str(resolved), str(folder), str(run)]  # a folder's name may begin with a dash
+        return launch("pipeline.training.rank", arguments, processes, nodes)
 
 
 @contextmanager

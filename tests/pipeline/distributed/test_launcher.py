@@ -1,5 +1,6 @@
 """Two real processes that are stopped or killed: the resumed run gives the same weights as an undisturbed one."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -8,15 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch.distributed import DistStoreError
 from torch.distributed.run import config_from_args
 
+from data_prep.prepare.options import PrepareRequest
+from data_prep.prepare.run import prepare
 from pipeline.distributed import launcher
 from pipeline.distributed.launcher import EXIT_CODE_FILE, LOST_PEER, root_cause
 from pipeline.distributed.world import is_lost_peer
 from pipeline.run_folder import RunFolder
-from pipeline.training import rank
+from pipeline.train import main
+from pipeline.training import rank, train_command
 from pipeline.training.train_command import default_run
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import make_config
@@ -93,6 +98,42 @@ def test_torchrun_reads_no_empty_variable(monkeypatch: pytest.MonkeyPatch) -> No
     assert [(config.max_nodes, config.nproc_per_node) for config in started] == [(1, 2)]
 
 
+def test_torchruns_modules_log_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    agent = logging.getLogger("torch.distributed.elastic.agent.server.api")
+    agent.setLevel(logging.WARNING)
+    monkeypatch.setattr(launcher, "run_agent", lambda _: None)
+    assert launcher.launch("module", [], 2) == 0
+    assert not agent.isEnabledFor(logging.ERROR)
+
+
+def test_the_names_of_the_folders_may_begin_with_a_dash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def launch(_: str, arguments: list[str], *__: object) -> int:
+        parsed = rank.main.make_context("rank", arguments).params
+        assert [parsed["data"], parsed["run"]] == [Path("-data"), Path("-run")]
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    prepare(PrepareRequest("digits", out=Path("-data")))
+    monkeypatch.setattr(train_command, "choose_processes", lambda *_: 2)
+    monkeypatch.setattr(train_command, "launch", launch)
+    result = CliRunner().invoke(main, ["--data-dir", "-data", "--out", "-run", "--batch-size", "8"])
+    assert result.exit_code == 0, result.output
+
+
+def test_fp16_on_a_cpu_is_reported_by_the_first_rank_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(train_command, "this_device", lambda: torch.device("cpu"))
+    errors = []
+    for number in ("0", "1"):
+        variables = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": "2"}
+        words = ["--precision", "fp16", "--out", str(tmp_path / "run")]
+        result = CliRunner().invoke(main, words, env=variables)
+        assert result.exit_code == 2
+        errors.append(result.stderr)
+    assert errors[0].startswith("error: precision: fp16")
+    assert errors[1] == ""
+
+
 def test_runs_are_in_the_folder_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SMPL_RUNS", raising=False)
     assert default_run(make_config()) == Path("runs/digits-smpl-seed0")
@@ -112,6 +153,7 @@ def test_a_stopped_run_saves_exits_with_4_and_goes_on(
         _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4, errors
     assert "stopped and saved" in errors
+    assert "death signal" not in errors
     assert "Traceback" not in errors
     assert not (home / out / "summary.json").exists()
     done = finish(home, out)

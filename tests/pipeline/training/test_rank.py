@@ -8,6 +8,7 @@ import pytest
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from data_prep.system.errors import DataError, UsageError, UserError
+from data_prep.system.signal_handlers import Stopped
 from pipeline.distributed.world import World
 from pipeline.run_folder import RunFolder
 from pipeline.training import rank
@@ -78,3 +79,19 @@ def test_an_error_of_all_ranks_is_not_repeated_by_the_others(monkeypatch: pytest
     monkeypatch.setattr(rank, "join_world", lambda: World(1, 2, CPU))
     monkeypatch.setattr(rank, "check_agreement", lambda *_: None)
     assert run_rank(make_config(), Path("data"), RunFolder(Path("run")), job) == 2
+
+
+@pytest.mark.parametrize("local", [0, 1])
+def test_a_signal_before_training_is_reported_by_the_first_rank_of_a_node(
+    monkeypatch: pytest.MonkeyPatch, local: int
+) -> None:
+    def join() -> None:
+        raise Stopped("SIGINT")
+
+    monkeypatch.setenv("LOCAL_RANK", str(local))
+    monkeypatch.setattr(rank, "join_world", join)
+    if local == 0:
+        with pytest.raises(Stopped):
+            run_rank(make_config(), Path("data"), RunFolder(Path("run")))
+    else:
+        assert run_rank(make_config(), Path("data"), RunFolder(Path("run"))) == 4

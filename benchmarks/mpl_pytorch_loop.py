@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.peer_loop import AllStepsTimedError, random_images
 
 SETTINGS = {
     **{"dataset": "cifar10", "num_labeled": 4000, "num_classes": 10, "resize": 32, "randaug": [2, 16], "name": "bench"},
@@ -29,11 +30,11 @@ SETTINGS = {
 DROPOUT = 0.2
 
 
-class Pictures(Dataset[Any]):
+class RandomImages(Dataset[Any]):
     """Random images of CIFAR's size, with the checkout's own transforms."""
 
     def __init__(self, count: int, transform: Any) -> None:
-        self.images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        self.images = random_images(count)
         self.transform = transform
 
     def __len__(self) -> int:
@@ -60,10 +61,6 @@ class StepTimes:
     def close(self) -> None: ...
 
 
-class _AllStepsTimed(Exception):  # noqa: N818
-    pass
-
-
 class StepLimit:
     """A replacement for the TensorBoard writer that ends the loop after a number of steps."""
 
@@ -73,7 +70,7 @@ class StepLimit:
     def add_scalar(self, *_: Any) -> None:
         self.left -= 1
         if not self.left:
-            raise _AllStepsTimed
+            raise AllStepsTimedError
 
 
 @click.command()
@@ -98,7 +95,7 @@ def main(checkout: Path, batch_size: int, mu: int, steps: int, workers: int) -> 
     average = models.ModelEMA(student, args.ema)
     learned = [_optimizer_schedule_scaler(loop, args, network) for network in (teacher, student)]
     (t_optimizer, t_schedule, t_scaler), (s_optimizer, s_schedule, s_scaler) = learned
-    with suppress(_AllStepsTimed):
+    with suppress(AllStepsTimedError):
         loop.train_loop(
             *(args, labeled, unlabeled, None, None, teacher, student, average, losses.create_loss_fn(args)),
             *(t_optimizer, s_optimizer, t_schedule, s_schedule, t_scaler, s_scaler),
@@ -107,8 +104,8 @@ def main(checkout: Path, batch_size: int, mu: int, steps: int, workers: int) -> 
 
 
 def _loader(args: Namespace, batch_size: int, transform: Any) -> DataLoader[Any]:
-    pictures = Pictures(batch_size * 8, transform)
-    return DataLoader(pictures, batch_size, shuffle=True, num_workers=args.workers, drop_last=True, pin_memory=True)
+    images = RandomImages(batch_size * 8, transform)
+    return DataLoader(images, batch_size, shuffle=True, num_workers=args.workers, drop_last=True, pin_memory=True)
 
 
 def _optimizer_schedule_scaler(loop: Any, args: Namespace, network: nn.Module) -> tuple[Any, Any, Any]:

@@ -25,8 +25,10 @@ import click
 import numpy as np
 import torch
 
+from benchmarks.peer_loop import AllStepsTimedError, random_images
+
 STUBBED = frozenset({"aim", "progress", "ruamel", "skimage", "torchaudio", "transformers", "wandb"})
-PICTURES = 2000
+IMAGES = 2000
 NEVER = 10**9
 """A number of steps that is never reached, for the intervals of evaluation and logging."""
 PARTS = ("x_lb", "y_lb", "x_ulb_w", "x_ulb_s")
@@ -55,16 +57,12 @@ class StubFinder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None: ...
 
 
-class Pictures:
+class RandomCifar10:
     """A replacement for torchvision's CIFAR10: random images of its size, with classes in turn."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        self.data = np.random.default_rng(0).integers(0, 256, (PICTURES, 32, 32, 3), dtype=np.uint8)
-        self.targets = np.arange(PICTURES) % 10
-
-
-class _AllStepsTimed(Exception):  # noqa: N818
-    pass
+        self.data = random_images(IMAGES)
+        self.targets = np.arange(IMAGES) % 10
 
 
 @click.command()
@@ -80,7 +78,7 @@ def main(checkout: Path, algorithm: str, batch_size: int, mu: int, steps: int, w
     sys.meta_path.append(StubFinder())
     learner = build(algorithm, {"batch_size": batch_size, "uratio": mu, "num_workers": workers}, steps + 2)
     ends = record_step_ends(learner, steps + 1)
-    with suppress(_AllStepsTimed):
+    with suppress(AllStepsTimedError):
         learner.train()
     click.echo(json.dumps([late - early for early, late in pairwise(ends)]))
 
@@ -89,7 +87,7 @@ def build(algorithm: str, size: dict[str, int], steps: int) -> Any:
     """Return USB's learner of an algorithm, with random images, on this machine's device."""
     usb = importlib.import_module("semilearn")
     cifar = importlib.import_module("semilearn.datasets.cv_datasets.cifar")
-    cifar.torchvision = Namespace(datasets=Namespace(CIFAR10=Pictures))  # type: ignore[attr-defined]
+    cifar.torchvision = Namespace(datasets=Namespace(CIFAR10=RandomCifar10))  # type: ignore[attr-defined]
     cifar.split_ssl_data = lambda _, data, labels, *__, **___: (data, labels, data, labels)  # type: ignore[attr-defined]
     run = {"epoch": 1, "num_train_iter": steps, "num_eval_iter": NEVER, "num_log_iter": NEVER}
     settings = usb.get_config({"algorithm": algorithm, "gpu": 0, "distributed": False} | run | size)
@@ -109,7 +107,7 @@ def record_step_ends(learner: Any, steps: int) -> list[float]:
     def note(_: object, __: object) -> None:
         ends.append(time.perf_counter())
         if len(ends) == steps:
-            raise _AllStepsTimed
+            raise AllStepsTimedError
 
     hook = importlib.import_module("semilearn.core.hooks").Hook
     learner.register_hook(type("Ends", (hook,), {"after_train_step": note})(), None, "LOWEST")

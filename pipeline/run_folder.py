@@ -139,8 +139,8 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             raise self._unfinished(SUMMARY) from None
         except (OSError, ValueError, ValidationError):
-            remedy = "delete it, and the same smpl-train command writes it again"
-            raise DataError(f"{self.summary_file}: unreadable or damaged; {remedy}") from None
+            problem = "unreadable or damaged; the same smpl-train command writes it again"
+            raise DataError(f"{self.summary_file}: {problem}") from None
 
     def exported_model(self) -> Path:
         """Return the file of the exported model. Raises MissingFileError if the run has not finished."""

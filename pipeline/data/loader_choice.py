@@ -53,7 +53,7 @@ def choose_loader(wanted: str, manifest: Manifest, size: int | None, device: tor
         raise UsageError(f"loader.name: {manifest.dataset} cannot be resident, {reason}; give --loader auto")
     if wanted == "dali":
         require_dali()
-    return LoaderChoice(wanted, "as asked")
+    return LoaderChoice(wanted, "as loader.name says")
 
 
 def decoded_bytes(manifest: Manifest) -> int:

@@ -1,7 +1,8 @@
 """Training methods by name, one file each; installed packages add others by the entry-point group ``smpl.methods``.
 
-A method is mathematics on a global batch. To add one, write a file in this folder with a subclass of
-:class:`pipeline.methods.method.Method` and add its path to :data:`METHODS` below. The subclass must have
+A method defines the losses and the updates of a training step, on the global batch. To add one, write a file in this
+folder with a subclass of :class:`pipeline.methods.method.Method` and add its path to :data:`METHODS` below. The
+subclass must have
 
 * ``step(step)``, a generator that yields the phases of one training step (``phases.py``) and receives their results;
 * ``sections``, the classes of its options by configuration section, if it has options;

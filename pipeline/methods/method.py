@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
+from data_prep.system.errors import UsageError
 from pipeline.methods.batchnorm_passes import PASSES
 from pipeline.methods.phases import Gradient, Phases
 
@@ -47,6 +48,11 @@ class Method:
     """The configuration key that switches the meta term off when it is 0; None for a method without such a term."""
     sections: ClassVar[Mapping[str, type[BaseModel]]] = {}
     """The options of each configuration section that the method reads, by name."""
+
+    def __init_subclass__(cls) -> None:
+        for old, new in {"waits": "start_steps", "slopes": "differentiated_forward"}.items():
+            if hasattr(cls, old):
+                raise UsageError(f"method {cls.__name__} in {cls.__module__}: rename its {old} to {new}")
 
     def __init__(
         self,

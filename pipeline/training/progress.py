@@ -37,18 +37,19 @@ class Progress:
         self.bar: Any = tqdm(total=total, initial=step, unit="step", mininterval=0.2) if on_terminal else None
 
     def advance(self, values: Mapping[str, float]) -> None:
-        """Count one step, and show the ``values`` that were measured in it instead of the earlier ones."""
+        """Count one step, and show the ``values`` that were measured in it; the bar keeps the others as they were."""
         self.step += 1
-        self.values |= {name: values[name] for name in _SHOWN if name in values}
+        self.values |= values
         if self.bar is not None:
             self.bar.update()
-            self.bar.set_postfix_str(self._text(), refresh=False)
-        elif values and not self.quiet:
-            logger.info("step %d of %d: %s", self.step, self.total, self._text())
+            self.bar.set_postfix_str(_text(self.values), refresh=False)
+        elif (text := _text(values)) and not self.quiet:
+            logger.info("step %d of %d: %s", self.step, self.total, text)
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def _text(self) -> str:
-        return ", ".join(_SHOWN[name].format(self.values[name]) for name in _SHOWN if name in self.values)
+
+def _text(values: Mapping[str, float]) -> str:
+    return ", ".join(form.format(values[name]) for name, form in _SHOWN.items() if name in values)

@@ -1,6 +1,7 @@
 """What happens at the end of a run: final scores, ``summary.json``, the exported model, and the printed table."""
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import click
 
 from data_prep.dataset.manifest import Manifest, load_manifest
+from data_prep.system.errors import DataError
 from pipeline.config.schema import Config
 from pipeline.data.prepared_set import PreparedSet
 from pipeline.evaluation.scoring import evaluate
@@ -18,6 +20,8 @@ from pipeline.task import Task
 from pipeline.training.factory import build_module
 from pipeline.training.results_table import describe_network, results_table
 from pipeline.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 
 def print_networks(config: Config, data: Path) -> None:
@@ -30,11 +34,15 @@ def print_networks(config: Config, data: Path) -> None:
 def print_if_finished(config: Config, manifest: Manifest, run: RunFolder) -> bool:
     """Print the results of a run that has finished with this configuration on this set; return whether it has.
 
-    So the test split need not be read a second time. Raises DataError if the summary is damaged.
+    So the test split need not be read a second time. A run with a damaged summary has not finished: its end writes the
+    summary again.
     """
     try:
         summary = run.summary()
     except MissingFileError:
+        return False
+    except DataError as damage:
+        logger.warning("%s", damage)
         return False
     finished = (summary.config, summary.data, summary.steps)
     if finished != (config.fingerprint(), manifest.fingerprint, config.steps):

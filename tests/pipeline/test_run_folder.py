@@ -54,7 +54,7 @@ def test_a_missing_file_is_a_line_that_names_it(tmp_path: Path) -> None:
 def test_a_damaged_summary_is_a_line_that_names_it_and_the_remedy(tmp_path: Path, text: str) -> None:
     run = RunFolder(tmp_path)
     run.summary_file.write_text(text)
-    with pytest.raises(DataError, match=r"summary\.json: unreadable or damaged; delete it, and") as caught:
+    with pytest.raises(DataError, match=r"summary\.json: unreadable or damaged; the same smpl-train") as caught:
         run.summary()
     assert "\n" not in str(caught.value)
 

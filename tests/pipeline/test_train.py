@@ -141,16 +141,14 @@ def test_a_finished_run_does_not_read_the_test_split_again() -> None:
 
 
 @pytest.mark.slow
-def test_a_damaged_summary_stops_the_command_which_writes_it_again_once_it_is_deleted() -> None:
+def test_a_damaged_summary_is_written_again_with_a_warning() -> None:
     run(*SHORT)
     path = Path("runs/digits-smpl-seed0/summary.json")
     before = path.read_text()
     path.write_text(before[:-20])
     result = run(*SHORT)
-    assert result.exit_code == 3
-    assert "summary.json: unreadable or damaged; delete it" in result.stderr
-    path.unlink()
-    assert run(*SHORT).exit_code == 0
+    assert result.exit_code == 0
+    assert "summary.json: unreadable or damaged; the same smpl-train command writes it again" in result.stderr
     assert json.loads(path.read_text())["results"] == json.loads(before)["results"]
 
 

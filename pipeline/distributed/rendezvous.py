@@ -1,6 +1,7 @@
-"""How nodes find each other: torchrun's static rendezvous, and two things that it lacks.
+"""How nodes find each other: torchrun's static rendezvous, and three things that it lacks.
 
-Before it, every node waits until all nodes have arrived. After it, every node checks that the others still run.
+Before it, every node waits until all nodes have arrived. After it, every node checks that the others still run. At the
+end, node 0 waits until the others have left its store.
 
 Node 0 hosts a TCP store at its port while its command runs, and every node counts its arrivals there under its own
 number. The run starts when all nodes have arrived once. When a node is lost, the commands of all nodes end, and
@@ -10,6 +11,7 @@ run only.
 
 import logging
 import socket
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,6 +39,10 @@ At the normal end of a run node 0 may end before the other nodes do, but never b
 """
 NOTICE_SECONDS = 5
 """A node that has waited for this long logs what it waits for."""
+LEAVE_SECONDS = 5
+"""Time for which node 0, whose ranks have ended, waits for the other nodes; one that was stopped never leaves."""
+LEFT = "left"
+"""The key under which the store counts the nodes that have left it."""
 POLL_SECONDS = 0.5
 """Time between two looks at the store or at node 0's port."""
 
@@ -57,7 +63,7 @@ class NodeRendezvous(StaticTCPRendezvous):
         self.nodes, self.host = nodes, nodes.host if nodes.rank else "localhost"
         super().__init__(self.host, nodes.port, nodes.rank, nodes.count, run_id, STORE_SECONDS)
         self._answered = 0.0
-        """When node 0 last answered, by ``time.monotonic``."""
+        """When node 0 last answered, by ``time.monotonic``; 0 until all nodes are present."""
 
     def get_backend(self) -> str:
         """Return the name under which torchrun knows this rendezvous."""
@@ -89,6 +95,26 @@ class NodeRendezvous(StaticTCPRendezvous):
         elif time.monotonic() - self._answered > SILENT_SECONDS:
             raise self._silence()
         return 0
+
+    def shutdown(self) -> bool:
+        """Leave the store; torchrun's agent calls this when the ranks of this node have ended.
+
+        Node 0 waits until the others have left, since its command closes the store. Without that it could leave
+        torchrun's exit barrier and close the store while another node still reads the barrier there. The agent calls
+        this in a ``finally``; if an error ended the ranks, the nodes met at no barrier, and none waits for another.
+        """
+        if self._store and self._answered and sys.exc_info()[0] is None:
+            self._leave(self._store)
+        return super().shutdown()
+
+    def _leave(self, store: Store) -> None:
+        if self.rank:
+            if self._node_0_answers():
+                store.add(LEFT, 1)
+            return
+        deadline = time.monotonic() + LEAVE_SECONDS
+        while store.add(LEFT, 0) < self.nodes.count - 1 and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 10)
 
     def _host(self) -> TCPStore:
         """Return the store that node 0 hosts. Raises UserError if the port cannot be opened."""

@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -297,6 +299,36 @@ def test_two_nodes_with_the_same_number_are_refused(port: int) -> None:
     with ThreadPoolExecutor() as pool:
         texts = list(pool.map(refusal, nodes))
     assert sum("two nodes have the number 1" in text for text in texts) == 1, texts
+
+
+def test_node_0_keeps_its_store_until_the_other_nodes_have_left(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    monkeypatch.setattr(rendezvous, "LEAVE_SECONDS", LIMIT_S)
+    nodes = [node_of(2, rank, port, join_timeout=int(LIMIT_S)) for rank in range(2)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(NodeRendezvous.next_rendezvous, nodes))
+        first = pool.submit(nodes[0].shutdown)
+        with pytest.raises(TimeoutError):
+            first.result(timeout=0.2)
+        assert nodes[1].shutdown()
+        assert first.result(timeout=LIMIT_S)
+
+
+@pytest.mark.parametrize(("seconds", "failed"), [(0.1, False), (LIMIT_S, True)])
+def test_node_0_does_not_wait_for_a_node_that_was_lost(
+    monkeypatch: pytest.MonkeyPatch, port: int, seconds: float, failed: bool
+) -> None:
+    monkeypatch.setattr(rendezvous, "LEAVE_SECONDS", seconds)
+    nodes = [node_of(2, rank, port, join_timeout=int(LIMIT_S)) for rank in range(2)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(NodeRendezvous.next_rendezvous, nodes))
+    began = time.monotonic()
+    with suppress(NodeLostError):
+        try:
+            if failed:
+                raise NodeLostError("node 1 was lost")
+        finally:
+            assert nodes[0].shutdown()
+    assert time.monotonic() - began < LIMIT_S / 2
 
 
 def test_a_node_notices_that_node_0_no_longer_answers(monkeypatch: pytest.MonkeyPatch, port: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.line_links import PAGE, WALK, with_line_numbers
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "k8s").rglob("*.md")])
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
@@ -21,25 +22,32 @@ def test_a_page_has_no_dead_link(page: Path) -> None:
     text = CODE_BLOCK.sub("", page.read_text())
     links = [(title, link) for title, link in LINK.findall(text) if "://" not in link]
     assert not [link for _, link in links if not _leads_somewhere(page, link)]
-    assert not [name for title, link in links for name in _names(title, link) if not _defines(page.parent / link, name)]
+    assert not [name for title, link in links for name in _names(title, link) if not _defines(page, link, name)]
     assert not [
         path for path in PATH.findall(text) if not (ROOT / path).exists() and not WRITTEN_BY_THE_READER.search(path)
     ]
 
 
+def test_the_walk_through_a_training_step_links_to_the_lines_that_define_its_names() -> None:
+    page = PAGE.read_text()
+    (walk,) = WALK.findall(page)
+    assert "train_step`](../pipeline/training/trainer.py#L" in walk
+    assert page == with_line_numbers(page), "run python -m tests.line_links"
+
+
 def _leads_somewhere(page: Path, link: str) -> bool:
     name, _, anchor = link.partition("#")
     target = page.parent / name if name else page
-    return target.exists() and (not anchor or anchor in _anchors(target))
+    return target.exists() and (not anchor or target.suffix == ".py" or anchor in _anchors(target))
 
 
 def _names(title: str, link: str) -> list[str]:
     """Return the names of code by which a page links to a source file: `function` or `Class.method`."""
-    return NAMES.findall(title) if link.endswith(".py") else []
+    return NAMES.findall(title) if link.partition("#")[0].endswith(".py") else []
 
 
-def _defines(source: Path, name: str) -> bool:
-    text = source.read_text()
+def _defines(page: Path, link: str, name: str) -> bool:
+    text = (page.parent / link.partition("#")[0]).read_text()
     return all(re.search(rf"^ *(def|class) {part}\b|^{part}\b.* = ", text, re.MULTILINE) for part in name.split("."))
 
 

@@ -67,7 +67,7 @@ def _download(remote: PublishedFile, target: Path) -> None:
 
 
 def _resume(url: Url, part: Path) -> None:
-    """Append the bytes that are missing."""
+    """Append the bytes that are missing; start over if the server cannot resume."""
     size = _size(part)
     try:
         body = open_web(url, size)
@@ -77,7 +77,7 @@ def _resume(url: Url, part: Path) -> None:
                 advance(len(chunk))
     except CannotResume:
         part.unlink()
-        raise
+        _resume(url, part)
     except Interrupted as error:
         if _size(part) == size:
             raise _NoProgressError(str(error)) from None

@@ -6,7 +6,6 @@ it: it does not repeat a transfer whose body is cut in the middle, and the drive
 
 import hashlib
 import logging
-import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -19,7 +18,7 @@ from data_prep.storage.url import Url
 from data_prep.system.errors import DataError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
+    from requests import Response
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.5
@@ -38,7 +37,7 @@ class Interrupted(Exception):  # noqa: N818 - no user sees it
     """The transfer failed, and another attempt may succeed."""
 
 
-class CannotResume(Interrupted):
+class CannotResume(Exception):  # noqa: N818 - no user sees it
     """The server has no bytes from the requested one on, or sends the file from its beginning only."""
 
 
@@ -119,37 +118,29 @@ def open_web(url: Url, start: int = 0) -> Body:
 
     The chunks raise Interrupted, too. A password is not sent on to another host.
     """
-    import requests  # noqa: PLC0415
     from requests.auth import HTTPBasicAuth  # noqa: PLC0415
 
+    from data_prep.storage.http_session import http_session  # noqa: PLC0415
+
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    auth = HTTPBasicAuth(*url.login) if url.login else _without_login
-    certificates = ssl.get_default_verify_paths().cafile or True  # the system's; requests takes its own otherwise
-    with _network_errors(url):
-        response = requests.get(
-            url.without_login, auth=auth, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, verify=certificates
-        )
+    auth = HTTPBasicAuth(*url.login) if url.login else None
+    with _network_errors(url), http_session() as session:
+        response = session.get(url.without_login, auth=auth, headers=headers, stream=True, timeout=TIMEOUT_SECONDS)
     if failure := _failure(response, url, start):
         response.close()
         raise failure
-    return Body(int(response.headers.get("Content-Length", 0)), _chunks(response, url))
-
-
-def _without_login(request: "PreparedRequest") -> "PreparedRequest":
-    """Return the request as it is.
-
-    It is passed as ``auth`` because without one the library requests sends a password from ``~/.netrc``.
-    """
-    return request
+    size = response.headers.get("Content-Length", "")
+    return Body(int(size) if size.isdecimal() else 0, _chunks(response, url))
 
 
 def _failure(response: "Response", url: Url, start: int) -> Exception | None:
     status, content_range = response.status_code, response.headers.get("Content-Range", "")
-    if start and (status == 416 or (response.ok and not content_range.startswith(f"bytes {start}-"))):
+    success = 200 <= status < 300
+    if start and (status == 416 or (success and not content_range.startswith(f"bytes {start}-"))):
         return CannotResume("the server cannot resume the transfer")
     transient = status >= 500 or status in TRANSIENT_STATUSES
     reason = url.redact(f"the server answers {status} {response.reason}")
-    return None if response.ok else (Interrupted if transient else Refused)(reason)
+    return None if success else (Interrupted if transient else Refused)(reason)
 
 
 def _chunks(response: "Response", url: Url) -> Generator[bytes]:
@@ -159,13 +150,15 @@ def _chunks(response: "Response", url: Url) -> Generator[bytes]:
 
 @contextmanager
 def _network_errors(url: Url) -> Iterator[None]:
-    from requests.exceptions import InvalidURL  # noqa: PLC0415
+    from requests.exceptions import InvalidURL, TooManyRedirects  # noqa: PLC0415
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
         yield
     except InvalidURL as error:
         raise UsageError(f"{url.public}: {url.redact(str(error))}; {CHECK}") from None
+    except TooManyRedirects as error:
+        raise Refused(url.redact(str(error))) from None
     except (OSError, HTTPError, ValueError) as error:
         raise Interrupted(url.redact(_reason(error))) from None
 

@@ -137,11 +137,6 @@ CODECS: dict[str, Codec] = {
 EXTENSIONS = frozenset(codec.extension for codec in CODECS.values() if codec.extension)
 
 
-def encode_image(image: Values, image_format: str) -> bytes:
-    """Encode [H, W, C]: uint8 with C of 1 or 3 for pictures, float32 for ``npy``."""
-    return CODECS[image_format].encode(image)
-
-
 def decode_image(content: bytes, shape: Shape, image_format: str) -> Values:
     """Decode to [H, W, C] of the format's type; to the image's own size if ``shape`` has H = W = 0.
 

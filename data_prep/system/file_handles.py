@@ -45,7 +45,11 @@ class OpenFiles:
 
 
 def raise_limit() -> int:
-    """Raise this process's soft limit of open files to its hard one, up to MAX_LIMIT, and return the soft limit."""
+    """Raise this process's soft limit of open files to its hard one, up to MAX_LIMIT; never lower it.
+
+    Returns:
+        The number of files that may be open now, at most MAX_LIMIT.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_LIMIT if hard == resource.RLIM_INFINITY else min(hard, MAX_LIMIT)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

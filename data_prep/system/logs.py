@@ -10,10 +10,14 @@ import sys
 import warnings
 from typing import TextIO
 
+from data_prep.system.errors import UsageError
+
 LEVEL_VARIABLE = "SMPL_LOG_LEVEL"
 """Environment variable that holds the level's name for the processes that a command starts."""
 PACKAGES = ("data_prep", "pipeline", "benchmarks", "__main__")
 """The loggers that follow the level; a module that is run with ``python -m`` logs as ``__main__``."""
+SHOWN_ONCE = (UserWarning, RuntimeWarning, FutureWarning)
+"""Python's warnings of which each distinct one is shown once; its own filters hide those for developers."""
 FORMAT = "%(asctime)s %(levelname)s %(rank)s%(message)s"
 
 
@@ -23,22 +27,35 @@ def configure_logging(verbosity: int = 0) -> None:
     Args:
         verbosity: the number of ``-v`` less the number of ``-q``: 1 shows debug records, 0 information, -1 only
             warnings, -2 only errors. With 0 the level of the environment holds, which a parent process has set.
+
+    Raises:
+        UsageError: the environment names an unknown level.
     """
     if verbosity:
         os.environ[LEVEL_VARIABLE] = logging.getLevelName(_level(verbosity))
+    level = _environment_level()
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter(FORMAT, datefmt="%H:%M:%S"))
     handler.addFilter(_name_rank)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for package in PACKAGES:
-        logging.getLogger(package).setLevel(os.environ.get(LEVEL_VARIABLE) or logging.INFO)
+        logging.getLogger(package).setLevel(level)
     if not sys.warnoptions:
-        warnings.simplefilter("once")
+        for category in SHOWN_ONCE:
+            warnings.simplefilter("once", category)
     logging.captureWarnings(capture=True)
 
 
 def _level(verbosity: int) -> int:
     return min(max(logging.INFO - 10 * verbosity, logging.DEBUG), logging.ERROR)
+
+
+def _environment_level() -> int:
+    name = os.environ.get(LEVEL_VARIABLE) or "INFO"
+    level = logging.getLevelNamesMapping().get(name.upper())
+    if level is None:
+        raise UsageError(f"{LEVEL_VARIABLE}={name} is no level; set it to DEBUG, INFO, WARNING or ERROR")
+    return level
 
 
 def _name_rank(record: logging.LogRecord) -> bool:

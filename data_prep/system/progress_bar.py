@@ -56,5 +56,6 @@ class _Lines:
         if now - self.logged >= SECONDS_BETWEEN_LINES:
             self.logged = now
             whole = f" of {self.total:,}" if self.total else ""
-            rate = self.done / (now - self.started)
-            logger.info("%s%s%s %s, %.0f a second", self.title, f"{self.done:,}", whole, self.unit, rate)
+            seconds = (now - self.started) / max(self.done, 1)
+            pace = f"{seconds:.1f} s each" if seconds > 1 else f"{1 / seconds:.0f} a second"
+            logger.info("%s%s%s %s, %s", self.title, f"{self.done:,}", whole, self.unit, pace)

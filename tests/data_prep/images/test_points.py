@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.dataset.manifest import load_manifest
 from data_prep.formats.webdataset.scan import read_shard
-from data_prep.images.codecs import decode_image, encode_image
+from data_prep.images.codecs import CODECS, decode_image
 from data_prep.images.pixel_stats import Sums
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
@@ -61,7 +61,7 @@ def test_every_finite_float_survives_and_numpy_reads_it(shape):
     values = np.random.default_rng(0).integers(0, 1 << 32, shape, dtype=np.uint32).view(np.float32)
     values = np.where(np.isfinite(values), values, np.float32(-0.0))
     values.flat[:2] = [-0.0, 1e-45]
-    content = encode_image(values, "npy")
+    content = CODECS["npy"].encode(values)
     assert decode_image(content, shape, "npy").tobytes() == values.tobytes()
     assert content == saved(values)
     assert decode_image(content, shape, "npy").flags.writeable
@@ -110,7 +110,7 @@ DAMAGE = {
     "flat": (saved(POINT.reshape(2)), NO_POINT),
     "three coordinates": (saved(np.zeros((1, 3, 1), np.float32)), NO_POINT),
     "boundless": (saved(POINT).replace(b"(1, 2, 1), }     ", b"(9999999, 1, 1),}"), NO_POINT),
-    "picture": (encode_image(np.zeros((8, 8, 1), np.uint8), "png"), NO_POINT),
+    "picture": (CODECS["png"].encode(np.zeros((8, 8, 1), np.uint8)), NO_POINT),
     "cut header": (saved(POINT)[:100], NO_POINT),
     "cut values": (saved(POINT)[:-1], "7 bytes of values, the manifest says 8"),
     "no values": (saved(POINT)[:-8], "0 bytes of values"),

@@ -55,6 +55,20 @@ def test_processes_that_a_command_starts_inherit_its_level():
     assert "info" not in CliRunner().invoke(example, []).stderr
 
 
+def test_the_level_of_the_environment_may_have_any_case():
+    os.environ[LEVEL_VARIABLE] = "debug"
+    assert "level debug" in CliRunner().invoke(example, []).stderr
+
+
+def test_an_unknown_level_of_the_environment_is_wrong_usage():
+    os.environ[LEVEL_VARIABLE] = "loud"
+    result = CliRunner().invoke(example, [])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        f"error: {LEVEL_VARIABLE}=loud is no level; set it to DEBUG, INFO, WARNING or ERROR"
+    ]
+
+
 def test_commands_of_a_group_have_the_flags():
     assert "a record of the member" in CliRunner().invoke(group, ["member", "-v"]).stderr
 
@@ -74,6 +88,26 @@ def test_a_warning_is_shown_once(capsys):
         for _ in range(3):
             warnings.warn("beware", UserWarning, stacklevel=1)
     assert capsys.readouterr().err.count("UserWarning: beware") == 1
+
+
+def test_warnings_for_developers_follow_the_filters_of_python(capsys):
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", ResourceWarning)
+        configure_logging()
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        warnings.warn("left open", ResourceWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_of_slow_work_gives_the_seconds_of_each(monkeypatch, capsys):
+    seconds = iter([0.0, 24.6])
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: next(seconds))
+    configure_logging()
+    with progress_bar.progress_bar(4, "runs") as advance:
+        advance(2)
+    assert capsys.readouterr().err.endswith("2 of 4 runs, 12.3 s each\n")
 
 
 def test_outside_a_terminal_progress_is_whole_lines(monkeypatch, capsys):

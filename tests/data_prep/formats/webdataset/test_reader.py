@@ -341,6 +341,13 @@ def test_the_limit_of_open_files_is_bounded(hard, raised, monkeypatch):
     assert limits == [(raised, hard)]
 
 
+@pytest.mark.parametrize("soft", [resource.RLIM_INFINITY, 1 << 20])
+def test_a_limit_above_the_bound_stays_and_counts_as_the_bound(soft, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", lambda *_: pytest.fail("the limit must stay"))
+    assert file_handles.raise_limit() == 1 << 16
+
+
 @pytest.mark.parametrize("kind", ["tars", "records"])
 def test_too_many_open_files_are_no_reason_to_prepare_again(kind, copied, monkeypatch):
     convert_set(copied)

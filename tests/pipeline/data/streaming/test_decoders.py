@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_prep.formats.sample import Sample
-from data_prep.images.codecs import encode_image
+from data_prep.images.codecs import CODECS
 from data_prep.system.errors import DataError
 from pipeline.data.streaming.dali import DaliDecoder
 from pipeline.data.streaming.decoders import Decoder, ExactDecoder, WindowDecoder
@@ -80,13 +80,13 @@ def test_a_broken_image_is_named(resizing: Decoder, content: bytes) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_of_one_shape_are_read_exactly(backend: str, image_format: str, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, channels), dtype=np.uint8)
-    samples = [Sample(n, image_format, encode_image(image, image_format), 0) for n, image in enumerate(images)]
+    samples = [Sample(n, image_format, CODECS[image_format].encode(image), 0) for n, image in enumerate(images)]
     decoder: Decoder = ExactDecoder((8, 8, channels), image_format, 1)
     if backend == "dali":
         decoder = DaliDecoder((channels, 8, 8), CPU, resized=False, workers=1)
     decoder(samples, [given(WINDOWS)], [batch := empty(5, channels, 8)])
     assert np.array_equal(batch.permute(0, 2, 3, 1).numpy(), images)
-    larger = Sample(77, image_format, encode_image(np.zeros((9, 8, channels), np.uint8), image_format), 0)
+    larger = Sample(77, image_format, CODECS[image_format].encode(np.zeros((9, 8, channels), np.uint8)), 0)
     for wrong in ([*samples, larger], [larger]):
         with pytest.raises(DataError, match=r"sample 00000077: image is 8x9 pixels, the manifest says 8x8"):
             decoder(wrong, [given(WINDOWS)], [empty(len(wrong), channels, 8)])
@@ -96,5 +96,5 @@ def test_points_keep_their_type() -> None:
     points = np.random.default_rng(0).normal(size=(3, 1, 2, 1)).astype(np.float32)
     decoder = ExactDecoder((1, 2, 1), "npy", 1)
     batch = torch.zeros(3, *decoder.shape, dtype=decoder.dtype)
-    decoder([Sample(n, "npy", encode_image(point, "npy"), 0) for n, point in enumerate(points)], [], [batch])
+    decoder([Sample(n, "npy", CODECS["npy"].encode(point), 0) for n, point in enumerate(points)], [], [batch])
     assert np.array_equal(batch.permute(0, 2, 3, 1).numpy(), points)

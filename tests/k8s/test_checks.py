@@ -46,7 +46,7 @@ class Mutation(NamedTuple):
     check: str
     file: str
     change: Callable[[Objects], object]
-    told: str
+    message: str
 
 
 def drop(row, key):
@@ -295,12 +295,12 @@ def test_rendered_files_pass(name, check):
     assert list(CHECKS[check](load(name))) == []
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: f"{one.check}-{one.told}")
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: f"{one.check}-{one.message}")
 def test_what_is_wrong_is_refused(mutation):
     objects = Objects(mutation.file)
     mutation.change(objects)
     problems = list(CHECKS[mutation.check](objects.all))
-    assert any(mutation.told in problem for problem in problems), problems
+    assert any(mutation.message in problem for problem in problems), problems
 
 
 def test_every_check_is_proven():

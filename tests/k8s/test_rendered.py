@@ -97,6 +97,6 @@ def test_rendering_again_finds_what_was_changed_and_nothing_else(copy):
 def test_without_kubectl_it_says_so(copy, tmp_path):
     for program in ("dirname", "bash"):
         (tmp_path / program).symlink_to(shutil.which(program))
-    told = manifests(copy, env={"PATH": str(tmp_path)})
-    assert (told.returncode, told.stderr.count("\n")) == (2, 1)
-    assert "kubectl" in told.stderr
+    done = manifests(copy, env={"PATH": str(tmp_path)})
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "kubectl" in done.stderr

@@ -31,8 +31,9 @@ from tests.limits import LIMIT_S, wait_for
 TEST = "test-000000.tar"
 OTHER = "test-000001.tar"
 CHILD = "import sys; from pathlib import Path; from data_prep.dataset.mirror import *; "
-HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a job in the background ignores it
-FETCH = f"{HEED}{CHILD}local_path(Path(sys.argv[1]), sys.argv[2])"
+# A process that the shell started in the background ignores SIGINT otherwise.
+RAISE_ON_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+FETCH = f"{RAISE_ON_SIGINT}{CHILD}local_path(Path(sys.argv[1]), sys.argv[2])"
 
 
 @pytest.fixture(autouse=True)

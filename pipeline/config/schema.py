@@ -48,10 +48,14 @@ class LoaderOptions(Options):
 class OptimizerOptions(Options):
     """The optimizer of every network and its learning rate schedule."""
 
-    name: Literal["sgd", "adamw"] = Field("sgd", description="the optimizer; sgd has Nesterov momentum")
+    name: Literal["sgd", "adamw"] = Field("sgd", description="the optimizer")
     lr: float = Field(0.03, ge=0, description="base learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD, first beta of AdamW")
-    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on weights; BN and biases have none")
+    nesterov: bool = Field(True, description="sgd: Nesterov's form of momentum instead of the plain one")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty; adamw: decoupled weight decay")
+    decayed: Literal["weights", "all"] = Field(
+        "weights", description="parameters with weight decay: weights, which leaves out BN and biases; or all"
+    )
     clip: float | None = Field(None, gt=0, description="norm to which larger gradients are clipped")
     warmup: Length = Field(0, ge=0, description="steps of linear warm-up; of one-cycle, of its rise (0: 30 % of all)")
     schedule: Literal["cosine", "constant", "step", "one-cycle"] = Field(

@@ -12,11 +12,15 @@ Groups = list[dict[str, Any]]
 
 
 def build_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
-    """Return the optimizer of the trainable parameters. One-dimensional ones (biases, BN) have no weight decay."""
+    """Return the optimizer of the trainable parameters.
+
+    One-dimensional ones (biases, BN) have no weight decay, unless ``options.decayed`` is ``"all"``.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    decay = options.weight_decay
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": decay if options.decayed == "all" else 0.0},
     ]
     return OPTIMIZERS[options.name](groups, options)
 
@@ -28,7 +32,8 @@ def build_descent(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 
 def _sgd(groups: Groups, options: OptimizerOptions) -> torch.optim.Optimizer:
     momentum = options.momentum
-    optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=momentum, nesterov=momentum > 0, fused=True)
+    nesterov = options.nesterov and momentum > 0
+    optimizer = torch.optim.SGD(groups, lr=options.lr, momentum=momentum, nesterov=nesterov, fused=True)
     if momentum:  # else a skipped first step leaves them unset
         for parameter in (parameter for group in groups for parameter in group["params"]):
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -81,6 +81,44 @@ def test_no_weight_decays_that_has_one_dimension_in_any_optimizer() -> None:
         assert decays == {2: 0.5, 1: 0.0}
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_with_decay_of_all_parameters_is_torch_s_own_step(nesterov: bool, momentum: float) -> None:
+    """This is what public code without parameter groups trains with; BN and biases decay as well."""
+    ours, theirs = (torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3)).double() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    options = OptimizerOptions(lr=0.1, momentum=momentum, nesterov=nesterov, weight_decay=0.5, decayed="all")
+    optimizer = build_optimizer(ours, options)
+    oracle = torch.optim.SGD(
+        theirs.parameters(), lr=0.1, momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=0.5
+    )
+    before = [parameter.detach().clone() for parameter in ours.parameters()]
+    for step in range(3):
+        for module, its_optimizer in ((ours, optimizer), (theirs, oracle)):
+            its_optimizer.zero_grad()
+            module(torch.linspace(-1, 1, 12, dtype=torch.float64).view(4, 3) + step).square().mean().backward()
+            its_optimizer.step()
+    torch.testing.assert_close([*ours.parameters()], [*theirs.parameters()])
+    assert all((old != new).any() for old, new in zip(before, ours.parameters(), strict=True))
+
+
+def test_plain_and_nesterov_momentum_differ() -> None:
+    """Two steps of rate 1 and gradient 1 are 1 and 1 + m; with Nesterov they are 1 + m and 1 + m + m^2."""
+    moved = {}
+    for nesterov in (False, True):
+        module = torch.nn.Linear(1, 1, bias=False)
+        options = OptimizerOptions(lr=1.0, momentum=0.5, nesterov=nesterov, weight_decay=0.0)
+        optimizer = build_optimizer(module, options)
+        steps = []
+        for _ in range(2):
+            before = module.weight.item()
+            module.weight.grad = torch.ones(1, 1)
+            optimizer.step()
+            steps.append(before - module.weight.item())
+        moved[nesterov] = steps
+    assert moved == {False: pytest.approx([1, 1.5]), True: pytest.approx([1.5, 1.75])}
+
+
 def test_adamw_is_torch_s_own_step() -> None:
     weight = torch.nn.Parameter(torch.ones(2, 2))
     other = torch.nn.Parameter(torch.ones(2, 2))

@@ -51,9 +51,10 @@ class MetaSemi(Method):
         p(theta) - rate * (p(theta + eps v) - p(theta - eps v)) / eps
 
     projected onto the simplex, for v = grad L_l(theta) and eps = 0.01 / |v|. Here p are the class probabilities of the
-    weak view, and rate is the learning rate of the step times ``metasemi.correction``. To first order in rate, and up
-    to O(eps^2), the corrected label is p(theta - 2 rate v). Each unlabeled image is mixed with a labeled one of its
-    step; with mu > 1 each labeled image is mixed with mu unlabeled ones.
+    weak view, and rate is the learning rate of the step times ``metasemi.correction``. Algorithm 1 itself steps to
+    y - beta dL_l(theta - alpha grad D(y)) / dy at y = p(theta), where D is the mean of |p(theta) - y|^2 over the U
+    samples. That is p - 2 rate J v, for the Jacobian J of p and rate = alpha beta / U: before the projection the label
+    differs from it by O(eps^2). From p(theta - 2 rate v), the prediction after a labeled step, it differs by O(rate^2).
     """
 
     views = ("weak",)
@@ -119,7 +120,7 @@ class MetaSemi(Method):
     def mix(self, labels: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return images [U, C, H, W] and labels [U, classes], each lam * labeled + (1 - lam) * unlabeled.
 
-        lam is drawn from Beta(alpha, alpha) for each sample.
+        lam is drawn from Beta(alpha, alpha) for each sample; each labeled image is mixed with mu unlabeled ones.
         """
         self.quantiles = self.quantiles.to(batch.weak.device)  # copied once
         lam = interpolate_quantiles(self.quantiles, uniform(batch.key, batch.slots, 2)[:, 1])

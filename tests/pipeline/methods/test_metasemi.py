@@ -1,6 +1,7 @@
 """MetaSemi's corrected pseudo-labels against autograd through the inner step, in fp64."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,60 +23,82 @@ def labeled_gradient(trainer: Trainer, batch: Batch) -> Tensor:
     return gradient(lambda w: F.cross_entropy(logits(trainer, w, batch.labeled), batch.labels), weights(trainer))
 
 
+def predicted(trainer: Trainer, flat: Tensor, batch: Batch) -> Tensor:
+    return logits(trainer, flat, batch.weak).softmax(1)
+
+
 def with_rate(make: Callable[..., Trainer], rate: float, **settings: Any) -> Trainer:
     trainer = make(method="metasemi", optimizer={"lr": rate}, **settings)
     trainer.networks["model"].schedule(0)
     return trainer
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
-def test_the_correction_is_the_meta_gradient_with_respect_to_the_labels(
-    make: Callable[..., Trainer], scale: float
-) -> None:
-    """Autograd through theta' = theta - rate * grad |p - y|^2 (summed over samples) at y = p."""
-    trainer = with_rate(make, 0.05, metasemi={"correction": scale})
-    batch = trainer.loader.batch(0)
-    corrected = computed(trainer, batch)["correct"]
+def exact_label(trainer: Trainer, batch: Batch, rate: float, scale: float = 1.0) -> Tensor:
+    """Return the label of Algorithm 1 before its projection, by autograd through theta' = theta - rate * grad D(y).
+
+    D is the mean of |p - y|^2 over the U samples, and the step on the labels has size scale * U.
+    """
     theta = weights(trainer).requires_grad_()
-    label = logits(trainer, theta, batch.weak).softmax(1).detach().requires_grad_()
-    distance = (logits(trainer, theta, batch.weak).softmax(1) - label).square().sum()
+    label = predicted(trainer, theta, batch).detach().requires_grad_()
+    distance = (predicted(trainer, theta, batch) - label).square().sum(1).mean()
     (inner,) = torch.autograd.grad(distance, theta, create_graph=True)
-    outcome = F.cross_entropy(logits(trainer, theta - 0.05 * inner, batch.labeled), batch.labels)
+    outcome = F.cross_entropy(logits(trainer, theta - rate * inner, batch.labeled), batch.labels)
     (derivative,) = torch.autograd.grad(outcome, label)
     assert derivative.norm() > 1e-4
-    torch.testing.assert_close(corrected, project_to_simplex(label.detach() - scale * derivative), rtol=1e-4, atol=1e-7)
+    return label.detach() - scale * len(label) * derivative
 
 
-def test_the_error_of_the_finite_difference_is_quadratic_in_its_step(
-    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def gap_to_algorithm_1(make: Callable[..., Trainer]) -> float:
     trainer = with_rate(make, 0.05)
     batch = trainer.loader.batch(0)
-    v = labeled_gradient(trainer, batch)
-    _, derivative = torch.autograd.functional.jvp(
-        lambda w: logits(trainer, w, batch.weak).softmax(1), weights(trainer), v
-    )
-    errors = []
-    for reach in (0.04, 0.02, 0.01):
+    exact = exact_label(trainer, batch, 0.05)
+    assert (exact > 0).all()  # so that the projection is the identity
+    return (computed(trainer, batch)["correct"] - exact).norm().item()
+
+
+def gap_to_a_labeled_step(make: Callable[..., Trainer], rate: float) -> float:
+    """Return the distance from the corrected labels to p(theta - 2 rate v)."""
+    trainer = with_rate(make, rate)
+    batch = trainer.loader.batch(0)
+    after = weights(trainer) - 2 * rate * labeled_gradient(trainer, batch)
+    return (computed(trainer, batch)["correct"] - predicted(trainer, after, batch)).norm().item()
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_the_corrected_label_is_the_projected_one_of_algorithm_1(
+    make: Callable[..., Trainer], rate: float, scale: float
+) -> None:
+    trainer = with_rate(make, rate, metasemi={"correction": scale})
+    batch = trainer.loader.batch(0)
+    label = project_to_simplex(exact_label(trainer, batch, rate, scale))
+    torch.testing.assert_close(computed(trainer, batch)["correct"], label, rtol=1e-4, atol=1e-7)
+
+
+def test_the_gap_to_algorithm_1_is_quadratic_in_the_step_of_the_finite_difference(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gap_to_algorithm_1(make) < 2e-6
+    gaps = []
+    for reach in (0.08, 0.04, 0.02, 0.01):
         monkeypatch.setattr(metasemi, "STEP_NORM", reach)
-        found = computed(trainer, fresh(batch))
-        difference = (found["ahead"] - found["behind"]) * v.norm() / reach
-        errors.append((difference - 2 * derivative).norm().item())
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.1)
-    assert errors[1] / errors[2] == pytest.approx(4, rel=0.1)
+        gaps.append(gap_to_algorithm_1(make))
+    assert [wide / narrow for wide, narrow in pairwise(gaps)] == pytest.approx([4, 4, 4], rel=0.01)
 
 
-def test_corrected_labels_are_predictions_after_two_labeled_steps(make: Callable[..., Trainer]) -> None:
-    """The label is p(theta - 2 rate v), to second order in the rate."""
-    errors = []
-    for rate in (0.02, 0.01, 0.005):
-        trainer = with_rate(make, rate)
-        batch = trainer.loader.batch(0)
-        corrected = computed(trainer, batch)["correct"]
-        ahead = weights(trainer) - 2 * rate * labeled_gradient(trainer, batch)
-        errors.append((corrected - logits(trainer, ahead, batch.weak).softmax(1)).norm().item())
-    assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)
-    assert errors[1] / errors[2] == pytest.approx(4, rel=0.3)
+def test_the_gap_to_the_prediction_after_a_labeled_step_is_quadratic_in_the_rate(make: Callable[..., Trainer]) -> None:
+    gaps = [gap_to_a_labeled_step(make, rate) for rate in (0.0125, 0.003125, 0.00078125)]
+    assert [wide / narrow for wide, narrow in pairwise(gaps)] == pytest.approx([16, 16], rel=0.05)
+
+
+def test_no_smaller_finite_difference_closes_the_gap_to_the_prediction_after_a_labeled_step(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the labels were within O(eps^2) of p(theta - 2 rate v), half the step would leave a quarter of the gap."""
+    wide = gap_to_a_labeled_step(make, 0.05)
+    monkeypatch.setattr(metasemi, "STEP_NORM", metasemi.STEP_NORM / 2)
+    assert wide > 1000 * gap_to_algorithm_1(make)
+    assert gap_to_a_labeled_step(make, 0.05) == pytest.approx(wide, rel=1e-3)
 
 
 def test_labels_stay_on_the_simplex_even_if_the_correction_is_large(make: Callable[..., Trainer]) -> None:
@@ -96,12 +119,18 @@ def test_finite_differences_leave_parameters_and_statistics_as_they_were(make: C
     assert not torch.equal(found["ahead"], found["behind"])
 
 
-def test_predictions_are_those_of_evaluation_mode_without_dropout(make: Callable[..., Trainer]) -> None:
+def test_predictions_and_gradient_are_those_of_evaluation_mode_without_dropout(make: Callable[..., Trainer]) -> None:
     trainer = make(method="metasemi", model=NORMED)
     batch = trainer.loader.batch(0)
     found = computed(trainer, batch)
     module = trainer.networks["model"].module.eval()
     assert torch.equal(found["now"], module(batch.weak).softmax(1))
+    v = torch.autograd.grad(F.cross_entropy(module(batch.labeled), batch.labels), list(module.parameters()))
+    norm = torch.cat([part.flatten() for part in v]).norm()
+    with torch.no_grad():
+        for parameter, part in zip(module.parameters(), v, strict=True):
+            parameter.add_(metasemi.STEP_NORM * part / norm)
+    torch.testing.assert_close(found["ahead"], module(batch.weak).softmax(1))
 
 
 def test_without_correction_the_labels_are_the_predictions(make: Callable[..., Trainer]) -> None:

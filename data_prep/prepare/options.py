@@ -109,10 +109,17 @@ class ResolvedRequest:
         return Plan.load(self.source, self.load_options, self.options)
 
 
-def default_out(dataset: str, labels: int | str | None, seed: int, extra: bool = False) -> Path:
-    """Return ``${SMPL_DATA or "data"}/{dataset}-{labels}-seed{seed}``, with ``-extra`` for the extra images."""
+def default_out(
+    dataset: str, labels: int | str | None, seed: int, extra: bool = False, include_labeled: bool = True
+) -> Path:
+    """Return ``${SMPL_DATA or "data"}/{dataset}-{labels}-seed{seed}``.
+
+    The name ends with ``-extra`` for a set with the extra images, and with ``-disjoint`` for one whose labeled images
+    are not among the unlabeled ones.
+    """
     count = find_source(dataset).labels if labels is None else labels
-    name = f"{dataset}-{count}-seed{seed}{'-extra' if extra else ''}".replace("%", "pct")
+    kind = f"{'-extra' if extra else ''}{'' if include_labeled else '-disjoint'}"
+    name = f"{dataset}-{count}-seed{seed}{kind}".replace("%", "pct")
     if len(name) > 200:  # one number for each of a hundred classes would be too long for a file name
         name = f"{dataset}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return Path(os.environ.get("SMPL_DATA") or "data") / name
@@ -132,7 +139,8 @@ def resolve(request: PrepareRequest) -> ResolvedRequest:
     return ResolvedRequest(
         source=source,
         load_options=_load_options(request, options),
-        folder=request.out or default_out(request.dataset, request.labels, request.seed, request.extra),
+        folder=request.out
+        or default_out(request.dataset, request.labels, request.seed, request.extra, request.include_labeled),
         options=options,
         workers=request.workers,
         skip=request.skip,

@@ -45,7 +45,8 @@ def find_folder(data_dir: str) -> Path:
 
 def default_folder(config: Config) -> Path:
     """Return the folder where ``smpl-data prepare`` puts the configured set by default."""
-    return default_out(config.dataset, config.data.labels, config.data.seed, config.data.extra)
+    data = config.data
+    return default_out(config.dataset, data.labels, data.seed, data.extra, data.include_labeled)
 
 
 def resolve_data(config: Config, data: DataSet, *, may_prepare: bool = True) -> Config:

@@ -1,10 +1,14 @@
-"""Recipes: the complete settings of a method on a data set, one YAML file each, found by name, path or data set."""
+"""Recipes: the complete settings of a method on a data set, one YAML file each, found by name, path or data set.
+
+The key ``about`` of a recipe holds facts for people. It is not part of the settings; :func:`read_about` reads it.
+"""
 
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from data_prep.system.errors import UsageError
+from pipeline.config.about import About, parse_about
 from pipeline.registry import nearest
 from pipeline.yaml_text import parse_mapping, read_mapping
 
@@ -15,14 +19,23 @@ DEFAULT = "digits-smpl"
 def built_in() -> dict[str, str]:
     """Return the text of every built-in recipe by name."""
     return {
-        entry.name.removesuffix(".yaml"): entry.read_text()
+        entry.name.removesuffix(".yaml"): entry.read_text("utf-8")
         for entry in sorted(files("pipeline.recipes").iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".yaml")
     }
 
 
 def load_recipe(name: str) -> dict[str, Any]:
-    """Return a built-in recipe by name, or a YAML file by path. Raises UsageError."""
+    """Return the settings of a built-in recipe by name, or of a YAML file by path. Raises UsageError."""
+    return {key: value for key, value in _read(name).items() if key != "about"}
+
+
+def read_about(name: str) -> About:
+    """Return what a recipe says about itself. Raises UsageError if it does not exist or leaves a fact out."""
+    return parse_about(_read(name).get("about"), name)
+
+
+def _read(name: str) -> dict[str, Any]:
     recipes = built_in()
     if name in recipes:
         return parse_mapping(recipes[name], f"recipe {name}")

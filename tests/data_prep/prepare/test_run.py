@@ -141,6 +141,7 @@ def test_default_folder(monkeypatch):
     assert str(default_out("moons", "5+1", 0)) == "data/moons-5+1-seed0"
     monkeypatch.setenv("SMPL_DATA", "/elsewhere")
     assert str(default_out("svhn", 250, 3, extra=True)) == "/elsewhere/svhn-250-seed3-extra"
+    assert str(default_out("svhn", 250, 3, True, include_labeled=False)) == "/elsewhere/svhn-250-seed3-extra-disjoint"
 
 
 def test_other_options_are_refused_with_both_values(copied):

@@ -1,6 +1,5 @@
 import csv
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from data_prep.system.atomic_files import locked
 from pipeline.cli import main
 from pipeline.comparison.variants import MethodVariant, read_variants
 from pipeline.config.command_line import read_config
-from pipeline.config.recipes import built_in
+from pipeline.config.recipes import read_about
 from pipeline.config.schema import Config
 from tests import ROOT
 from tests.limits import wait_for
@@ -185,16 +184,16 @@ def session(leader: int) -> list[str]:
     return found
 
 
-def test_the_recipes_of_the_tables_in_the_readme_expect_what_was_measured() -> None:
+def test_the_recipes_of_the_tables_in_the_readme_say_what_was_measured() -> None:
     results = ROOT / "benchmarks/results"
     for recipe, table in {"digits-smpl": "digits-20.csv", "moons": "moons.csv"}.items():
         with (results / table).open() as file:
             scores = [float(row["test_accuracy"]) for row in csv.DictReader(file) if row["method"] == "smpl"]
-        expected = next(line for line in built_in()[recipe].splitlines() if "expected:" in line)
-        accuracy, seeds, deviation = map(float, re.findall(r"\d+(?:\.\d+)?", expected))
-        assert seeds == len(scores)
-        assert accuracy == pytest.approx(statistics.mean(scores), abs=0.051)
-        assert deviation == pytest.approx(statistics.stdev(scores), abs=0.051)
+        measured = read_about(recipe).measured
+        assert measured
+        assert measured.seeds == len(scores)
+        assert measured.accuracy == pytest.approx(statistics.mean(scores), abs=0.0051)
+        assert measured.spread == pytest.approx(statistics.stdev(scores), abs=0.0051)
 
 
 def test_a_budget_is_refused_since_runs_would_differ_in_length(tmp_path: Path) -> None:

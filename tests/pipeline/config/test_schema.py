@@ -102,13 +102,6 @@ def test_every_recipe_resolves_with_every_method(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", built_in())
-def test_every_recipe_opens_with_source_hardware_hours_expected_accuracy_and_command(name: str) -> None:
-    head = [line for line in built_in()[name].splitlines() if line.startswith("#")]
-    for word in ("source:", "hardware:", "hours:", "expected:", "command:"):
-        assert any(line.removeprefix("#").strip().startswith(word) for line in head), word
-
-
-@pytest.mark.parametrize("name", built_in())
 def test_a_recipe_is_found_by_its_data_set_and_method(name: str) -> None:
     tree = load_recipe(name)
     found = find_recipe(tree["dataset"], tree["method"]) == name

@@ -60,6 +60,10 @@ class Summary(BaseModel):
     minutes_of_last_session: float
     """Minutes from the start of that process until it wrote the summary."""
 
+    def accuracy(self, split: str) -> float | None:
+        """Return the accuracy in percent of the averaged weights after the last step; None without that split."""
+        return self.results[REPORTED_WEIGHTS].get(split, {}).get("accuracy")
+
     @property
     def test_accuracy(self) -> float:
         """Accuracy in percent on the test split, of the averaged weights after the last step."""

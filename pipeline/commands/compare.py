@@ -22,6 +22,13 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--ablate-meta", is_flag=True, help="Add a row without the meta term for each method that has one.")
 @click.option("--seeds", default=5, type=click.IntRange(1), help="Runs of each method; every seed has its own labels.")
+@click.option("--first-seed", default=0, type=click.IntRange(0), help="First seed; choose settings on other seeds.")
+@click.option(
+    "--split",
+    default="test",
+    type=click.Choice(["val", "test"]),
+    help="Split of the tabulated accuracy; val to choose settings.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Training steps.  [default: the recipe's]")
 @click.option("--recipe", metavar="NAME|FILE", help="Settings of all runs.  [default: found by data set]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of a recipe, for all runs.")
@@ -32,26 +39,31 @@ def main(
     methods: str,
     ablate_meta: bool,
     seeds: int,
+    first_seed: int,
+    split: str,
     steps: int | None,
     recipe: str | None,
     settings: tuple[str, ...],
     jobs: int | None,
     out: Path,
 ) -> int:
-    """Train every method with every seed and tabulate test accuracy: mean and standard deviation.
+    """Train every method with every seed and tabulate accuracy: mean and standard deviation.
 
-    Test accuracy is that of the averaged weights after the last step. A run that fails does not end the others.
+    Accuracy is that of the averaged weights after the last step. A run that fails does not end the others. To choose
+    settings, take --split val and a --first-seed beyond the seeds of the final table: then no test image takes part.
     """
     from pipeline.comparison.runner import train_all
     from pipeline.comparison.runs import SharedOptions, plan_runs
     from pipeline.comparison.table import write_table
     from pipeline.comparison.variants import read_variants
 
-    shared = SharedOptions(dataset, steps, recipe, settings)
-    runs = plan_runs(read_variants(methods, ablate_meta, shared.config), seeds, out)
+    shared = SharedOptions(dataset, steps, recipe, settings, split)
+    variants = read_variants(methods, ablate_meta, shared.config)
+    runs = plan_runs(variants, range(first_seed, first_seed + seeds), out)
     make_folder(out)
     failed = train_all(runs, shared.arguments(), jobs or available_cpus())
-    write_table(out, ((run.variant.name, run.seed, run.accuracy or 0.0) for run in runs if run not in failed))
+    finished = ((run.variant.name, run.seed, run.accuracy(split)) for run in runs if run not in failed)
+    write_table(out, [(name, seed, accuracy) for name, seed, accuracy in finished if accuracy is not None], split)
     click.echo((out / "results.md").read_text())
     for run in failed:
         logger.error("failed: %s, seed %s; see %s", run.variant.name, run.seed, run.log_file)

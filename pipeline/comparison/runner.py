@@ -42,7 +42,7 @@ def train_all(runs: Sequence[TrainingRun], arguments: Sequence[str], jobs: int) 
         with progress_bar(len(runs), "runs") as advance:
             for run, code in zip(ordered, codes, strict=True):
                 advance(1)
-                if code or run.accuracy is None:
+                if code or run.accuracy() is None:
                     failed.append(run)
         return failed
     finally:

@@ -21,6 +21,8 @@ class SharedOptions:
     recipe: str | None
     settings: tuple[str, ...]
     """Settings of the form ``KEY=VALUE``."""
+    split: str = "test"
+    """The split whose accuracy is compared."""
 
     def config(self, variant: MethodVariant) -> Config:
         """Return the configuration of a variant's runs. Raises UsageError."""
@@ -29,6 +31,8 @@ class SharedOptions:
         config = read_config(self.recipe, flags, (*self.settings, *variant.settings))
         if config.budget_minutes is not None:
             raise UsageError("budget_minutes: runs of a comparison need the same length; give --steps")
+        if self.split == "val" and config.data.val == 0:
+            raise UsageError("--split val: data.val is 0, so no image is in it; set it, such as --set data.val=200")
         return config
 
     def arguments(self) -> list[str]:
@@ -51,11 +55,10 @@ class TrainingRun:
         """The file with what the run printed."""
         return self.folder / "log.txt"
 
-    @property
-    def accuracy(self) -> float | None:
-        """Test accuracy in percent, or None if the run has not finished."""
+    def accuracy(self, split: str = "test") -> float | None:
+        """Return the accuracy in percent on a split; None if the run has not finished or there is no such split."""
         try:
-            return RunFolder(self.folder).summary().test_accuracy
+            return RunFolder(self.folder).summary().accuracy(split)
         except MissingFileError:
             return None
 
@@ -66,7 +69,7 @@ class TrainingRun:
         return settings + [str(word) for flag in flags.items() for word in flag]
 
 
-def plan_runs(variants: Iterable[MethodVariant], seeds: int, out: Path) -> list[TrainingRun]:
-    """Return a run for each variant and each of the seeds 0 to ``seeds`` - 1, each with a folder in ``out``."""
-    pairs = product(variants, range(seeds))
+def plan_runs(variants: Iterable[MethodVariant], seeds: Iterable[int], out: Path) -> list[TrainingRun]:
+    """Return a run for each variant and each seed, each with a folder in ``out``."""
+    pairs = product(variants, seeds)
     return [TrainingRun(variant, seed, out / variant.folder / f"seed{seed}") for variant, seed in pairs]

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import statistics
 import subprocess
@@ -60,6 +61,28 @@ def test_a_row_for_each_method_and_for_it_without_its_meta_term_then_resumes_and
     assert result.exit_code == 1
     assert "supervised" not in result.stdout  # the runs at hand are of another rate: not reported under this one
     assert "another configuration" in Path("table/supervised/seed0/log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_settings_can_be_chosen_on_validation_images_and_seeds_of_their_own() -> None:
+    result = compare("--methods", "supervised", "--split", "val", "--first-seed", "7")
+    assert result.exit_code == 0, result.output
+    with Path("table/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows] == ["7", "8"]
+    for row in rows:
+        summary = json.loads(Path(f"table/supervised/seed{row['seed']}/summary.json").read_text())
+        assert float(row["val_accuracy"]) == pytest.approx(summary["results"]["last, averaged"]["val"]["accuracy"])
+    assert "test" not in result.stdout
+    assert {path.name for path in Path("data").iterdir()} == {"digits-20-seed7", "digits-20-seed8"}
+
+
+def test_a_set_without_validation_images_cannot_choose_by_them() -> None:
+    words = ["compare", "--recipe", "moons", "--methods", "supervised", "--split", "val", "--out", "table"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "--split val: data.val is 0" in result.stderr
+    assert not Path("table").exists()
 
 
 def rows_of(methods: str, *, ablate_meta: bool = False, settings: tuple[str, ...] = ()) -> list[str]:

@@ -53,7 +53,7 @@ def public_step(trainer: Trainer) -> None:
     labeled, weak, strong = logits.split([len(batch.labeled), len(batch.weak), len(batch.strong)])
     prediction = label_weak_views(batch, weak.detach())
     feedback = _public_student(trainer, prediction, batch)
-    unlabeled = consistency(trainer.method.options["uda"], 0, strong, prediction.logits, batch)
+    unlabeled = consistency(trainer.method.options["uda"], 1.0, strong, prediction.logits, batch)
     loss = F.cross_entropy(labeled, batch.labels) + unlabeled
     loss = loss + feedback * F.cross_entropy(strong, strong.detach().argmax(1))
     teacher.scaler.scale(loss).backward()

@@ -105,6 +105,9 @@ class Config(Options):
     batch_statistics: Literal["joint", "separate"] = Field(
         "joint", description="BN of labeled and unlabeled images in one loss: in one pass, or in separate passes"
     )
+    ramp: Length = Field(
+        0, ge=0, description="steps over which the weight of the unlabeled loss grows from 0, in every method"
+    )
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights; a time budget does not change it")
     eval_every: Interval = Field(500, ge=1, description="steps between evaluations on the validation split")
     save_every: Interval = Field(500, ge=1, description="steps between checkpoints")

@@ -18,7 +18,8 @@ The gradient of the teacher's meta term is then h times the gradient of the teac
 pseudo-labels; :data:`TEACHER_LOSSES` holds that cross-entropy.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Mapping, MutableMapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.methods.method import Model
-from pipeline.methods.phases import Gradient, Measure
+from pipeline.methods.phases import Differentiate, Gradient, Measure, Phase, Shift, Update
 
 MetaTerm = Callable[[Batch, Tensor], Tensor]
 """A function that returns the meta term of the teacher's loss, a scalar.
@@ -40,13 +41,22 @@ def unsmoothed_labeled_loss(network: Model, batch: Batch) -> Tensor:
     return F.cross_entropy(network(batch.labeled), batch.labels)
 
 
-def measure_labeled_loss(network: Model) -> Measure:
-    """Return the phase that measures L_l of the global batch at the present weights of ``network``.
+def measure_labeled_loss(network: Model, at: Shift | None = None) -> Measure:
+    """Return the phase that measures L_l of the global batch at the present weights of ``network``, or at others.
 
     All such phases have one name and therefore the same dropout masks, so h is a difference of one function at two
     points. Running statistics do not move.
     """
-    return Measure("labeled error", lambda batch: unsmoothed_labeled_loss(network, batch))
+    return Measure("labeled error", lambda batch: unsmoothed_labeled_loss(network, batch), at=at)
+
+
+def full_gradient(
+    network: str, loss: Callable[[Batch], Tensor], at: Shift | None = None
+) -> Generator[Phase, Any, Gradient]:
+    """Return the gradient of a loss in full precision, by which weights may be shifted; no weight changes."""
+    gradient: Gradient
+    (gradient,) = yield Differentiate(network, lambda batch: (loss(batch),), at=at, full_precision=True)
+    return gradient
 
 
 def feedback(before: Tensor, after: Tensor) -> Tensor:
@@ -57,6 +67,29 @@ def feedback(before: Tensor, after: Tensor) -> Tensor:
 def feedback_from_gradients(rate: float, inner: Gradient, outer: Gradient) -> Tensor:
     """Return h = eta * <grad L_u(theta), grad L_l(theta')>, a scalar: equation 12 of Meta Pseudo Labels."""
     return rate * inner.dot(outer)
+
+
+def measure_own_step(
+    student: str, network: Model, loss: Callable[[Batch], Tensor]
+) -> Generator[Phase, Any, tuple[Tensor, Tensor, Tensor]]:
+    """Update the student; return L_l before and after its step, and whether it moved, three scalars."""
+    before = yield measure_labeled_loss(network)
+    moved = yield Update(student, loss)
+    return before, (yield measure_labeled_loss(network)), moved
+
+
+def measure_descent(
+    student: str, network: Model, loss: Callable[[Batch], Tensor]
+) -> Generator[Phase, Any, tuple[Tensor, Tensor, Tensor]]:
+    """Update the student; return L_l before and after plain gradient descent, and whether the student moved."""
+    gradient = yield from full_gradient(student, loss)
+    before = yield measure_labeled_loss(network)
+    after = yield measure_labeled_loss(network, Shift(student, -network.rate * gradient))
+    return before, after, (yield Update(student, loss))
+
+
+FEEDBACK_STEPS = {"optimizer": measure_own_step, "descent": measure_descent}
+"""The functions that update the student and measure L_l before and after a step, by ``mpl.feedback_step``."""
 
 
 def subtract_baseline(state: MutableMapping[str, Tensor], h: Tensor, moved: Tensor) -> Tensor:

@@ -11,30 +11,30 @@ from pipeline.options import Options
 
 
 class FixMatchOptions(Options):
-    weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss; the paper's lambda_u")
+    weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss after its ramp; the paper's lambda_u")
     threshold: float = Field(0.95, ge=0, le=1, description="least confidence of a label that counts; the paper's tau")
 
 
 class FixMatch(Method):
     """Labeled cross-entropy plus cross-entropy of the strong view on hard, confident labels.
 
-    These are equations 3 and 4 of the paper.
+    These are equations 3 and 4 of the paper, which has no ramp.
     """
 
     sections = {"fixmatch": FixMatchOptions}  # noqa: RUF012
 
-    def step(self, step: int) -> Phases:  # noqa: ARG002
+    def step(self, step: int) -> Phases:
         predictions: Predictions = yield Compute("pseudo-label", self.pseudo_label, track_running_stats=True)
-        yield Update("model", lambda batch: self.loss(predictions[batch], batch))
+        yield Update("model", lambda batch: self.loss(step, predictions[batch], batch))
 
     def pseudo_label(self, batch: Batch) -> WeakPrediction:
         return label_weak_views(batch, self.networks["model"](batch.weak))
 
-    def loss(self, prediction: WeakPrediction, batch: Batch) -> Tensor:
+    def loss(self, step: int, prediction: WeakPrediction, batch: Batch) -> Tensor:
         options = self.options["fixmatch"]
         labeled, strong = self.logits("model", batch.labeled, batch.strong)
         confidence = prediction.logits.softmax(1).amax(1)
         unlabeled = confident_loss(strong, prediction.labels, confidence, options.threshold, batch)
-        loss = self.labeled_loss(labeled, batch.labels) + options.weight * unlabeled
+        loss = self.labeled_loss(labeled, batch.labels) + options.weight * self.ramp(step) * unlabeled
         batch.report(loss=loss)
         return loss

@@ -12,11 +12,10 @@ from torch.nn import functional as F
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import uniform
 from pipeline.methods.feedback import unsmoothed_labeled_loss
-from pipeline.methods.method import Method, ramp
+from pipeline.methods.method import Method
 from pipeline.methods.phases import Compute, Differentiate, Gradient, Phase, Phases, Shift, Update
 from pipeline.methods.prediction import report_precision
 from pipeline.options import Options
-from pipeline.step_units import Length
 
 STEP_NORM = 0.01
 """Euclidean norm of the finite difference's step in weight space."""
@@ -40,7 +39,6 @@ class MetaSemiOptions(Options):
     correction: float = Field(1.0, ge=0, description="scale of the pseudo-labels' correction; 0 switches it off")
     alpha: float = Field(1.0, gt=0, description="mixup's Beta(alpha, alpha)")
     weight: float = Field(1.0, ge=0, description="weight of the consistency loss after its ramp")
-    ramp: Length = Field(4000, ge=0, description="steps over which that weight grows linearly from 0")
 
 
 class MetaSemi(Method):
@@ -61,8 +59,8 @@ class MetaSemi(Method):
     meta_weight = "metasemi.correction"
     sections = {"metasemi": MetaSemiOptions}  # noqa: RUF012
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
         self.quantiles = beta_quantiles(self.options["metasemi"].alpha)
 
     def step(self, step: int) -> Phases:
@@ -113,7 +111,7 @@ class MetaSemi(Method):
         mixed, own = self.logits("model", images, batch.weak.to(images.dtype))
         fit = F.kl_div(mixed.log_softmax(1), target.to(mixed.dtype), reduction="batchmean")
         distance = (own.softmax(1) - labels).square().sum(1).mean()
-        loss = fit + options.weight * ramp(step, options.ramp) * distance
+        loss = fit + options.weight * self.ramp(step) * distance
         batch.report(loss=loss, consistency=distance)
         return loss
 

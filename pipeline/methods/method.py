@@ -34,6 +34,8 @@ class Method:
         label_smoothing: label smoothing of the labeled loss, 0..1. The feedback h is measured without it.
         batch_statistics: which images share the statistics of batch normalization, a name in
             :data:`pipeline.methods.batchnorm_passes.PASSES`.
+        ramp: steps over which the weight of the unlabeled loss grows; see :meth:`ramp`.
+        unlabeled: U, the number of unlabeled images in the global batch of a step.
     """
 
     networks_needed: ClassVar[tuple[str, ...]] = ("model",)
@@ -60,8 +62,11 @@ class Method:
         options: Mapping[str, Any],
         label_smoothing: float = 0,
         batch_statistics: str = "joint",
+        ramp: int = 0,
+        unlabeled: int = 1,
     ) -> None:
         self.networks, self.options, self.label_smoothing = networks, options, label_smoothing
+        self.ramp_length, self.unlabeled = ramp, unlabeled
         self.passes = PASSES[batch_statistics]
         self.state: dict[str, Tensor] = {}
         """Scalars that are kept from step to step; they are saved and restored with the run."""
@@ -96,7 +101,9 @@ class Method:
         """Return the mean cross-entropy with label smoothing, from logits [N, classes] and labels int64 [N]."""
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
+    def ramp(self, step: int) -> float:
+        """Return the factor of the unlabeled loss in ``step``, which is the same for every method.
 
-def ramp(step: int, length: int) -> float:
-    """Return a factor that grows linearly from 1 / ``length`` at step 0 to 1; if ``length`` is 0, it is always 1."""
-    return min(1.0, (step + 1) / length) if length else 1.0
+        It grows linearly from 1 / length at step 0 to 1 at step length - 1; if the length is 0, it is always 1.
+        """
+        return min(1.0, (step + 1) / self.ramp_length) if self.ramp_length else 1.0

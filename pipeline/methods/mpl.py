@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
-from pipeline.methods.feedback import TEACHER_LOSSES, MetaTerm, feedback, measure_labeled_loss, subtract_baseline
+from pipeline.methods.feedback import FEEDBACK_STEPS, TEACHER_LOSSES, MetaTerm, feedback, subtract_baseline
 from pipeline.methods.method import Method, Model
 from pipeline.methods.mpl_options import MPLOptions
 from pipeline.methods.mpl_unrolled import unrolled_term
 from pipeline.methods.phases import Compute, Phase, Phases, Report, Update
-from pipeline.methods.prediction import Predictions, WeakPrediction, label_weak_views
+from pipeline.methods.prediction import STRONG_LABELS, Predictions, WeakPrediction, label_weak_views
 from pipeline.methods.uda import UDAOptions, consistency
 
 Labels = Mapping[Batch, Tensor]
@@ -27,11 +27,14 @@ class MPL(Method):
     function of the teacher's weights. ``mpl.mode`` chooses how its gradient is computed:
 
     * ``exact`` estimates it by REINFORCE: it is h times the gradient of the *sum* of CE(label, teacher) over the U
-      unlabeled samples (Appendix A, equation 12). The code takes the mean over them; ``mpl.weight`` absorbs the factor
-      1 / U. :mod:`pipeline.methods.feedback` computes h.
-    * ``unrolled`` computes the gradient of L_l(theta') exactly, without the factor 1 / U, for soft labels and a student
-      that takes a step of plain gradient descent; see :mod:`pipeline.methods.mpl_unrolled`.
+      unlabeled samples, for labels drawn from the teacher (Appendix A, equation 12).
+      :mod:`pipeline.methods.feedback` computes h.
+    * ``unrolled`` computes the gradient of L_l(theta') exactly, for soft labels and a student that takes a step of
+      plain gradient descent; see :mod:`pipeline.methods.mpl_unrolled`.
     * The others are forms of public code; see :data:`pipeline.methods.mpl_options.MODES`.
+
+    With ``mpl.scale=sum`` and ``mpl.weight=1`` the term has the strength of the derivation, in every mode. The default,
+    ``mean``, is public code's: 1 / U of that, in every mode.
     """
 
     networks_needed = ("teacher", "student")
@@ -71,26 +74,31 @@ class MPL(Method):
         """Update the student; return the teacher's meta term, or None if it is switched off."""
         options: MPLOptions = self.options["mpl"]
         labels: Labels = {batch: prediction.labels for batch, prediction in predictions.items()}
-        if options.choices.label_mode == "soft":
-            labels = yield Compute("teacher", lambda batch: self.soft_labels(teacher, batch))
+        if options.choices.label_mode in STRONG_LABELS:
+            labels = yield Compute("teacher", lambda batch: self.strong_labels(teacher, batch))
         network = self.networks[student]
 
         def loss(batch: Batch) -> Tensor:
             return self.student_loss(network, labels[batch], batch)
 
         if options.mode == "unrolled" and options.weight:
-            return (yield from unrolled_term(student, network, loss, options.weight))
-        measure = measure_labeled_loss(network)
-        before = (yield measure) if options.weight else None
-        moved = yield Update(student, loss)
-        if before is None:
+            return (yield from unrolled_term(student, network, loss, self.strength / self.unlabeled))
+        if not options.weight:
+            yield Update(student, loss)
             return None
-        return (yield from self.reinforce_term(before, (yield measure), moved, labels))
+        before, after, moved = yield from FEEDBACK_STEPS[options.choices.feedback_step](student, network, loss)
+        return (yield from self.reinforce_term(before, after, moved, labels))
+
+    @property
+    def strength(self) -> float:
+        """The weight of the mean of the meta term over the global batch."""
+        options: MPLOptions = self.options["mpl"]
+        return options.weight * (self.unlabeled if options.scale == "sum" else 1)
 
     def reinforce_term(
         self, before: Tensor, after: Tensor, moved: Tensor, labels: Labels
     ) -> Generator[Phase, Any, MetaTerm]:
-        """Return the meta term weight * h * CE(labels, teacher).
+        """Return the meta term strength * h * CE(labels, teacher).
 
         Args:
             before: labeled loss of the student before its update, a scalar.
@@ -98,21 +106,24 @@ class MPL(Method):
             moved: whether the update moved the student, a boolean scalar. If not, h is 0.
             labels: pseudo-labels by micro-batch.
         """
-        choices, weight = self.options["mpl"].choices, self.options["mpl"].weight
+        choices, strength = self.options["mpl"].choices, self.strength
         h = feedback(before, after) if choices.feedback_sign == "old-new" else feedback(after, before)
         h = torch.where(moved, h, 0)
         yield Report({"h": h})
         centered = subtract_baseline(self.state, h, moved) if choices.baseline else h
         cross_entropy = TEACHER_LOSSES[choices.label_mode]
-        return lambda batch, strong: weight * centered * cross_entropy(strong, labels[batch])
+        return lambda batch, strong: strength * centered * cross_entropy(strong, labels[batch])
 
     def pseudo_label(self, teacher: str, batch: Batch) -> WeakPrediction:
-        sampled = self.options["mpl"].choices.label_mode == "sample"
-        return label_weak_views(batch, self.networks[teacher](batch.weak), "sample" if sampled else "argmax")
+        return label_weak_views(batch, self.networks[teacher](batch.weak))
 
-    def soft_labels(self, teacher: str, batch: Batch) -> Tensor:
-        """Return the teacher's probabilities on the strong views, [U, classes]."""
-        return self.logits(teacher, batch.labeled, batch.strong)[1].softmax(1)
+    def strong_labels(self, teacher: str, batch: Batch) -> Tensor:
+        """Return the student's targets, which the teacher makes from the same pass over the strong views as its loss.
+
+        They are classes drawn from its distribution, int64 [U], or the distribution itself, [U, classes].
+        """
+        strong = self.logits(teacher, batch.labeled, batch.strong)[1]
+        return STRONG_LABELS[self.options["mpl"].choices.label_mode](batch, strong)
 
     def student_loss(self, student: Model, labels: Tensor, batch: Batch) -> Tensor:
         """Return L_u, the cross-entropy of the student's strong views on the pseudo-labels."""
@@ -125,7 +136,7 @@ class MPL(Method):
         self, step: int, teacher: str, prediction: WeakPrediction, term: MetaTerm | None, batch: Batch
     ) -> Tensor:
         labeled, strong = self.logits(teacher, batch.labeled, batch.strong)
-        unlabeled = consistency(self.options["uda"], step, strong, prediction.logits, batch)
+        unlabeled = consistency(self.options["uda"], self.ramp(step), strong, prediction.logits, batch)
         loss = self.labeled_loss(labeled, batch.labels) + unlabeled
         if term is not None:
             loss = loss + term(batch, strong)

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
-from pipeline.methods.feedback import MetaTerm, feedback_from_gradients, unsmoothed_labeled_loss
+from pipeline.methods.feedback import MetaTerm, feedback_from_gradients, full_gradient, unsmoothed_labeled_loss
 from pipeline.methods.method import Model
-from pipeline.methods.phases import Compute, Differentiate, Gradient, Phase, Report, Shift, Update
+from pipeline.methods.phases import Compute, Gradient, Phase, Report, Shift, Update
 
 
 def unrolled_term(
@@ -31,9 +31,9 @@ def unrolled_term(
         weight: weight of the term.
     """
     rate = network.rate
-    inner = yield from _gradient(student, student_loss)
+    inner = yield from full_gradient(student, student_loss)
     after = Shift(student, -rate * inner)
-    outer = yield from _gradient(student, lambda batch: unsmoothed_labeled_loss(network, batch), after)
+    outer = yield from full_gradient(student, lambda batch: unsmoothed_labeled_loss(network, batch), after)
     derivatives: Mapping[Batch, Tensor] = yield Compute(
         f"{student} losses", lambda batch: log_probability_derivative(network, outer, batch), full_precision=True
     )
@@ -50,11 +50,3 @@ def log_probability_derivative(network: Model, direction: Gradient, batch: Batch
     """Return the derivative of the log-probabilities of the strong views along ``direction``, [U, classes]."""
     logits, derivative = network.directional_derivative(batch.strong, direction)
     return derivative - (logits.softmax(1) * derivative).sum(1, keepdim=True)
-
-
-def _gradient(
-    network: str, loss: Callable[[Batch], Tensor], at: Shift | None = None
-) -> Generator[Phase, Any, Gradient]:
-    gradient: Gradient
-    (gradient,) = yield Differentiate(network, lambda batch: (loss(batch),), at=at, full_precision=True)
-    return gradient

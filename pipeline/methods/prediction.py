@@ -1,15 +1,13 @@
 """Pseudo-labels: a network's predictions on weak views, and the losses and metrics that are made from them."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.stateless_rng import uniform
-
-LabelRule = Literal["argmax", "sample"]
 
 
 class WeakPrediction(NamedTuple):
@@ -25,15 +23,22 @@ Predictions = Mapping[Batch, WeakPrediction]
 """The predictions of a step by micro-batch, as :class:`pipeline.methods.phases.Compute` returns them."""
 
 
-def label_weak_views(batch: Batch, weak_logits: Tensor, rule: LabelRule = "argmax") -> WeakPrediction:
-    """Return ``weak_logits`` [U, classes] with one hard label for each sample, and log the precision of the labels.
-
-    ``"sample"`` draws each label from the predicted distribution, which makes the meta-gradient of Meta Pseudo Labels
-    unbiased (Pham et al., CVPR 2021, Appendix A). ``"argmax"`` takes the most probable class, as published code does.
-    """
-    labels = weak_logits.argmax(1) if rule == "argmax" else _sample(weak_logits, uniform(batch.key, batch.slots, 1))
+def label_weak_views(batch: Batch, weak_logits: Tensor) -> WeakPrediction:
+    """Return ``weak_logits`` [U, classes] with the most probable class of each sample, and log their precision."""
+    labels = weak_logits.argmax(1)
     report_precision(batch, labels)
     return WeakPrediction(weak_logits, labels)
+
+
+def _distribution(_: Batch, logits: Tensor) -> Tensor:
+    return logits.softmax(1)
+
+
+def sample_labels(batch: Batch, logits: Tensor) -> Tensor:
+    """Return one class for each sample, int64 [U], drawn from softmax(``logits`` [U, classes]); log their precision."""
+    labels = _sample(logits, uniform(batch.key, batch.slots, 1))
+    report_precision(batch, labels)
+    return labels
 
 
 def report_precision(batch: Batch, labels: Tensor) -> None:
@@ -58,3 +63,7 @@ def _sample(logits: Tensor, chance: Tensor) -> Tensor:
     """Return classes, int64 [U], by inverse transform sampling; ``chance`` [U, 1] is uniform in [0, 1)."""
     cumulative = logits.softmax(1).cumsum(1)
     return (cumulative <= chance).sum(1).clamp(max=logits.shape[1] - 1)
+
+
+STRONG_LABELS: Mapping[str, Callable[[Batch, Tensor], Tensor]] = {"sample": sample_labels, "soft": _distribution}
+"""How labels are made from a teacher's logits [U, classes] on the strong views, by ``mpl.label_mode``."""

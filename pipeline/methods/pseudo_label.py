@@ -4,17 +4,15 @@ from pydantic import Field
 from torch import Tensor
 
 from pipeline.data.batches.batch import Batch
-from pipeline.methods.method import Method, ramp
+from pipeline.methods.method import Method
 from pipeline.methods.phases import Phases, Update
 from pipeline.methods.prediction import confident_loss, report_precision
 from pipeline.options import Options
-from pipeline.step_units import Length
 
 
 class PseudoLabelOptions(Options):
     weight: float = Field(1.0, ge=0, description="weight of the unlabeled loss after its ramp")
     threshold: float = Field(0.95, ge=0, le=1, description="least confidence of a label that counts; 0 is Lee's form")
-    ramp: Length = Field(0, ge=0, description="steps over which the weight grows linearly from 0")
 
 
 class PseudoLabel(Method):
@@ -35,6 +33,6 @@ class PseudoLabel(Method):
         confidence, labels = weak.detach().softmax(1).max(1)
         report_precision(batch, labels)
         unlabeled = confident_loss(weak, labels, confidence, options.threshold, batch)
-        loss = self.labeled_loss(labeled, batch.labels) + options.weight * ramp(step, options.ramp) * unlabeled
+        loss = self.labeled_loss(labeled, batch.labels) + options.weight * self.ramp(step) * unlabeled
         batch.report(loss=loss)
         return loss

@@ -102,7 +102,7 @@ class SMPL(Method):
 
     def losses(self, step: int, prediction: WeakPrediction, batch: Batch) -> Losses:
         labeled, strong = self.logits("model", batch.labeled, batch.strong)
-        unlabeled = consistency(self.options["uda"], step, strong, prediction.logits, batch)
+        unlabeled = consistency(self.options["uda"], self.ramp(step), strong, prediction.logits, batch)
         loss = self.labeled_loss(labeled, batch.labels) + unlabeled
         batch.report(loss=loss)
         return Losses(F.cross_entropy(strong, prediction.labels), loss)

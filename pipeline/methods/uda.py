@@ -8,18 +8,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.data.batches.batch import Batch
-from pipeline.methods.method import Method, ramp
+from pipeline.methods.method import Method
 from pipeline.methods.phases import Compute, Phases, Update
 from pipeline.methods.prediction import Predictions, WeakPrediction, label_weak_views
 from pipeline.options import Options
-from pipeline.step_units import Length
 
 
 class UDAOptions(Options):
     weight: float = Field(8.0, ge=0, description="weight of the consistency loss after its ramp")
     temperature: float = Field(0.7, gt=0, description="sharpening of the target: softmax(logits / temperature)")
     threshold: float = Field(0.6, ge=0, le=1, description="least confidence of a sharpened target that counts")
-    ramp: Length = Field(5000, ge=0, description="steps over which the weight grows linearly from 0")
     distance: Literal["cross-entropy", "cosine"] = Field(
         "cross-entropy", description="between target and prediction; cosine is the negative cosine similarity"
     )
@@ -42,20 +40,20 @@ class UDA(Method):
 
     def loss(self, step: int, prediction: WeakPrediction, batch: Batch) -> Tensor:
         labeled, strong = self.logits("model", batch.labeled, batch.strong)
-        unlabeled = consistency(self.options["uda"], step, strong, prediction.logits, batch)
+        unlabeled = consistency(self.options["uda"], self.ramp(step), strong, prediction.logits, batch)
         loss = self.labeled_loss(labeled, batch.labels) + unlabeled
         batch.report(loss=loss)
         return loss
 
 
-def consistency(options: UDAOptions, step: int, strong_logits: Tensor, weak_logits: Tensor, batch: Batch) -> Tensor:
+def consistency(options: UDAOptions, ramp: float, strong_logits: Tensor, weak_logits: Tensor, batch: Batch) -> Tensor:
     """Return the weighted consistency loss, a mean over all U samples whether they pass the threshold or not.
 
         q = softmax(weak_logits / temperature);  weight * ramp * mean 1[max q >= threshold] distance(q, strong_logits)
 
     Args:
         options: the options of the section ``uda``.
-        step: training step, from 0, for the ramp of the weight.
+        ramp: factor of the weight in this step, 0..1; see :meth:`pipeline.methods.method.Method.ramp`.
         strong_logits: [U, classes], with a graph.
         weak_logits: [U, classes], without a graph.
         batch: the micro-batch, which logs the share of samples that pass and the loss without its weight.
@@ -64,7 +62,7 @@ def consistency(options: UDAOptions, step: int, strong_logits: Tensor, weak_logi
     mask = (target.amax(1) >= options.threshold).to(target.dtype)
     loss = (DISTANCES[options.distance](strong_logits, target) * mask).mean()
     batch.report(mask=mask.mean(), uda=loss)
-    return options.weight * ramp(step, options.ramp) * loss
+    return options.weight * ramp * loss
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

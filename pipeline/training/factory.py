@@ -76,7 +76,14 @@ def build_method(config: Config, networks: Mapping[str, Network]) -> Method:
         if any(isinstance(norm, nn.SyncBatchNorm) for norm in networks[name].norms):
             problem = f"this form of {config.method} differentiates the {name} forward, through BN over several GPUs"
             raise UsageError(f"{problem}, which torch cannot; take another form, --nproc 1, or a model without BN")
-    method: Method = kind(networks, options, config.label_smoothing, config.batch_statistics)
+    method: Method = kind(
+        networks,
+        options,
+        label_smoothing=config.label_smoothing,
+        batch_statistics=config.batch_statistics,
+        ramp=config.ramp,
+        unlabeled=config.batch_size * config.mu,
+    )
     return method
 
 

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from pipeline.training.trainer import Trainer
 from tests.cuda.conftest import GPU, needs_gpu
-from tests.pipeline.by_hand import weights
 from tests.pipeline.methods import test_meta_gradient as by_hand
 
 pytestmark = needs_gpu
@@ -21,12 +20,11 @@ def hands_on_the_gpu() -> Iterator[None]:
         yield
 
 
-def test_the_teacher_follows_the_meta_gradient(make: Callable[..., Trainer]) -> None:
+def test_the_expected_meta_term_of_exact_is_the_meta_gradient(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The teacher's expected gradient is the gradient of the student's labeled loss after its step."""
-    trainer = make(method="mpl")
-    teacher, student = weights(trainer, "teacher"), weights(trainer, "student")
-    wanted = by_hand.finite_difference_meta_gradient(trainer, teacher, student, eta=0.1)
-    found = by_hand.expected_teacher_gradient(make, teacher, student, eta=0.1)
+    found, wanted = by_hand.term_and_meta_gradient(make, monkeypatch)
     assert found.device == GPU
     assert F.cosine_similarity(found, wanted, dim=0).item() > 0.999
     assert (found.norm() / wanted.norm()).item() == pytest.approx(1, rel=1e-3)

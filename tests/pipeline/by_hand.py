@@ -15,6 +15,7 @@ SETTINGS: dict[str, Any] = {
     "model": {"name": "mlp", "hidden": []},
     "optimizer": {"lr": 1.0, "momentum": 0.0, "weight_decay": 0.0},
     "uda": {"weight": 0.0},
+    "ramp": 0,
     "batch_size": 3,
     "mu": 1,
     "steps": 1_000_000,

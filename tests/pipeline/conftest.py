@@ -33,7 +33,8 @@ BASE: dict[str, Any] = {
     "model": {"name": "small_conv", "width": 4},
     "augment": {"flip": False, "pad": 1, "pool": "digits", "cutout": 2},
     "optimizer": {"lr": 0.05},
-    "uda": {"ramp": 2, "threshold": 0.6},
+    "ramp": 2,
+    "uda": {"threshold": 0.6},
 }
 
 

@@ -30,7 +30,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "mpl-roleplay": {"method": "roleplay", "roleplay": {"period": 2, "warmup": 1}, "uda": {"distance": "cosine"}},
     "metasemi": {
         "method": "metasemi",
-        "metasemi": {"ramp": 3, "alpha": 0.5},
+        "ramp": 3,
+        "metasemi": {"alpha": 0.5},
         "optimizer": {"name": "adamw", "lr": 0.01},
     },
     "smpl-recompute": {"method": "smpl", "smpl": {"form": "recompute", "weight": 30.0}},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_pseudo_label_learns_its_own_confident_classes_of_the_weak_view(make: Ca
 
         return loss
 
-    moved_by(make, "pseudo_label", loss_of, pseudo_label={"weight": 2.0, "threshold": 0.4, "ramp": 5})
+    moved_by(make, "pseudo_label", loss_of, pseudo_label={"weight": 2.0, "threshold": 0.4}, ramp=5)
 
 
 def test_fixmatch_learns_confident_classes_of_the_weak_view_on_the_strong_one(make: Callable[..., Trainer]) -> None:
@@ -53,11 +54,45 @@ def test_fixmatch_learns_confident_classes_of_the_weak_view_on_the_strong_one(ma
 
         def loss(w: Tensor) -> Tensor:
             each = F.cross_entropy(logits(trainer, w, batch.strong), label, reduction="none")  # type: ignore[attr-defined]
-            return 2 * (each * mask).mean()
+            return 2 / 5 * (each * mask).mean()
 
         return loss
 
-    moved_by(make, "fixmatch", loss_of, fixmatch={"weight": 2.0, "threshold": 0.4})
+    moved_by(make, "fixmatch", loss_of, fixmatch={"weight": 2.0, "threshold": 0.4}, ramp=5)
+
+
+UNLABELED: dict[str, dict[str, Any]] = {
+    "pseudo_label": {"pseudo_label": {"threshold": 0.0}},
+    "uda": {"uda": {"weight": 1.0, "threshold": 0.0}},
+    "fixmatch": {"fixmatch": {"threshold": 0.0}},
+    "mpl": {"uda": {"weight": 1.0, "threshold": 0.0}, "mpl": {"weight": 0.0}},
+    "roleplay": {"uda": {"weight": 1.0, "threshold": 0.0}, "mpl": {"weight": 0.0}},
+    "smpl": {"uda": {"weight": 1.0, "threshold": 0.0}, "smpl": {"inner_lr": 0.0}},
+    "metasemi": {},
+}
+"""The methods with an unlabeled loss that has a weight, and settings that keep every sample in it."""
+
+
+def unlabeled_part(make: Callable[..., Trainer], method: str, ramp: int) -> Tensor:
+    """Return what the unlabeled loss adds to the first step, at rate 1."""
+    with_it, without = (make(method=method, ramp=length, **UNLABELED[method]) for length in (ramp, 10**9))
+    for trainer in (with_it, without):
+        step(trainer, trainer.loader.batch(0))
+    name = next(iter(with_it.networks))
+    return weights(without, name) - weights(with_it, name)
+
+
+@pytest.mark.parametrize("method", UNLABELED)
+def test_one_ramp_weighs_the_unlabeled_loss_of_every_method(make: Callable[..., Trainer], method: str) -> None:
+    """A comparison gives the same ramp to all of its methods, since there is one key."""
+    whole, tenth = unlabeled_part(make, method, 0), unlabeled_part(make, method, 10)
+    assert whole.norm() > 1e-3
+    torch.testing.assert_close(tenth, whole / 10, rtol=1e-4, atol=1e-7)
+
+
+def test_every_method_with_a_weighted_unlabeled_loss_has_the_ramp() -> None:
+    without = {"supervised", "fully_supervised"}
+    assert UNLABELED.keys() == set(METHODS.built_in) - without
 
 
 @pytest.mark.parametrize("distance", ["cross-entropy", "cosine"])
@@ -82,7 +117,7 @@ def test_uda_s_distance_pulls_the_strong_view_alone_and_only_confident_ones(
 
         return loss
 
-    uda = {"weight": 3.0, "temperature": 0.5, "threshold": 0.5, "ramp": 0, "distance": distance}
+    uda = {"weight": 3.0, "temperature": 0.5, "threshold": 0.5, "distance": distance}
     moved_by(make, "uda", loss_of, uda=uda)
 
 

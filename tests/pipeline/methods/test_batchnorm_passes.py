@@ -19,7 +19,7 @@ from tests.pipeline.conftest import ALONE
 from tests.pipeline.rank_worker import train_case
 
 NORMED = {"name": "small_conv", "width": 4}
-UDA: dict[str, Any] = {"weight": 2.0, "threshold": 0.3, "ramp": 0}
+UDA: dict[str, Any] = {"weight": 2.0, "threshold": 0.3}
 METHODS: dict[str, dict[str, Any]] = {
     "uda": {"method": "uda", "uda": UDA},
     "fixmatch": {"method": "fixmatch", "fixmatch": {"threshold": 0.3}},

@@ -141,7 +141,7 @@ def test_without_correction_the_labels_are_the_predictions(make: Callable[..., T
 
 
 def test_a_step_is_mixup_and_consistency_by_the_formulas(make: Callable[..., Trainer]) -> None:
-    trainer = make(method="metasemi", mu=2, metasemi={"weight": 3.0, "ramp": 4, "alpha": 0.4}, optimizer={"lr": 0.1})
+    trainer = make(method="metasemi", mu=2, ramp=4, metasemi={"weight": 3.0, "alpha": 0.4}, optimizer={"lr": 0.1})
     batch, theta = trainer.loader.batch(0), weights(trainer)
     trainer.networks["model"].schedule(0)
     label = computed(trainer, fresh(batch))["correct"]

@@ -34,7 +34,7 @@ def unrolled_objective(trainer: Trainer, teacher: Tensor, student: Tensor) -> Te
 @pytest.mark.slow
 def test_the_unrolled_term_is_the_finite_difference_through_the_inner_step(make: Callable[..., Trainer]) -> None:
     """The teacher's gradient is that of the labeled loss through the student's step, element by element."""
-    on = make(method="mpl", mpl={"mode": "unrolled"}, networks={"student": {"lr": RATE}})
+    on = make(method="mpl", mpl={"mode": "unrolled", "scale": "sum"}, networks={"student": {"lr": RATE}})
     off = make(method="mpl", mpl={"mode": "unrolled", "weight": 0.0}, networks={"student": {"lr": RATE}})
     teacher, student = weights(on, "teacher"), weights(on, "student")
     wanted = torch.zeros_like(teacher)
@@ -52,7 +52,7 @@ def test_the_unrolled_term_is_the_finite_difference_through_the_inner_step(make:
 
 def test_the_unrolled_term_is_autograd_s_through_batch_normalization_too(make: Callable[..., Trainer]) -> None:
     settings: dict[str, Any] = {"method": "mpl", "model": NORMED, "networks": {"student": {"lr": RATE}}}
-    on, off = (make(**settings, mpl={"mode": "unrolled", "weight": weight}) for weight in (1.0, 0.0))
+    on, off = (make(**settings, mpl={"mode": "unrolled", "scale": "sum", "weight": weight}) for weight in (1.0, 0.0))
     batch = on.loader.batch(0)
     teacher, student = (on.networks[name].module.train() for name in ("teacher", "student"))
     parameters = dict(student.named_parameters())
@@ -89,7 +89,7 @@ def test_the_official_term_has_no_gradient_and_its_teacher_is_uda_s_bit_for_bit(
 
 def test_mpl_pytorch_uses_the_teachers_own_label_and_the_opposite_sign(make: Callable[..., Trainer]) -> None:
     public = make(method="mpl", mpl={"mode": "mpl-pytorch"})
-    exact = make(method="mpl")
+    exact = make(method="mpl", mpl={"label_mode": "argmax"})
     batch, teacher = public.loader.batch(0), weights(public, "teacher")
     strong = logits(public, teacher, batch.strong)
 
@@ -100,6 +100,36 @@ def test_mpl_pytorch_uses_the_teachers_own_label_and_the_opposite_sign(make: Cal
     h = step(public, fresh(batch))["h"]
     torch.testing.assert_close(teacher - weights(public, "teacher"), gradient(loss, teacher))
     torch.testing.assert_close(step(exact, fresh(batch))["h"], -h)
+
+
+@pytest.mark.parametrize("mode", ["exact", "unrolled", "mpl-pytorch"])
+def test_a_sum_is_the_mean_times_the_number_of_unlabeled_images_in_every_mode(
+    make: Callable[..., Trainer], mode: str
+) -> None:
+    """So equal settings give the modes equal strength, which a table needs to compare them."""
+    moved = {}
+    for name, mpl in {"off": {"weight": 0.0}, "mean": {"weight": 6.0}, "sum": {"scale": "sum"}}.items():
+        trainer = make(method="mpl", mu=2, mpl={"mode": mode, **mpl})  # three labeled images, so six unlabeled ones
+        step(trainer, trainer.loader.batch(0))
+        moved[name] = weights(trainer, "teacher")
+    assert (moved["sum"] - moved["off"]).norm() > 1e-6
+    torch.testing.assert_close(moved["sum"], moved["mean"], rtol=1e-12, atol=1e-12)
+
+
+def test_h_after_plain_descent_has_no_part_of_the_momentum(make: Callable[..., Trainer]) -> None:
+    """The student itself is trained by its own step, whatever h is measured after."""
+    settings: dict[str, Any] = {"method": "mpl", "networks": {"student": {"lr": 0.1}}, "optimizer": {"momentum": 0.9}}
+    mpl = {"label_mode": "argmax", "weight": 1e-9}
+    own, plain = (make(**settings, mpl=mpl | {"feedback_step": choice}) for choice in ("optimizer", "descent"))
+    for number in range(3):
+        batch, before, teacher = plain.loader.batch(number), weights(plain, "student"), weights(plain, "teacher")
+        for trainer in (own, plain):
+            h = step(trainer, fresh(batch), number)["h"]
+    torch.testing.assert_close(weights(own, "student"), weights(plain, "student"), rtol=1e-6, atol=1e-9)
+    labels = logits(plain, teacher, batch.weak).argmax(1)
+    inner = gradient(lambda w: F.cross_entropy(logits(plain, w, batch.strong), labels), before)
+    losses = [F.cross_entropy(logits(plain, w, batch.labeled), batch.labels) for w in (before, before - 0.1 * inner)]
+    torch.testing.assert_close(h, losses[0] - losses[1], rtol=1e-6, atol=1e-9)
 
 
 def test_a_student_s_labels_are_smoothed_only_where_the_form_smooths_them(make: Callable[..., Trainer]) -> None:

@@ -94,11 +94,11 @@ def test_a_budget_that_is_too_small_is_refused_with_one_that_is_enough() -> None
 
 
 LENGTHS: Mapping[str, Mapping[str, tuple[Any, Any]]] = {
-    "mpl": {"mpl.student_wait": (599, 59), "uda.ramp": (200, 20)},
+    "mpl": {"mpl.student_wait": (599, 59), "ramp": (200, 20)},
     "roleplay": {"roleplay.period": (33, 4), "roleplay.warmup": (105, 10), "mpl.student_wait": (7, 1)},
-    "pseudo_label": {"pseudo_label.ramp": (0, 0)},
-    "metasemi": {"metasemi.ramp": (1200, 120)},
-    "smpl": {"optimizer.warmup": (50, 5), "optimizer.milestones": ([300, 451], [30, 45]), "uda.ramp": (9, 1)},
+    "pseudo_label": {"ramp": (0, 0)},
+    "metasemi": {"ramp": (1200, 120)},
+    "smpl": {"optimizer.warmup": (50, 5), "optimizer.milestones": ([300, 451], [30, 45]), "ramp": (9, 1)},
 }
 
 
@@ -113,7 +113,7 @@ def test_all_that_counts_steps_keeps_its_share_and_nothing_else_changes(method: 
     expected = {key: value for key, (_, value) in LENGTHS[method].items()} | {"eval_every": 11, "save_every": 60}
     assert {key: after[key] for key in expected} == expected
     others = {key for key in before if before[key] != after[key]} - expected.keys()
-    assert others <= {"steps", "optimizer.warmup", "uda.ramp"}
+    assert others <= {"steps", "optimizer.warmup", "ramp"}
     assert (fitted_config.steps, fitted_config.log_every, fitted_config.ema) == (60, 7, config.ema)
     assert budget.apply(fitted_config, Path("run")) == fitted_config, "fitting twice changes nothing"
     assert resolve(fitted_config.tree(), {}) == fitted_config
@@ -183,7 +183,7 @@ def test_a_run_that_was_stopped_keeps_its_steps_and_is_the_run_of_so_many_steps(
     assert len(canned) == 1
     assert json.loads(Path("run/summary.json").read_text())["steps"] == STEPS
     config = load_recipe("run/config.yaml")
-    assert (config["steps"], config["optimizer"]["warmup"], config["uda"]["ramp"]) == (STEPS, 2, 10)
+    assert (config["steps"], config["optimizer"]["warmup"], config["ramp"]) == (STEPS, 2, 10)
     again = run("--recipe", "run/config.yaml", "--steps", str(STEPS), "--out", "again", "--nproc", "1")
     assert again.exit_code == 0, again.output
     assert_same(load_file("run/model.safetensors"), load_file("again/model.safetensors"))

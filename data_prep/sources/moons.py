@@ -1,6 +1,7 @@
 """Scikit-learn's two moons, noisy points of the plane: embedded, so neither files nor a network are needed.
 
-Tarvainen and Valpola (2017) and many others use it to show what unlabeled points are good for.
+Meta Pseudo Labels (Pham et al., CVPR 2021) and Self Meta Pseudo Labels (Ng and Wang, arXiv 2212.13420) use them to show
+what unlabeled points are good for.
 """
 
 import hashlib

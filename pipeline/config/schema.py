@@ -77,7 +77,9 @@ class FinetuneOptions(Options):
     """Options of a later ``--finetune`` of this run; the run itself reads only ``network``, and only with ``start``."""
 
     lr: float = Field(5e-6, ge=0, description="constant learning rate of the fine-tuning")
-    steps: int = Field(8000, ge=1, description="training steps of the fine-tuning")
+    steps: int = Field(
+        8000, ge=1, description="training steps: the SMPL paper's 8,000 epochs, as its authors' library counts them"
+    )
     network: str | None = Field(None, description="network to start from, if the run evaluates several")
 
 

@@ -1,6 +1,6 @@
 """Role-playing Meta Pseudo Labels: two networks take turns as teacher and student, and form an ensemble in the end.
 
-Source: the public project TransferMPL; there is no paper.
+Source: the public project saarst/TransferMPL; there is no paper.
 """
 
 from collections.abc import Mapping

@@ -42,7 +42,7 @@ class SMPL(Method):
     with h = L_l(theta) - L_l(theta') of :mod:`pipeline.methods.feedback`. The labels and UDA's targets come from one
     prediction at theta, in both forms. The form ``recompute`` takes each gradient at the weights that the formulas
     name: that of step 1 at theta, that of step 2 at theta'. ``shared-graph`` takes both at theta, from one forward
-    pass, as the author's library does. CE(label, strong view) is the loss of step 1, so the gradient of step 2 is that
+    pass, as the authors' library does. CE(label, strong view) is the loss of step 1, so the gradient of step 2 is that
     of the UDA loss plus weight * h times that of step 1, and both are computed before the weights change.
     """
 

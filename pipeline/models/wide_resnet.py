@@ -1,8 +1,9 @@
 """Wide residual networks (Zagoruyko and Komodakis, BMVC 2016), as semi-supervised learning uses them.
 
 This is the variant of the semi-supervised literature: LeakyReLU of slope 0.1, pre-activation, and an activated shortcut
-in the first block. Dropout is before the classifier, as in Meta Pseudo Labels. Public code gives batch normalization a
-momentum of 0.001, which makes running statistics useless for the first thousands of steps; the default here is 0.01.
+in the first block. Dropout is before the classifier, as in Meta Pseudo Labels. Batch normalization has a momentum of
+0.01 by default, as in Google's code of Meta Pseudo Labels. FixMatch's code and MPL-pytorch have 0.001, which makes
+running statistics useless for the first thousands of steps.
 """
 
 import math

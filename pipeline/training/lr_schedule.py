@@ -41,7 +41,10 @@ def _step(step: int, options: OptimizerOptions, wait: int, total: int) -> float:
 
 
 def _one_cycle(step: int, options: OptimizerOptions, wait: int, total: int) -> float:
-    """Return the factor of one-cycle (Smith and Topin, 2018): 1/25 to 1 in 30 % of the steps, then to 1/250,000."""
+    """Return the factor of one-cycle (Smith and Topin, arXiv 1708.07120, 2017), in torch's form.
+
+    It rises from 1/25 to 1 in 30 % of the steps and falls to 1/250,000 in the others.
+    """
     length = total - wait
     top = (options.warmup or 0.3 * length) - 1
     if step - wait <= top:

@@ -95,9 +95,9 @@ def test_the_recipe_is_the_run_s_own_but_for_what_fine_tuning_has_otherwise(tmp_
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.tree()))
     found = resolve(finetune_recipe(tmp_path), {})
     assert (found.method, found.start, found.networks, found.sections) == ("supervised", str(tmp_path), {}, {})
-    assert found.steps == 8000
+    assert found.steps == config.finetune.steps == 5000
     assert found.model == config.model | {"dropout": 0.25}
-    optimizer = {"lr": 5e-6, "schedule": "constant", "warmup": 0, "weight_decay": 0.5}
+    optimizer = {"lr": config.finetune.lr, "schedule": "constant", "warmup": 0, "weight_decay": 0.5}
     assert found.optimizer == config.optimizer.model_copy(update=optimizer)
     assert found.augment == config.augment.model_copy(update={"labeled": "weak"})
     same = ("dataset", "seed", "batch_size", "label_smoothing", "ema", "eval_every", "data", "finetune")

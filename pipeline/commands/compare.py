@@ -60,6 +60,9 @@ def main(
     shared = SharedOptions(dataset, steps, recipe, settings, split)
     variants = read_variants(methods, ablate_meta, shared.config)
     runs = plan_runs(variants, range(first_seed, first_seed + seeds), out)
+    for variant in variants:
+        if beyond := shared.config(variant).lengths_beyond_the_run():
+            logger.warning("%s: the run ends before %s; set fewer steps there", variant.name, ", ".join(beyond))
     make_folder(out)
     failed = train_all(runs, shared.arguments(), jobs or available_cpus())
     finished = ((run.variant.name, run.seed, run.accuracy(split)) for run in runs if run not in failed)

@@ -12,7 +12,7 @@ from pipeline.methods import METHODS
 from pipeline.models import MODELS
 from pipeline.options import Options
 from pipeline.registry import nearest
-from pipeline.step_units import Interval, Length, StepNumbers
+from pipeline.step_units import Interval, Length, StepNumbers, lengths_beyond
 
 ImageCount = Annotated[int | str, BeforeValidator(read_labels)] | None
 """How many images: a number, a number for each class (``5+1``), or a share (``10%``)."""
@@ -135,6 +135,12 @@ class Config(Options):
     def method_options(self) -> dict[str, BaseModel]:
         """Return the options of the method, by section."""
         return {name: kind(**self.sections[name]) for name, kind in METHODS.load(self.method).sections.items()}
+
+    def lengths_beyond_the_run(self) -> list[str]:
+        """Return ``key=value`` of each ramp, warm-up and milestone of the method that the run ends before."""
+        sections = self.method_options().items()
+        own = [line for name, options in sections for line in lengths_beyond(options, self.steps, f"{name}.")]
+        return lengths_beyond(self, self.steps) + own
 
     def optimizer_of(self, network: str) -> OptimizerOptions:
         """Return the optimizer options of one network."""

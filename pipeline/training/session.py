@@ -153,6 +153,8 @@ def _log_start(trainer: Trainer, prepared: PreparedSet, damage: list[str]) -> No
     if compiler.missing:
         logger.info("not compiled: that needs %s", compiler.missing)
     logger.info("%s", prepared.choice)
+    if beyond := config.lengths_beyond_the_run():
+        logger.warning("a run of %d steps ends before %s; set fewer steps there", config.steps, ", ".join(beyond))
 
 
 def _log_damage(damage: list[str]) -> None:

@@ -55,6 +55,15 @@ def test_no_argument_but_length_trains_evaluates_and_writes_the_run_folder() -> 
     assert list((folder / "checkpoints").glob("*.pt"))
 
 
+def test_a_ramp_that_the_run_ends_before_is_a_warning_at_its_start() -> None:
+    """At step 4 of a ramp of 200, the unlabeled loss has 2 % of its weight: the table would compare something else."""
+    result = run(*SHORT, "--method", "uda", "--set", "ramp=200", "--set", "optimizer.warmup=0")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "WARNING" in line]
+    assert line.endswith("a run of 4 steps ends before ramp=200; set fewer steps there")
+    assert "WARNING" not in run(*SHORT, "--set", "ramp=4", "--set", "optimizer.warmup=0", "--out", "other").stderr
+
+
 @pytest.mark.slow
 def test_the_exported_model_is_the_averaged_one_and_says_how_to_build_it() -> None:
     run(*SHORT)
@@ -157,7 +166,8 @@ def test_the_log_has_no_carriage_returns_and_the_answer_is_the_table_alone() -> 
     assert "\r" not in result.stderr
     assert result.stderr.count("INFO step ") == 2, "one line at each log interval"
     assert result.stdout.splitlines()[0].startswith("weights")
-    assert not run(*SHORT, "--out", "quiet", "-q").stderr
+    reached = ("--set", "ramp=0", "--set", "optimizer.warmup=0")
+    assert not run(*SHORT, *reached, "--out", "quiet", "-q").stderr
 
 
 def test_fewer_steps_than_were_done_are_refused() -> None:

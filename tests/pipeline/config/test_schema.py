@@ -102,6 +102,26 @@ def test_every_recipe_resolves_with_every_method(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", built_in())
+def test_no_recipe_ends_before_its_ramps_with_any_method(name: str) -> None:
+    for method in METHODS.names():
+        assert read_config(name, {"method": method}).lengths_beyond_the_run() == []
+
+
+def test_what_a_run_does_not_reach_is_named() -> None:
+    settings = {
+        "ramp": 9,
+        "optimizer": {"warmup": 8, "milestones": [3, 9]},
+        "eval_every": 20,
+        "mpl": {"student_wait": 8},
+    }
+    lines = resolve({"method": "mpl", "steps": 8} | settings, {}).lengths_beyond_the_run()
+    assert lines == ["ramp=9", "optimizer.milestones=[3, 9]"]
+    lines = resolve({"method": "mpl", "steps": 7} | settings, {}).lengths_beyond_the_run()
+    assert lines == ["ramp=9", "optimizer.warmup=8", "optimizer.milestones=[3, 9]", "mpl.student_wait=8"]
+    assert "mpl.student_wait=8" not in resolve({"method": "uda", "steps": 7} | settings, {}).lengths_beyond_the_run()
+
+
+@pytest.mark.parametrize("name", built_in())
 def test_a_recipe_is_found_by_its_data_set_and_method(name: str) -> None:
     tree = load_recipe(name)
     found = find_recipe(tree["dataset"], tree["method"]) == name

@@ -32,7 +32,10 @@ def load_recipe(name: str) -> dict[str, Any]:
 
 def read_about(name: str) -> About:
     """Return what a recipe says about itself. Raises UsageError if it does not exist or leaves a fact out."""
-    return parse_about(_read(name).get("about"), name)
+    tree = _read(name)
+    if "about" not in tree:
+        raise UsageError(f"recipe {name}: it says nothing about itself; built-in recipes do so under the key 'about'")
+    return parse_about(tree["about"], name)
 
 
 def _read(name: str) -> dict[str, Any]:

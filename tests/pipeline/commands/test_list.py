@@ -96,6 +96,14 @@ def test_a_wrong_fact_is_refused_with_its_key(tmp_path: Path, change: dict[str, 
     assert f"error: recipe {recipe}: {problem}" in result.stderr
 
 
+def test_a_file_that_says_nothing_about_itself_is_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("dataset: moons\n")
+    result = listed(str(recipe))
+    assert result.exit_code == 2
+    assert f"error: recipe {recipe}: it says nothing about itself" in result.stderr
+
+
 @pytest.mark.parametrize("fact", About.model_fields)
 def test_a_fact_that_is_left_out_is_refused(tmp_path: Path, fact: str) -> None:
     about = read_about("moons").model_dump()

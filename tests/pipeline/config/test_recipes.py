@@ -1,6 +1,7 @@
 """Every recipe starts and runs ten steps on small data of its kind; none is skipped."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from data_prep.sources import ArrayPart, LoadOptions, RawSet, Source
+from pipeline.config.command_line import read_config
 from pipeline.config.recipes import built_in, load_recipe
 from pipeline.config.resolve import flatten
 from pipeline.methods import METHODS
 from pipeline.train import main
+from pipeline.training.lr_schedule import rate_factor
 
 SHAPES = {
     "cifar10": (10, 32),
@@ -79,6 +82,24 @@ def test_a_recipe_starts_and_takes_ten_steps(name: str, tmp_path: Path, monkeypa
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["group"] == "train"] == list(range(1, 11))
     assert summary["data"] == load_manifest(data).fingerprint
+
+
+@pytest.mark.parametrize("name", [name for name in built_in() if name.endswith("-metasemi")])
+def test_recipes_of_metasemi_follow_its_public_code(name: str) -> None:
+    """The values are those of train_meta.py and train_meta_imagenet.py in Sakura03/SemiMeta."""
+    config = read_config(name, {})
+    epoch = math.ceil(1_153_167 / 512)  # the code's split has about 128,000 labeled images
+    warmup, steps = (5 * epoch, 600 * epoch) if config.dataset == "imagenet" else (4000, 400_000)
+    optimizer = config.optimizer
+    assert (optimizer.momentum, optimizer.nesterov, optimizer.decayed) == (0.9, False, "all"), "torch's SGD as it is"
+    assert (optimizer.lr, optimizer.warmup, config.steps) == (0.1, warmup, steps)
+    assert not config.data.include_labeled
+    assert config.ema == 0, "the raw weights are scored"
+    assert config.batch_statistics == "separate"
+    assert config.augment.fill == 0 or config.augment.pad == 0, "padding is black"
+    at_the_end = {"imagenet": 0.0}.get(config.dataset, 0.01)
+    ends = [rate_factor(step, optimizer, wait=0, total=config.steps) for step in (0, warmup - 1, config.steps - 1)]
+    assert ends == pytest.approx([1 / warmup, 1, at_the_end], abs=1e-6)
 
 
 def test_every_data_set_of_a_recipe_is_stood_for() -> None:

@@ -7,7 +7,7 @@ Every random choice is made for each sample, as a function of (key, slot) alone.
 from pipeline.data.augment.autoaugment import AutoAugment
 from pipeline.data.augment.cutout import Cutout
 from pipeline.data.augment.options import AugmentOptions, build_views
-from pipeline.data.augment.pools import CIFAR, DIGITS, OPS, POOLS, Op, Pool
+from pipeline.data.augment.pools import CIFAR, DIGITS, FIXMATCH, MPL, OPS, POOLS, Op, Pool, Strength
 from pipeline.data.augment.randaugment import RandAugment
 from pipeline.data.augment.view import Chain, View
 from pipeline.data.augment.weak import WeakView
@@ -15,6 +15,8 @@ from pipeline.data.augment.weak import WeakView
 __all__ = [
     "CIFAR",
     "DIGITS",
+    "FIXMATCH",
+    "MPL",
     "OPS",
     "POOLS",
     "AugmentOptions",
@@ -24,6 +26,7 @@ __all__ = [
     "Op",
     "Pool",
     "RandAugment",
+    "Strength",
     "View",
     "WeakView",
     "build_views",

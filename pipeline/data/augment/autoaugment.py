@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.augment.policies import STRENGTHS, Policy, check_policy, magnitude_fraction
-from pipeline.data.augment.pools import Pool
+from pipeline.data.augment.pools import OFF, Ops
 from pipeline.data.augment.sampled_ops import SampledOps
 from pipeline.data.augment.stages import Stages
 from pipeline.data.sampling.stateless_rng import uniform
@@ -27,7 +27,7 @@ class AutoAugment:
     def __init__(self, policy: Policy, fill: int = 128) -> None:
         check_policy(policy)
         names = sorted({name for steps in policy for name, _, _ in steps} - {"Identity"})
-        self.pool: Pool = {"Identity": 0.0} | {name: STRENGTHS[name] for name in names}
+        self.pool: Ops = {"Identity": OFF} | {name: STRENGTHS[name] for name in names}
         self.apply = Stages(self.pool, fill)
         place = {name: index for index, name in enumerate(self.pool)}
         rows = [
@@ -59,7 +59,9 @@ class AutoAugment:
         """
         op, probability, fraction = step.unbind(1)
         applied = chance[:, 0] < probability
-        return SampledOps(self.pool, (op * applied).long(), torch.where(chance[:, 1] < 0.5, -1.0, 1.0), fraction)
+        sign = torch.where(chance[:, 1] < 0.5, -1.0, 1.0)
+        unread = chance  # no policy has Cutout
+        return SampledOps(self.pool, (op * applied).long(), sign, fraction, center=unread)
 
     def _table(self, device: torch.device) -> Tensor:
         """Return float32 [sub-policies, 2, 3]: op, probability and fraction of each operation, on ``device``.

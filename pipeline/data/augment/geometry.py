@@ -1,4 +1,4 @@
-"""Shear, translate and rotate: one affine map for each sample, and one nearest-neighbor lookup for the whole batch.
+"""Shear, translate, rotate and cut out: one map for each sample, and one nearest-neighbor lookup for the whole batch.
 
 The conventions are those of torchvision: the top left corner is fixed in a shear, the center in a rotation.
 """
@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.data.augment.cutout import square
 from pipeline.data.augment.sampled_ops import SampledOps
 
 GEOMETRIC = frozenset({"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"})
+LOOKED_UP = GEOMETRIC | {"Cutout"}
+"""The ops that only choose, for each pixel, the place of its source."""
 
 
 def geometric(images: Tensor, sampled: SampledOps, fill: int) -> Tensor:
@@ -21,7 +24,8 @@ def geometric(images: Tensor, sampled: SampledOps, fill: int) -> Tensor:
 def source_places(sampled: SampledOps, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return (rows, columns), int32 [B, H, W]: the source coordinates of each pixel of the result, in pixels.
 
-    A sample has one op, so all terms below but one are those of the identity.
+    A sample has one op, so all terms below but one are those of the identity. In Cutout's square the row is -1, which
+    is outside of the image.
     """
     y, x = _centers(height, sampled.fraction)[:, None], _centers(width, sampled.fraction)
     angle = torch.deg2rad(sampled.amount("Rotate"))[:, None, None]
@@ -31,7 +35,14 @@ def source_places(sampled: SampledOps, height: int, width: int) -> tuple[Tensor,
     columns = width / 2 + cosine * from_middle_x - _whole(sampled, "TranslateX", width)
     rows = rows + (sine * from_middle_x + _each(sampled, "ShearY") * x)
     columns = columns + (_each(sampled, "ShearX") * y - sine * from_middle_y)
-    return rows.floor().to(torch.int32), columns.floor().to(torch.int32)
+    rows, columns = rows.floor().to(torch.int32), columns.floor().to(torch.int32)
+    return rows.masked_fill(_cut_out(sampled, height, width), -1) if "Cutout" in sampled.pool else rows, columns
+
+
+def _cut_out(sampled: SampledOps, height: int, width: int) -> Tensor:
+    """Return bool [B, H, W]: the pixels of Cutout's square, whose side is an even number of pixels."""
+    side = 2 * (sampled.amount("Cutout") * (min(height, width) / 2)).long()
+    return square(sampled.center, side[:, None], height, width)
 
 
 def gather_pixels(images: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:

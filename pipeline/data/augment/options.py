@@ -1,14 +1,14 @@
 """The section ``augment`` of a recipe, and the two views that are built from it."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.data.augment.autoaugment import AutoAugment
 from pipeline.data.augment.cutout import Cutout
 from pipeline.data.augment.policies import CIFAR10_POLICY, IMAGENET_POLICY, SVHN_POLICY
-from pipeline.data.augment.pools import POOLS
+from pipeline.data.augment.pools import POOLS, check_pool
 from pipeline.data.augment.randaugment import RandAugment
 from pipeline.data.augment.view import Chain, View
 from pipeline.data.augment.weak import WeakView
@@ -38,15 +38,29 @@ class AugmentOptions(Options):
     policy: PolicyName = Field(
         "randaugment", description="Ops of the strong view; the learned autoaugment-* read none of RandAugment's keys."
     )
-    pool: str = Field("cifar", description="RandAugment: its ops, cifar or digits.")
+    pool: str = Field(
+        "cifar",
+        description="RandAugment: its ops. cifar and digits are ours; mpl and fixmatch are the public views of MPL and "
+        "of USB's FixMatch, and set ops, magnitude, random_magnitude, cutout, random_cutout and recrop where absent.",
+    )
     ops: int = Field(2, ge=0, le=8, description="RandAugment: rounds (N).")
-    magnitude: float = Field(10, ge=0, le=10, description="RandAugment: magnitude (M); 10 is the pool's own strength.")
+    magnitude: float = Field(
+        10, ge=0, description="RandAugment: magnitude (M); 10 is the pool's own strength, and its ops bound it."
+    )
     random_magnitude: bool = Field(
         True, description="RandAugment: draw the magnitude uniformly below `magnitude`, per sample and op."
     )
-    recrop: bool = Field(False, description="Mirror and crop again after the policy, as the official MPL code does.")
     cutout: int = Field(16, ge=0, description="Side of cutout's square, pixels; at most half of the shorter side.")
+    random_cutout: bool = Field(False, description="Draw the side of cutout's square uniformly from 1 to `cutout`.")
+    recrop: bool = Field(False, description="Mirror and crop again after cutout, as MPL's public code does.")
     fill: int = Field(128, ge=0, le=255, description="Gray level of padding, of uncovered corners and of cutout.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _set_the_pool_s_options(cls, values: Any) -> Any:
+        """Add the options that belong to the pool, unless ``values`` has its own."""
+        pool = values.get("pool") if isinstance(values, Mapping) else None
+        return {**POOLS[pool].options, **values} if isinstance(pool, str) and pool in POOLS else values
 
     @field_validator("pool")
     @classmethod
@@ -54,6 +68,13 @@ class AugmentOptions(Options):
         if name not in POOLS:
             raise ValueError(f"unknown pool {name!r}; choose from {', '.join(POOLS)}")
         return name
+
+    @field_validator("magnitude")
+    @classmethod
+    def _within_the_pool_s_bounds(cls, magnitude: float, info: ValidationInfo) -> float:
+        if pool := info.data.get("pool"):
+            check_pool(POOLS[pool], magnitude)
+        return magnitude
 
 
 def _randaugment(options: AugmentOptions) -> View:
@@ -81,8 +102,9 @@ def build_views(options: AugmentOptions, height: int, width: int) -> tuple[View,
     _check_bound("cutout", options.cutout, side // 2, f"half of the shorter side of {height} x {width} images")
     weak = WeakView(options.flip, options.pad, options.fill)
     policy = STRONG[options.policy](options)
+    cutout = Cutout(options.cutout, options.fill, options.random_cutout)
     again = (weak,) if options.recrop else ()
-    return weak, Chain(weak, policy, *again, Cutout(options.cutout, options.fill))
+    return weak, Chain(weak, policy, cutout, *again)
 
 
 def _check_bound(name: str, value: int, most: int, reason: str) -> None:

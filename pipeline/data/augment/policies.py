@@ -12,14 +12,14 @@ pixels. The paper also lists a bin for ops that are on or off; it has no effect.
 
 from collections.abc import Sequence
 
-from pipeline.data.augment.pools import CIFAR, OPS, Pool
+from pipeline.data.augment.pools import CIFAR, ON, Ops
 
 Operation = tuple[str, float, int | None]
 SubPolicy = tuple[Operation, Operation]
 Policy = Sequence[SubPolicy]
 
 BINS = 10
-STRENGTHS: Pool = {**CIFAR, "Invert": 1}
+STRENGTHS: Ops = {**CIFAR.ops, "Invert": ON}
 """The strength of each op in the highest bin."""
 
 CIFAR10_POLICY: Policy = (
@@ -113,7 +113,7 @@ def magnitude_fraction(name: str, magnitude: int | None) -> float:
         return 1.0
     fraction = magnitude / (BINS - 1)
     if name == "Solarize":  # torchvision inverts levels from 255 * (1 - fraction), we from 256 - strength
-        return (1 + 255 * fraction) / STRENGTHS[name]
+        return (1 + 255 * fraction) / STRENGTHS[name].ten
     return fraction
 
 
@@ -126,5 +126,5 @@ def check_policy(policy: Policy) -> None:
             raise ValueError(f"unknown op {name!r} in the policy; choose from {', '.join(STRENGTHS)}")
         if not 0 <= probability <= 1:
             raise ValueError(f"probability of {name}={probability} is outside of 0..1")
-        if OPS[name].has_magnitude and magnitude not in range(BINS):
+        if STRENGTHS[name].has_magnitude and magnitude not in range(BINS):
             raise ValueError(f"magnitude of {name}={magnitude} is not one of 0..{BINS - 1}")

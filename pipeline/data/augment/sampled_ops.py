@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.data.augment.pools import OPS, Pool
+from pipeline.data.augment.pools import Ops
 
 
 @dataclass(frozen=True)
@@ -14,35 +14,19 @@ class SampledOps:
     """The ops of one round of RandAugment or AutoAugment, sampled for each image of a batch.
 
     Args:
-        pool: each op's strength at the highest magnitude, by name.
+        pool: each op's strength, by name.
         op: int64 [B], the position in ``pool`` of the op of each sample.
         sign: float32 [B], -1 or 1.
-        fraction: float32 [B], 0..1: the fraction of the pool's strength to apply.
+        fraction: float32 [B]: the magnitude, in units of 10.
+        center: float32 [B, 2] in [0, 1): where Cutout's square is, as fractions of the height and width; only a pool
+            with Cutout reads it.
     """
 
-    pool: Pool
+    pool: Ops
     op: Tensor
     sign: Tensor
     fraction: Tensor
-
-    @classmethod
-    def from_uniform(cls, pool: Pool, chance: Tensor, magnitude: float, random_magnitude: bool) -> "SampledOps":
-        """Return a round of RandAugment.
-
-        Args:
-            pool: each op's strength at magnitude 10, by name.
-            chance: float32 [B, 3], uniform in [0, 1).
-            magnitude: 0..10.
-            random_magnitude: whether each sample's magnitude is uniform below ``magnitude``.
-        """
-        op, sign, fraction = chance.unbind(1)
-        top = magnitude / 10
-        return cls(
-            pool,
-            op=(op * len(pool)).long(),
-            sign=torch.where(sign < 0.5, -1.0, 1.0),
-            fraction=fraction * top if random_magnitude else torch.full_like(fraction, top),
-        )
+    center: Tensor
 
     def samples_with(self, names: Collection[str]) -> Tensor:
         """Return int64 [N]: the positions in the batch of the samples whose op is one of ``names``."""
@@ -53,7 +37,7 @@ class SampledOps:
         """Return the ops of the samples at ``rows``, int64 [N], all of which have one of the ops ``names``."""
         place = torch.tensor([sorted(names).index(name) if name in names else 0 for name in self.pool])
         pool = {name: self.pool[name] for name in sorted(names)}
-        return SampledOps(pool, place[self.op[rows]], self.sign[rows], self.fraction[rows])
+        return SampledOps(pool, place[self.op[rows]], self.sign[rows], self.fraction[rows], self.center[rows])
 
     def amount(self, name: str) -> Tensor:
         """Return float32 [B]: the strength of op ``name``, which is 0 for samples that have another op.
@@ -62,7 +46,7 @@ class SampledOps:
         """
         if name not in self.pool:
             return torch.zeros_like(self.fraction)
-        amount = (self.op == list(self.pool).index(name)).to(self.fraction.dtype) * self.pool[name]
-        if OPS[name].has_magnitude:
-            amount = amount * self.fraction
-        return amount * self.sign if OPS[name].signed else amount
+        strength = self.pool[name]
+        amount = strength.zero + (strength.ten - strength.zero) * self.fraction
+        amount = amount * (self.op == list(self.pool).index(name)).to(amount.dtype)
+        return amount * self.sign if strength.signed else amount

@@ -6,9 +6,9 @@ from functools import partial
 from torch import Tensor
 
 from pipeline.data.augment.enhance import ENHANCED, enhance
-from pipeline.data.augment.geometry import GEOMETRIC, geometric
+from pipeline.data.augment.geometry import LOOKED_UP, geometric
 from pipeline.data.augment.pointwise import TABLES, pointwise
-from pipeline.data.augment.pools import Pool
+from pipeline.data.augment.pools import Ops
 from pipeline.data.augment.sampled_ops import SampledOps
 
 Stage = Callable[[Tensor, SampledOps], Tensor]
@@ -25,11 +25,11 @@ class Stages:
         fill: gray level, 0..255, of the pixels that a geometric op uncovers.
     """
 
-    def __init__(self, pool: Pool, fill: int) -> None:
+    def __init__(self, pool: Ops, fill: int) -> None:
         single_ops = [(frozenset({name}), pointwise) for name in TABLES] + [
             (frozenset({name}), enhance) for name in ENHANCED
         ]
-        geometry = (GEOMETRIC, partial(geometric, fill=fill))
+        geometry = (LOOKED_UP, partial(geometric, fill=fill))
         self.pool = pool
         self.batched = self._needed([geometry, (frozenset(TABLES), pointwise), (frozenset(ENHANCED), enhance)])
         self.sorted = self._needed([geometry, *single_ops])

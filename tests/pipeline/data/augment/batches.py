@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.data.augment import AugmentOptions, View, build_views
 from pipeline.data.augment.options import PolicyName
-from pipeline.data.augment.pools import CIFAR, Pool
+from pipeline.data.augment.pools import CIFAR, POOLS, Ops
 from pipeline.data.augment.sampled_ops import SampledOps
 
 
@@ -33,13 +33,15 @@ def digits(batch: int, size: int = 32) -> Tensor:
 
 
 def every_view() -> dict[str, View]:
-    """Return the weak view and the strong view of every policy, for 32 x 32 pixels."""
+    """Return the weak view and the strong view of every policy and pool, for 32 x 32 pixels."""
     weak, _ = build_views(AugmentOptions(), 32, 32)
     options = {policy: AugmentOptions(policy=policy, recrop=True) for policy in get_args(PolicyName)}
-    return {"weak": weak} | {policy: build_views(options[policy], 32, 32)[1] for policy in options}
+    options |= {pool: AugmentOptions(pool=pool) for pool in POOLS}
+    return {"weak": weak} | {name: build_views(options[name], 32, 32)[1] for name in options}
 
 
-def forced(name: str, sign: float, fraction: float, batch: int = 8, pool: Pool = CIFAR) -> SampledOps:
-    """Return a round in which every sample has the op ``name``."""
+def forced(name: str, sign: float, fraction: float, batch: int = 8, pool: Ops = CIFAR.ops) -> SampledOps:
+    """Return a round in which every sample has the op ``name``; Cutout's square is in the middle."""
     op = torch.full((batch,), list(pool).index(name))
-    return SampledOps(pool, op, torch.full((batch,), sign), torch.full((batch,), fraction))
+    center = torch.full((batch, 2), 0.5)
+    return SampledOps(pool, op, torch.full((batch,), sign), torch.full((batch,), fraction), center)

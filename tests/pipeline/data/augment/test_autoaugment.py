@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, autoaugment
 
-from pipeline.data.augment import OPS, AutoAugment
+from pipeline.data.augment import AutoAugment
 from pipeline.data.augment.geometry import GEOMETRIC
 from pipeline.data.augment.policies import CIFAR10_POLICY, IMAGENET_POLICY, STRENGTHS, SVHN_POLICY, check_policy
 from pipeline.data.sampling.stateless_rng import derive_key
@@ -15,7 +15,7 @@ FILL = 128
 TORCHVISION = autoaugment.AutoAugment()
 POLICIES = {"CIFAR10": CIFAR10_POLICY, "SVHN": SVHN_POLICY, "IMAGENET": IMAGENET_POLICY}
 NOTHING = ("Identity", 0.0, None)
-WITH_MAGNITUDE = sorted(name for name, op in OPS.items() if op.has_magnitude)
+WITH_MAGNITUDE = sorted(name for name, strength in STRENGTHS.items() if strength.has_magnitude)
 MOST_OFF = {"Brightness": 1, "Color": 1, "Contrast": 1, "Sharpness": 1, "AutoContrast": 1}  # levels; the rest agree
 
 
@@ -128,10 +128,10 @@ def test_draws_hold_the_op_and_the_bin_of_their_sub_policy(name):
         augment = AutoAugment([steps])
         for (op, _, magnitude), draw in zip(steps, augment.sample_ops(KEY, samples), strict=True):
             assert {list(augment.pool)[index] for index in draw.op.tolist()} <= {op, "Identity"}
-            amount = STRENGTHS[op] if magnitude is None else STRENGTHS[op] * magnitude / 9
+            amount = STRENGTHS[op].ten * (1 if magnitude is None else magnitude / 9)
             if op == "Solarize":
                 amount = 1 + 255 * magnitude / 9
-            expected = (draw.op != 0) * (draw.sign if OPS[op].signed else 1.0) * amount
+            expected = (draw.op != 0) * (draw.sign if STRENGTHS[op].signed else 1.0) * amount
             torch.testing.assert_close(draw.amount(op), expected)
 
 
@@ -147,7 +147,7 @@ def test_the_first_step_goes_first():
 @pytest.mark.parametrize("name", [*sorted(GEOMETRIC), "Solarize", "Equalize", "Invert", "Sharpness"])
 def test_a_step_of_probability_zero_does_nothing(name):
     images = noise(64)
-    step = (name, 0.0, 9 if OPS[name].has_magnitude else None)
+    step = (name, 0.0, 9 if STRENGTHS[name].has_magnitude else None)
     assert torch.equal(AutoAugment([(step, step)])(images, KEY, torch.arange(64)), images)
 
 

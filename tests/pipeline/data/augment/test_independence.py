@@ -5,11 +5,10 @@ from typing import get_args
 import pytest
 import torch
 
-from pipeline.data.augment import CIFAR, AugmentOptions, Chain, Cutout, WeakView, build_views
+from pipeline.data.augment import CIFAR, POOLS, AugmentOptions, Chain, Cutout, RandAugment, WeakView, build_views
 from pipeline.data.augment.options import PolicyName
-from pipeline.data.augment.sampled_ops import SampledOps
 from pipeline.data.augment.stages import Stages
-from pipeline.data.sampling.stateless_rng import derive_key, uniform
+from pipeline.data.sampling.stateless_rng import derive_key
 from tests.pipeline.data.augment.batches import every_view, noise, smooth
 
 KEY = derive_key(0, 7, "strong")
@@ -74,7 +73,7 @@ def test_key_may_be_a_tensor(view):
 
 
 def test_ops_signs_and_fractions_are_uniform():
-    drawn = SampledOps.from_uniform(CIFAR, uniform(KEY, torch.arange(14_000), 3), 10, random_magnitude=True)
+    drawn = RandAugment(CIFAR, ops=1).sample_ops(KEY, torch.arange(14_000))[0]
     counts = drawn.op.bincount(minlength=14).float()
     chi_square = ((counts - 1000) ** 2 / 1000).sum()
     assert chi_square < 34.5  # 99.9 % of 13 degrees of freedom
@@ -85,9 +84,11 @@ def test_ops_signs_and_fractions_are_uniform():
 
 
 def test_each_sample_draws_one_op_a_round():
-    drawn = SampledOps.from_uniform(CIFAR, uniform(KEY, torch.arange(1000), 3), 10, random_magnitude=False)
-    touched = torch.stack([drawn.amount(name) != 0 for name in CIFAR if name != "Identity"]).sum(0)
-    assert torch.equal(touched, (drawn.op != list(CIFAR).index("Identity")).long())
+    for pool in POOLS.values():
+        augment = RandAugment(pool, random_magnitude=False)
+        for drawn in augment.sample_ops(KEY, torch.arange(1000)):
+            touched = torch.stack([drawn.amount(name) != 0 for name in pool.ops]).sum(0)
+            assert torch.equal(touched, (drawn.op != augment.skip).long())
 
 
 def test_a_chain_has_new_random_numbers_at_every_position():

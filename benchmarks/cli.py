@@ -5,6 +5,7 @@ import click
 from benchmarks.augment import main as augment
 from benchmarks.checkpoint import main as checkpoint
 from benchmarks.data import main as data
+from benchmarks.feedback import main as feedback
 from benchmarks.gpu.command import main as gpu
 from benchmarks.image import main as image
 from benchmarks.memory import main as memory
@@ -18,7 +19,7 @@ from data_prep.system.cli import CommandGroup
 
 @click.group(cls=CommandGroup)
 def main() -> None:
-    """Measure speed and memory, always side by side with a reference."""
+    """Measure speed, memory and the parts of h, always side by side with a reference."""
 
 
 main.add_command(step, "step")
@@ -29,6 +30,7 @@ main.add_command(image, "image")
 main.add_command(augment, "augment")
 main.add_command(scale, "scale")
 main.add_command(checkpoint, "checkpoint")
+main.add_command(feedback, "feedback")
 main.add_command(peer, "peer")
 main.add_command(gpu, "gpu")
 main.add_command(page, "page")

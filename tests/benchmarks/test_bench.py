@@ -1,4 +1,4 @@
-"""``smpl bench augment``, ``scale``, ``checkpoint`` and ``peer``: contenders, rows and refused options."""
+"""The commands ``smpl bench augment``, ``scale``, ``checkpoint``, ``feedback`` and ``peer``."""
 
 import json
 import sys
@@ -179,3 +179,16 @@ def test_a_child_answers_with_its_last_line_or_its_error(tmp_path: Path) -> None
     assert answer_of(["json.tool", "--compact", str(tmp_path / "found.json")]) == [1, 2]
     with pytest.raises(UserError, match=r"^json\.tool .*none\.json ended with \d: .*none\.json"):
         answer_of(["json.tool", str(tmp_path / "none.json")])
+
+
+def test_the_optimizer_s_share_of_the_feedback_is_none_under_plain_descent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMPL_DATA", str(tmp_path / "data"))
+    options = ["model.width=4", "mpl.student_wait=1", "optimizer.warmup=0", "optimizer.clip=null"]
+    short = ["--seeds", "1", "--steps", "3", *(f"--set={option}" for option in options)]
+    (row,) = rows_of("feedback", *short, "--set=optimizer.momentum=0.0", "--set=optimizer.weight_decay=0.0")
+    assert row["h"] == pytest.approx(row["plain"], rel=1e-3)
+    assert row["share"] == pytest.approx(0, abs=1e-3)
+    (row,) = rows_of("feedback", *short)
+    assert abs(row["share"]) > 0.05

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
     default="supervised,uda,mpl,smpl",
     help="Rows of the table: METHOD[:KEY=VALUE]..., separated by commas; KEY=[A,B] is one value.",
 )
-@click.option("--ablate-meta", is_flag=True, help="Add a row without the meta term for each method that has one.")
+@click.option("--ablate-meta", is_flag=True, help="Train each row without its meta term too, and say what it is worth.")
 @click.option("--seeds", default=5, type=click.IntRange(1), help="Runs of each method; every seed has its own labels.")
 @click.option("--first-seed", default=0, type=click.IntRange(0), help="First seed; choose settings on other seeds.")
 @click.option(
@@ -66,7 +66,8 @@ def main(
     make_folder(out)
     failed = train_all(runs, shared.arguments(), jobs or available_cpus())
     finished = ((run.variant.name, run.seed, run.accuracy(split)) for run in runs if run not in failed)
-    write_table(out, [(name, seed, accuracy) for name, seed, accuracy in finished if accuracy is not None], split)
+    scores = [(name, seed, accuracy) for name, seed, accuracy in finished if accuracy is not None]
+    write_table(out, scores, split, {variant.name: variant.ablation for variant in variants if variant.ablation})
     click.echo((out / "results.md").read_text())
     for run in failed:
         logger.error("failed: %s, seed %s; see %s", run.variant.name, run.seed, run.log_file)

@@ -2,41 +2,71 @@
 
 import csv
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.system.atomic_files import write_durably
 
 Scores = Iterable[tuple[str, int, float]]
 """Name of the variant, seed, and accuracy in percent, of each finished run."""
+Row = Mapping[int, float]
+"""Accuracy by seed."""
+Rows = dict[str, dict[int, float]]
+"""Accuracy by seed, by the name of the variant."""
 
 
-def write_table(out: Path, scores: Scores, split: str = "test") -> None:
+def write_table(out: Path, scores: Scores, split: str, ablations: Mapping[str, str]) -> None:
     """Write results.csv with a line for each run, and results.md and results.png with a row for each variant.
 
-    The accuracies are those on ``split``.
+    Args:
+        out: an existing folder.
+        scores: the accuracies on ``split``.
+        split: the name of the split.
+        ablations: for each variant that has one, the name of the variant without its meta term. results.md shows both
+            in one row, with the mean of their differences over the seeds and its standard error.
     """
     finished = list(scores)
     with (out / "results.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "seed", f"{split}_accuracy"])
         writer.writerows([name, seed, f"{accuracy:.4f}"] for name, seed, accuracy in finished)
-    rows: dict[str, list[float]] = {}
-    for name, _, accuracy in finished:
-        rows.setdefault(name, []).append(accuracy)
-    lines = [f"| method | {split} accuracy % | seeds |", "|---|---|---|"]
-    lines += [
-        f"| {name} | {statistics.mean(row):.2f} ± {_deviation(row):.2f} | {len(row)} |" for name, row in rows.items()
-    ]
-    write_durably(out / "results.md", ("\n".join(lines) + "\n").encode())
+    rows: Rows = {}
+    for name, seed, accuracy in finished:
+        rows.setdefault(name, {})[seed] = accuracy
+    write_durably(out / "results.md", ("\n".join(_table(rows, split, ablations)) + "\n").encode())
     _draw(out / "results.png", rows, split)
+
+
+def _table(rows: Rows, split: str, ablations: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of results.md; without ablations the table has no columns for them."""
+    columns = ["without its meta term", "worth, points"] if ablations else []
+    yield " | ".join(["| method", f"{split} accuracy %", *columns, "seeds |"])
+    yield "|---" * (len(columns) + 3) + "|"
+    for name in rows:
+        if name in ablations.values():
+            continue
+        without = rows.get(ablations.get(name, ""), {})
+        more = [_mean(without), _worth(rows[name], without)] if ablations else []
+        yield " | ".join([f"| {name}", _mean(rows[name]), *more, f"{len(rows[name])} |"])
+
+
+def _mean(row: Row) -> str:
+    return f"{statistics.mean(row.values()):.2f} ± {_deviation(list(row.values())):.2f}" if row else ""
+
+
+def _worth(row: Row, without: Row) -> str:
+    """Return the mean difference over the seeds that both rows have, and its standard error."""
+    differences = [row[seed] - without[seed] for seed in row.keys() & without.keys()]
+    if not differences:
+        return ""
+    return f"{statistics.mean(differences):+.2f} ± {_deviation(differences) / len(differences) ** 0.5:.2f}"
 
 
 def _deviation(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _draw(path: Path, rows: Mapping[str, list[float]], split: str) -> None:
+def _draw(path: Path, rows: Mapping[str, Row], split: str) -> None:
     import matplotlib as mpl  # noqa: PLC0415
 
     mpl.use("Agg")
@@ -44,11 +74,12 @@ def _draw(path: Path, rows: Mapping[str, list[float]], split: str) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 0.6 * len(rows) + 1))
     names = list(rows)[::-1]
-    means, deviations = [statistics.mean(rows[n]) for n in names], [_deviation(rows[n]) for n in names]
+    scores = {name: list(rows[name].values()) for name in names}
+    means, deviations = [statistics.mean(scores[n]) for n in names], [_deviation(scores[n]) for n in names]
     axes.barh(names, means, xerr=deviations, color="0.7", capsize=4)
     for row, name in enumerate(names):
-        axes.plot(rows[name], [row] * len(rows[name]), "k.", markersize=5)
-    accuracies = [accuracy for row in rows.values() for accuracy in row] or [0.0]
+        axes.plot(scores[name], [row] * len(scores[name]), "k.", markersize=5)
+    accuracies = [accuracy for row in scores.values() for accuracy in row] or [0.0]
     axes.set_xlim(max(0.0, min(accuracies) - 5), 100)
     axes.set_xlabel(f"{split} accuracy, % (bars: mean and standard deviation; dots: seeds)")
     figure.savefig(path, dpi=150, bbox_inches="tight")

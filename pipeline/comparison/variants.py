@@ -1,7 +1,7 @@
 """Read the variants of a comparison, which are methods with settings, from the option ``--methods``."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from data_prep.system.errors import UsageError
@@ -23,6 +23,8 @@ class MethodVariant:
     method: str
     settings: tuple[str, ...] = ()
     """Settings of the form ``KEY=VALUE``."""
+    ablation: str | None = None
+    """The name of the variant that is this one without its meta term; None if the comparison has none."""
 
     @property
     def folder(self) -> str:
@@ -38,8 +40,8 @@ def read_variants(methods: str, ablate_meta: bool, resolve: Resolve) -> list[Met
     """Return the variants that ``--methods`` names; with ``ablate_meta``, each is followed by its ablation.
 
     A variant is ``METHOD[:KEY=VALUE]...``, and commas separate variants; commas and colons within brackets belong to a
-    value. The ablation of a variant is the same variant with the weight of its meta term set to 0. A variant has none
-    if it has no meta term, or if its ablation is another variant of the comparison.
+    value. The ablation of a variant is the same variant with the weight of its meta term set to 0. It may be a variant
+    that is named already, and several variants that differ in their meta term alone share one.
 
     Raises:
         UsageError: a variant cannot be read or resolved, it sets the key of a flag, or two are the same run.
@@ -79,14 +81,27 @@ def _read_variant(text: str) -> MethodVariant:
 
 
 def _with_ablations(variants: Iterable[tuple[MethodVariant, Config]], resolve: Resolve) -> Iterator[MethodVariant]:
-    known = [config.tree() for _, config in variants]
-    for variant, _ in variants:
-        yield variant
-        key = METHODS.load(variant.method).meta_weight
-        if key is None:
+    """Yield each variant, with the name of its ablation, and each ablation after the first variant that needs it."""
+    known = [(config.tree(), variant.name) for variant, config in variants]
+    for variant, config in variants:
+        ablation = _ablation(variant)
+        tree = resolve(ablation).tree() if ablation else config.tree()
+        if ablation is None or tree == config.tree():
+            yield variant
             continue
-        ablation = MethodVariant(f"{variant.name} {key}=0", variant.method, (*variant.settings, f"{key}=0.0"))
-        tree = resolve(ablation).tree()
-        if tree not in known:
-            known.append(tree)
+        name = next((name for other, name in known if other == tree), None)
+        yield replace(variant, ablation=name or ablation.name)
+        if name is None:
+            known.append((tree, ablation.name))
             yield ablation
+
+
+def _ablation(variant: MethodVariant) -> MethodVariant | None:
+    """Return the variant without its meta term, and without the settings that only this term reads."""
+    method = METHODS.load(variant.method)
+    if method.meta_weight is None:
+        return None
+    dropped = (method.meta_weight, *method.meta_options)
+    kept = tuple(setting for setting in variant.settings if setting.partition("=")[0] not in dropped)
+    name = " ".join([variant.method, *kept, f"{method.meta_weight}=0"])
+    return MethodVariant(name, variant.method, (*kept, f"{method.meta_weight}=0.0"))

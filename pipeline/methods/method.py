@@ -48,6 +48,8 @@ class Method:
     """Whether the method needs the true class of every unlabeled image, as an upper bound does."""
     meta_weight: ClassVar[str | None] = None
     """The configuration key that switches the meta term off when it is 0; None for a method without such a term."""
+    meta_options: ClassVar[tuple[str, ...]] = ()
+    """The other configuration keys that only the meta term reads; without the term they make no difference."""
     sections: ClassVar[Mapping[str, type[BaseModel]]] = {}
     """The options of each configuration section that the method reads, by name."""
 

@@ -40,6 +40,7 @@ class MPL(Method):
     networks_needed = ("teacher", "student")
     evaluated: ClassVar[tuple[str, ...]] = ("student",)
     meta_weight = "mpl.weight"
+    meta_options = ("mpl.scale", "mpl.feedback_step", "mpl.feedback_sign", "mpl.baseline")
     sections = {"uda": UDAOptions, "mpl": MPLOptions}  # noqa: RUF012
 
     @classmethod

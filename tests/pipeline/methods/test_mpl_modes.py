@@ -10,11 +10,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from data_prep.system.errors import UsageError
+from pipeline.methods.mpl import MPL
 from pipeline.methods.mpl_options import MODES, Choices, MPLOptions
 from pipeline.training.factory import synchronize_norms
 from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import fresh, gradient, logits, set_weights, step, weights
-from tests.pipeline.conftest import assert_same, make_config
+from tests.pipeline.conftest import assert_same, make_config, weights_of
 
 NORMED = {"name": "small_conv", "width": 4}
 RATE = 0.3
@@ -114,6 +115,22 @@ def test_a_sum_is_the_mean_times_the_number_of_unlabeled_images_in_every_mode(
         moved[name] = weights(trainer, "teacher")
     assert (moved["sum"] - moved["off"]).norm() > 1e-6
     torch.testing.assert_close(moved["sum"], moved["mean"], rtol=1e-12, atol=1e-12)
+
+
+OTHER_TERMS = {"scale": "sum", "feedback_step": "descent", "feedback_sign": "new-old", "baseline": True}
+
+
+def test_without_the_meta_term_the_keys_that_only_it_reads_change_nothing(make: Callable[..., Trainer]) -> None:
+    """So one ablation serves all variants of a comparison that differ in these keys."""
+    assert {f"mpl.{key}" for key in OTHER_TERMS} == set(MPL.meta_options)
+    states = []
+    for mpl in ({}, *({key: value} for key, value in OTHER_TERMS.items())):
+        trainer = make(method="mpl", model=NORMED, mpl={"weight": 0.0} | mpl)
+        for number in range(2):
+            step(trainer, trainer.loader.batch(number), number)
+        states.append(weights_of(trainer))
+    for state in states[1:]:
+        assert_same(states[0], state)
 
 
 def test_h_after_plain_descent_has_no_part_of_the_momentum(make: Callable[..., Trainer]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
 
 from data_prep.system.errors import UsageError
 from pipeline.config.recipes import load_recipe
@@ -108,6 +109,18 @@ def test_mpl_s_level_ops_do_to_pixels_what_the_formulas_say():
     assert torch.equal(after("Invert", images).int(), 255 - pixels)
     bright = after("Brightness", images).int()
     assert (bright - (pixels * 2.98).clamp(max=255)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("images", [noise, smooth])
+@pytest.mark.parametrize(
+    ("name", "adjust"),
+    [("Color", tv.adjust_saturation), ("Contrast", tv.adjust_contrast), ("Sharpness", tv.adjust_sharpness)],
+)
+def test_mpl_enhances_by_a_factor_of_nearly_three(name, adjust, images, channels):
+    """The gray that an image is moved away from may be rounded differently by a level, which becomes two."""
+    ours, theirs = after(name, images(channels=channels)).int(), adjust(images(channels=channels), 2.98).int()
+    assert (ours - theirs).abs().max() <= 2
 
 
 def test_mpl_s_translation_is_six_pixels_and_its_cutout_twelve():

@@ -4,6 +4,7 @@ The strengths in a pool are linear in the magnitude. The highest magnitude that 
 its ops in :data:`OPS`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -205,19 +206,28 @@ def check_pool(pool: Pool, magnitude: float) -> None:
         raise ValueError(f"unknown op {unknown[0]!r} in the pool; choose from {', '.join(OPS)}")
     if magnitude < 0:
         raise ValueError(f"magnitude={magnitude:g} is below 0")
-    for name, strength in pool.ops.items():
-        _check_strength(name, strength, magnitude)
+    largest = {name: _largest_magnitude(name, strength) for name, strength in pool.ops.items()}
+    name = min(largest, key=largest.__getitem__)
+    if magnitude > largest[name]:
+        reached, most = pool.ops[name].at(magnitude), math.floor(100 * largest[name]) / 100
+        raise ValueError(
+            f"magnitude={magnitude:g} is above {most:g}, the most that the pool's op {name} allows; "
+            f"its strength would be {reached:g}"
+        )
 
 
-def _check_strength(name: str, strength: Strength, magnitude: float) -> None:
+def _largest_magnitude(name: str, strength: Strength) -> float:
+    """Return the largest magnitude at which the op is within its bounds.
+
+    Raises:
+        ValueError: it is outside of them at magnitude 0.
+    """
     lowest, highest = OPS[name]
+    if strength.signed:
+        highest = min(highest, -lowest)
     if not lowest <= strength.zero <= highest:
         raise ValueError(f"pool strength {name}={strength.zero:g} is outside of {lowest:g}..{highest:g}")
-    reached = strength.at(magnitude)
-    if not lowest <= reached <= highest or (strength.signed and not lowest <= -reached <= highest):
-        bound = highest if strength.ten > strength.zero else lowest
-        most = 10 * (bound - strength.zero) / (strength.ten - strength.zero)
-        raise ValueError(
-            f"magnitude={magnitude:g} gives {name} a strength of {reached:g}, outside of {lowest:g}..{highest:g}; "
-            f"choose at most {most:.4g}"
-        )
+    if not strength.has_magnitude:
+        return math.inf
+    bound = highest if strength.ten > strength.zero else lowest
+    return 10 * (bound - strength.zero) / (strength.ten - strength.zero)

@@ -300,9 +300,10 @@ def test_recrop_comes_after_cutout():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pool": "mpl", "magnitude": 17}, "magnitude=17 gives ShearX a strength of 0.51, .*; choose at most 16.67"),
-        ({"magnitude": 20}, "magnitude=20 gives ShearX a strength of 0.6, outside of -0.5..0.5; choose at most 16.67"),
-        ({"pool": "fixmatch", "magnitude": 12}, "magnitude=12 gives Brightness a strength of -1.13, .* at most 10.56"),
+        ({"pool": "mpl", "magnitude": 17}, "magnitude=17 is above 16.66, .* op ShearX allows; .* would be 0.51"),
+        ({"magnitude": 20}, "magnitude=20 is above 10, the most that the pool's op Solarize allows; .* would be 512"),
+        ({"pool": "digits", "magnitude": 12}, "magnitude=12 is above 11.11, .* op Sharpness allows; .* would be 1.08"),
+        ({"pool": "fixmatch", "magnitude": 10.5}, "magnitude=10.5 is above 10, .* op Solarize allows"),
     ],
 )
 def test_a_magnitude_beyond_an_op_s_bounds_is_refused_with_the_largest_that_is_not(options, message):
@@ -312,8 +313,13 @@ def test_a_magnitude_beyond_an_op_s_bounds_is_refused_with_the_largest_that_is_n
         check_pool(POOLS[options.get("pool", "cifar")], options["magnitude"])
 
 
+@pytest.mark.parametrize(("pool", "most"), [("cifar", 10), ("digits", 11.11), ("mpl", 16.66), ("fixmatch", 10)])
+def test_the_largest_magnitude_is_accepted(pool, most):
+    assert AugmentOptions(pool=pool, magnitude=most).magnitude == most
+
+
 def test_the_error_line_names_the_key():
-    with pytest.raises(UsageError, match=r"^command line: augment.magnitude: .*choose at most 16.67$"):
+    with pytest.raises(UsageError, match=r"^command line: augment.magnitude: magnitude=40 is above 10, "):
         resolve({"dataset": "cifar10"}, {"augment": {"magnitude": 40.0}})
 
 
@@ -322,9 +328,11 @@ def test_the_error_line_names_the_key():
     [
         ({}, "empty"),
         ({"Sheer": Strength(0, 0.1)}, "unknown op 'Sheer'"),
-        ({"TranslateX": Strength(0, 10)}, "TranslateX a strength of 10, outside of -0.5..0.5; choose at most 0.5"),
+        ({"TranslateX": Strength(0, 10)}, "above 0.5, the most that the pool's op TranslateX allows"),
         ({"Brightness": Strength(-2, 0)}, "Brightness=-2 is outside of -1..3"),
-        ({"Brightness": Strength(0, 2, signed=True)}, "Brightness a strength of 2"),
+        ({"Brightness": Strength(0, 4)}, "above 7.5, the most that the pool's op Brightness allows"),
+        ({"Brightness": Strength(0, 2, signed=True)}, "above 5, the most that the pool's op Brightness allows"),
+        ({"Color": Strength(0, -2)}, "above 5, the most that the pool's op Color allows"),
     ],
 )
 def test_pools_out_of_bounds_are_refused(ops, message):

@@ -58,8 +58,11 @@ class OptimizerOptions(Options):
     )
     clip: float | None = Field(None, gt=0, description="norm to which larger gradients are clipped")
     warmup: Length = Field(0, ge=0, description="steps of linear warm-up; of one-cycle, of its rise (0: 30 % of all)")
-    schedule: Literal["cosine", "constant", "step", "one-cycle"] = Field(
-        "cosine", description="learning rate schedule after the warm-up"
+    bn_bias_lr_factor: float = Field(
+        1.0, gt=0, description="how many times higher the learning rate of BN's biases is; plain descent has no factor"
+    )
+    schedule: Literal["cosine", "triangular", "constant", "step", "one-cycle"] = Field(
+        "cosine", description="learning rate schedule after the warm-up; triangular falls in a straight line"
     )
     milestones: StepNumbers = Field([], description="schedule step: the steps at which the rate falls")
     decay: float = Field(0.1, gt=0, le=1, description="schedule step: the factor at each milestone")

@@ -31,6 +31,12 @@ def _cosine(step: int, options: OptimizerOptions, wait: int, total: int) -> floa
     return _cosine_between(1, 0, progress)
 
 
+def _triangular(step: int, options: OptimizerOptions, wait: int, total: int) -> float:
+    """Return the factor of the falling side of a triangle, from 1 to 0; the warm-up is its rising side."""
+    start = wait + options.warmup
+    return max(0.0, (total - step) / max(1, total - start))
+
+
 def _constant(step: int, options: OptimizerOptions, wait: int, total: int) -> float:  # noqa: ARG001
     return 1.0
 
@@ -58,6 +64,7 @@ def _cosine_between(start: float, end: float, progress: float) -> float:
 
 SCHEDULES: Mapping[str, Callable[[int, OptimizerOptions, int, int], float]] = {
     "cosine": _cosine,
+    "triangular": _triangular,
     "constant": _constant,
     "step": _step,
     "one-cycle": _one_cycle,

@@ -9,18 +9,30 @@ from torch import nn
 from pipeline.config.schema import OptimizerOptions
 
 Groups = list[dict[str, Any]]
+LR_FACTOR = "lr_factor"
+"""The key of a parameter group with its factor on the learning rate of each step; 1 in groups without it."""
 
 
 def build_optimizer(module: nn.Module, options: OptimizerOptions) -> torch.optim.Optimizer:
     """Return the optimizer of the trainable parameters.
 
-    One-dimensional ones (biases, BN) have no weight decay, unless ``options.decayed`` is ``"all"``.
+    One-dimensional ones (biases, BN) have no weight decay, unless ``options.decayed`` is ``"all"``. The biases of BN
+    are a group of their own, with the factor ``options.bn_bias_lr_factor`` on the learning rate. Their weight decay is
+    divided by it, since the step multiplies the two: what a step takes off does not depend on the factor.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decay = options.weight_decay
+    biases = {id(layer.bias) for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)}
+    others = [parameter for parameter in parameters if id(parameter) not in biases]
+    factor, decay = options.bn_bias_lr_factor, options.weight_decay
+    decay_of_vectors = decay if options.decayed == "all" else 0.0
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": decay if options.decayed == "all" else 0.0},
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": decay_of_vectors},
+        {
+            "params": [p for p in parameters if id(p) in biases],
+            "weight_decay": decay_of_vectors / factor,
+            LR_FACTOR: factor,
+        },
     ]
     return OPTIMIZERS[options.name](groups, options)
 

@@ -19,7 +19,7 @@ from pipeline.precision import Precision
 from pipeline.training.compilation import Compiler
 from pipeline.training.lr_schedule import rate_factor
 from pipeline.training.nonfinite_guard import Guard
-from pipeline.training.optimizer import build_descent, build_optimizer
+from pipeline.training.optimizer import LR_FACTOR, build_descent, build_optimizer
 
 
 class Network:
@@ -113,11 +113,11 @@ class Network:
         factor = rate_factor(step, self.options, wait=self.wait, total=self.total)
         for rule, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = self.rates[rule] * factor
+                group["lr"] = self.rates[rule] * factor * group.get(LR_FACTOR, 1.0)
 
     @property
     def rate(self) -> float:
-        """The learning rate of this step."""
+        """The learning rate of this step, without the factor of BN's biases."""
         return float(self.optimizers["optimizer"].param_groups[0]["lr"])
 
     def directional_derivative(self, images: Tensor, direction: Gradient) -> tuple[Tensor, Tensor]:

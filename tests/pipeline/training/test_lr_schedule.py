@@ -1,5 +1,8 @@
+import copy
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from pipeline.config.schema import OptimizerOptions
 from pipeline.training.lr_schedule import rate_factor
 from pipeline.training.optimizer import OPTIMIZERS, build_optimizer
+from pipeline.training.trainer import Trainer
 
 PLAN = {"wait": 30, "total": 1000}
 COSINE = OptimizerOptions(warmup=50)
@@ -62,6 +66,14 @@ def test_a_rise_of_one_step_is_at_the_full_rate() -> None:
     assert factors[-1] == pytest.approx(1 / 250_000)
 
 
+def test_a_triangle_rises_over_the_warm_up_and_falls_to_zero_in_a_straight_line() -> None:
+    options = OptimizerOptions(schedule="triangular", warmup=4)
+    factors = [rate_factor(step, options, wait=2, total=16) for step in range(17)]
+    assert factors == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1, *(1 - step / 10 for step in range(11))])
+    alone = OptimizerOptions(schedule="triangular")
+    assert [rate_factor(step, alone, wait=0, total=4) for step in range(5)] == [1, 0.75, 0.5, 0.25, 0]
+
+
 def test_the_step_schedule_falls_at_its_milestones() -> None:
     options = OptimizerOptions(schedule="step", milestones=[300, 350], decay=0.1, warmup=2)
     at = {step: rate_factor(step, options, wait=0, total=400) for step in (0, 2, 299, 300, 349, 350, 399)}
@@ -100,6 +112,39 @@ def test_sgd_with_decay_of_all_parameters_is_torch_s_own_step(nesterov: bool, mo
             its_optimizer.step()
     torch.testing.assert_close([*ours.parameters()], [*theirs.parameters()])
     assert all((old != new).any() for old, new in zip(before, ours.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("decayed", ["weights", "all"])
+def test_bn_biases_learn_faster_and_decay_as_before(
+    make: Callable[..., Trainer], decayed: Literal["weights", "all"]
+) -> None:
+    """A run with a factor is torch's SGD with a group for BN's biases, whose decay a step is that of the others."""
+    optimizer = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "decayed": decayed}
+    model = {"name": "small_conv", "width": 4}
+    trainer = make(method="supervised", model=model, steps=4, optimizer=optimizer | {"bn_bias_lr_factor": 8.0})
+    ours = trainer.networks["model"].module
+    theirs = copy.deepcopy(ours).train()
+    biases = [layer.bias for layer in theirs.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    vectors = [p for p in theirs.parameters() if p.ndim == 1 and not any(p is bias for bias in biases)]
+    decay = 0.1 if decayed == "all" else 0.0
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in theirs.parameters() if p.ndim > 1], "weight_decay": 0.1},
+        {"params": vectors, "weight_decay": decay},
+        {"params": biases, "lr": 0.08, "weight_decay": decay / 8},
+    ]
+    oracle = torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True)
+    base = [group["lr"] for group in oracle.param_groups]
+    for step in range(4):
+        batch = trainer.loader.batch(step)
+        trainer.runner.run(step, trainer.method.step(step), [batch])
+        for group, rate in zip(oracle.param_groups, base, strict=True):
+            group["lr"] = rate * rate_factor(step, trainer.config.optimizer, wait=0, total=4)
+        oracle.zero_grad()
+        torch.nn.functional.cross_entropy(theirs(batch.labeled), batch.labels).backward()
+        oracle.step()
+    assert len(biases) == 4
+    torch.testing.assert_close([*ours.parameters()], [*theirs.parameters()], rtol=1e-10, atol=1e-12)
+    assert trainer.networks["model"].rate == oracle.param_groups[0]["lr"], "the rate that is logged has no factor"
 
 
 def test_plain_and_nesterov_momentum_differ() -> None:

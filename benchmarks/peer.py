@@ -3,7 +3,7 @@
 =============  ======================================  ==========================  =============================
 CHECKOUT       project                                 its loops                   compared with ours
 =============  ======================================  ==========================  =============================
-MPL-pytorch    kekmodel/MPL-pytorch                    Meta Pseudo Labels          mpl, smpl shared-graph
+MPL-pytorch    kekmodel/MPL-pytorch                    Meta Pseudo Labels          mpl-argmax, smpl shared-graph
 USB            microsoft/Semi-supervised-learning, or  FixMatch, UDA               fixmatch, uda
                its package ``semilearn``, unpacked
 =============  ======================================  ==========================  =============================
@@ -52,7 +52,7 @@ class Peer:
 PEERS: Mapping[str, Peer] = {
     "MPL-pytorch": Peer(
         ("main.py", "data.py", "models.py", "utils.py"),
-        {"MPL-pytorch": Loop(("benchmarks.mpl_pytorch_loop",), ("mpl", "smpl-shared-graph"))},
+        {"MPL-pytorch": Loop(("benchmarks.mpl_pytorch_loop",), ("mpl-argmax", "smpl-shared-graph"))},
     ),
     "USB": Peer(
         (

@@ -8,7 +8,9 @@ method             forward without a graph                  forward and backward
 =================  =======================================  ==========================================
 supervised                                                  B
 uda, fixmatch      U (targets)                              B + U
-mpl                U (labels) + B (old) + B (new)           U (student), B + U (teacher)
+mpl                U (targets) + B + U (labels)             U (student), B + U (teacher)
+                   + B (old) + B (new)
+mpl-argmax         U (labels) + B (old) + B (new)           U (student), B + U (teacher)
 smpl recompute     U (labels) + B (old) + B (new)           U (step 1), B + U (step 2)
 smpl shared-graph  U (labels) + B (old) + B (new)           B + U, with two backward passes
 metasemi           U (labels) + U (ahead) + U (behind)      B (direction), 2 U (mixed and weak)
@@ -79,11 +81,17 @@ def _two_steps(b: int, u: int) -> Sequence[Pass]:
     return [Pass(u), Pass(b), Pass(u, 1), Pass(b), Pass(b + u, 1)]
 
 
+def _with_drawn_labels(b: int, u: int) -> Sequence[Pass]:
+    """Return the passes of MPL's exact form: the labels are drawn from a pass like that of the teacher's loss."""
+    return [Pass(b + u), *_two_steps(b, u)]
+
+
 CASES: dict[str, tuple[dict[str, Any], Needs]] = {
     "supervised": ({"method": "supervised"}, lambda b, u: [Pass(b, 1)]),  # noqa: ARG005
     "uda": ({"method": "uda"}, _with_targets),
     "fixmatch": ({"method": "fixmatch"}, _with_targets),
-    "mpl": ({"method": "mpl"}, _two_steps),
+    "mpl": ({"method": "mpl"}, _with_drawn_labels),
+    "mpl-argmax": ({"method": "mpl", "mpl": {"label_mode": "argmax"}}, _two_steps),
     "smpl-recompute": ({"method": "smpl", "smpl": {"form": "recompute"}}, _two_steps),
     "smpl-shared-graph": (
         {"method": "smpl", "smpl": {"form": "shared-graph"}},

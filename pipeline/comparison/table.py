@@ -33,11 +33,11 @@ def write_table(out: Path, scores: Scores, split: str, ablations: Mapping[str, s
     rows: Rows = {}
     for name, seed, accuracy in finished:
         rows.setdefault(name, {})[seed] = accuracy
-    write_durably(out / "results.md", ("\n".join(_table(rows, split, ablations)) + "\n").encode())
+    write_durably(out / "results.md", ("\n".join(table_lines(rows, split, ablations)) + "\n").encode())
     _draw(out / "results.png", rows, split)
 
 
-def _table(rows: Rows, split: str, ablations: Mapping[str, str]) -> Iterator[str]:
+def table_lines(rows: Mapping[str, Row], split: str, ablations: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of results.md; without ablations the table has no columns for them."""
     columns = ["without its meta term", "worth, points"] if ablations else []
     yield " | ".join(["| method", f"{split} accuracy %", *columns, "seeds |"])

@@ -99,6 +99,7 @@ def build_loader(config: Config, data: TrainingData, world: World, compiler: Com
             labeled={"weak": weak, "strong": strong}[config.augment.labeled],
             weak=weak if "weak" in wanted else None,
             strong=strong if "strong" in wanted else None,
+            alternate_flip=config.augment.flip == "alternate",
         ),
         world,
         batch_size=config.batch_size,

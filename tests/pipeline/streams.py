@@ -107,7 +107,8 @@ def stored_loader(
     weak, strong = build_views(options, height, width)
     splits = stored_splits(folder, manifest, backend, replace(world, rank=0, size=1) if backend is None else world)
     kind = StreamLoader if backend else ResidentLoader
-    return kind(*splits, Views(weak, weak, strong), world, **SETTINGS | changes)
+    views = Views(weak, weak, strong, alternate_flip=pictures)
+    return kind(*splits, views, world, **SETTINGS | changes)
 
 
 def ranks(size: int) -> list[World]:

@@ -4,6 +4,7 @@ Every random choice is made for each sample, as a function of (key, slot) alone.
 `data.batches` and `training` import it.
 """
 
+from pipeline.data.augment.alternate_flip import flip_alternately
 from pipeline.data.augment.autoaugment import AutoAugment
 from pipeline.data.augment.cutout import Cutout
 from pipeline.data.augment.options import AugmentOptions, build_views
@@ -30,4 +31,5 @@ __all__ = [
     "View",
     "WeakView",
     "build_views",
+    "flip_alternately",
 ]

@@ -33,7 +33,11 @@ class AugmentOptions(Options):
         description="Random resized crop to `size`: smallest fraction of an image's area that it keeps.",
     )
     labeled: Literal["weak", "strong"] = Field("weak", description="View that labeled images are learned from.")
-    flip: bool = Field(True, description="Mirror left to right with probability 1/2. Off for digits.")
+    flip: bool | Literal["alternate"] = Field(
+        True,
+        description="Mirror left to right with probability 1/2, or each image in every second epoch (`alternate`). Off "
+        "for digits.",
+    )
     pad: int = Field(4, ge=0, description="Padding of the random crop, pixels; at most a quarter of the shorter side.")
     policy: PolicyName = Field(
         "randaugment", description="Ops of the strong view; the learned autoaugment-* read none of RandAugment's keys."
@@ -61,6 +65,13 @@ class AugmentOptions(Options):
         """Add the options that belong to the pool, unless ``values`` has its own."""
         pool = values.get("pool") if isinstance(values, Mapping) else None
         return {**POOLS[pool].options, **values} if isinstance(pool, str) and pool in POOLS else values
+
+    @field_validator("flip", mode="before")
+    @classmethod
+    def _known_flip(cls, flip: object) -> object:
+        if not isinstance(flip, bool) and flip != "alternate":
+            raise ValueError(f"should be true, false or alternate, not {flip!r}")
+        return flip
 
     @field_validator("pool")
     @classmethod
@@ -92,7 +103,8 @@ STRONG: Mapping[PolicyName, Callable[[AugmentOptions], View]] = {
 def build_views(options: AugmentOptions, height: int, width: int) -> tuple[View, View]:
     """Return the (weak, strong) views for images of ``height`` x ``width`` pixels.
 
-    Both start from the stored image. The strong view mirrors and crops with random numbers of its own.
+    Both start from the stored image. The strong view mirrors and crops with random numbers of its own. With the flip
+    ``alternate`` neither mirrors, since :func:`flip_alternately` does it before.
 
     Raises:
         ValueError: an option is too large for such images.
@@ -100,7 +112,7 @@ def build_views(options: AugmentOptions, height: int, width: int) -> tuple[View,
     side = min(height, width)
     _check_bound("pad", options.pad, side // 4, f"a quarter of the shorter side of {height} x {width} images")
     _check_bound("cutout", options.cutout, side // 2, f"half of the shorter side of {height} x {width} images")
-    weak = WeakView(options.flip, options.pad, options.fill)
+    weak = WeakView(options.flip is True, options.pad, options.fill)
     policy = STRONG[options.policy](options)
     cutout = Cutout(options.cutout, options.fill, options.random_cutout)
     again = (weak,) if options.recrop else ()

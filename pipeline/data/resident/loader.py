@@ -40,21 +40,22 @@ class ResidentLoader:
         self.unlabeled_order = self._order("unlabeled", unlabeled, block) if unlabeled else None
 
     def batch(self, step: int) -> Batch:
-        slots, indices = rank_slots(self.labeled_order, self.world, step, self.batch_size)
-        labeled = RankSamples(slots, self.labeled.labels[indices], {"labeled": self.labeled.images[indices]})
+        places = rank_slots(self.labeled_order, self.world, step, self.batch_size)
+        images = self.labeled.images[places.samples]
+        labeled = RankSamples(places, self.labeled.labels[places.samples], {"labeled": images})
         if self.unlabeled is None or self.unlabeled_order is None:
             return make_batch(self.views, self.seed, step, labeled, None)
-        slots, indices = rank_slots(self.unlabeled_order, self.world, step, self.batch_size * self.mu)
-        images = self.unlabeled.images[indices]
-        unlabeled = RankSamples(slots, self.unlabeled.labels[indices], {"weak": images, "strong": images})
+        places = rank_slots(self.unlabeled_order, self.world, step, self.batch_size * self.mu)
+        images = self.unlabeled.images[places.samples]
+        unlabeled = RankSamples(places, self.unlabeled.labels[places.samples], {"weak": images, "strong": images})
         return make_batch(self.views, self.seed, step, labeled, unlabeled)
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
-        indices = rank_slots(self.labeled_order, self.world, step, self.batch_size)[1]
-        ids = {"labeled": self.labeled.ids[indices].tolist()}
+        samples = rank_slots(self.labeled_order, self.world, step, self.batch_size).samples
+        ids = {"labeled": self.labeled.ids[samples].tolist()}
         if self.unlabeled is not None and self.unlabeled_order is not None:
-            indices = rank_slots(self.unlabeled_order, self.world, step, self.batch_size * self.mu)[1]
-            ids["unlabeled"] = self.unlabeled.ids[indices].tolist()
+            samples = rank_slots(self.unlabeled_order, self.world, step, self.batch_size * self.mu).samples
+            ids["unlabeled"] = self.unlabeled.ids[samples].tolist()
         return ids
 
     def close(self) -> None:

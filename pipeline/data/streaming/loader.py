@@ -7,9 +7,8 @@ from math import prod
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from pipeline.data.batches.assemble import RankSamples, Views, make_batch, rank_slots
+from pipeline.data.batches.assemble import RankSamples, RankSlots, Views, make_batch, rank_slots
 from pipeline.data.batches.batch import Batch
 from pipeline.data.sampling.block_order import sample_order
 from pipeline.data.sampling.crop_windows import random_windows
@@ -30,17 +29,17 @@ class DecodedPart(NamedTuple):
     """The decoded images of one part of a batch, before they are copied to the device."""
 
     split: StreamSplit
-    slots: Tensor
-    """The positions of the samples in the global batch, int64 [B]."""
+    places: RankSlots
     purposes: Sequence[str]
     """``labeled`` alone, or ``weak`` and ``strong`` without a view that is not used."""
     decoded: Decoded
 
     def to_device(self) -> RankSamples:
         """Copy the images to the device; without random crops, one image serves all purposes."""
-        *views, labels, slots = self.split.copier.to_device([*self.decoded.views, self.decoded.labels, self.slots])
+        here = [*self.decoded.views, self.decoded.labels, *self.places]
+        *views, labels, slots, samples, epochs = self.split.copier.to_device(here)
         images = dict(zip(self.purposes, views * len(self.purposes), strict=False))
-        return RankSamples(slots, labels, images)
+        return RankSamples(RankSlots(slots, samples, epochs), labels, images)
 
 
 class BatchPart(NamedTuple):
@@ -101,7 +100,7 @@ class StreamLoader:
 
     def sample_ids(self, step: int) -> dict[str, list[int]]:
         return {
-            name: part.split.ids[rank_slots(part.order, self.world, step, part.size)[1]].tolist()
+            name: part.split.ids[rank_slots(part.order, self.world, step, part.size).samples].tolist()
             for name, part in self.parts.items()
         }
 
@@ -125,10 +124,10 @@ class StreamLoader:
 
     def _begin_part(self, pool: ThreadPoolExecutor, step: int, part: BatchPart) -> Pending[DecodedPart]:
         split, purposes = part.split, part.purposes
-        slots, samples = rank_slots(part.order, self.world, step, part.size)
+        places = rank_slots(part.order, self.world, step, part.size)
         crops = [
             partial(random_windows, derive_key(self.seed, step, f"{purpose} crop"), scale=(split.scale, 1.0))
             for purpose in (purposes if split.resized else purposes[:1])
         ]
-        pending = split.begin(pool, samples, slots, crops)
-        return Pending(DecodedPart(split, slots, purposes, pending.value), pending.jobs)
+        pending = split.begin(pool, places.samples, places.slots, crops)
+        return Pending(DecodedPart(split, places, purposes, pending.value), pending.jobs)

@@ -69,7 +69,10 @@ def _passes() -> list[dict[str, Any]]:
 def _section(path: Path, record: dict[str, Any]) -> str:
     machine = record["machine"]
     where = ", ".join(f"{name} {machine[name]}" for name in ("cpus", "cpu", "gpu", "torch") if machine.get(name))
-    return f"\n## {path.stem}\n\n`{record['command']}`\n\n{where}; commit {record['commit']}\n\n{table(record['rows'])}"
+    about = f"{where}; commit {record['commit']}"
+    if (ending := record.get("ending", "done")) != "done":
+        about += f"; **not complete: {ending}**"
+    return f"\n## {path.stem}\n\n`{record['command']}`\n\n{about}\n\n{table(record['rows'])}"
 
 
 def _title(key: str) -> str:

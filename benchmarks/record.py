@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,13 @@ def report_rows(
         save_record(out, measured)
 
 
-def save_record(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with command, commit and machine as JSON."""
+def save_record(path: Path, rows: Sequence[dict[str, Any]], facts: Mapping[str, Any] | None = None) -> None:
+    """Write rows with command, commit and machine as JSON; ``facts`` are added to these or replace them."""
     record = {
         "command": " ".join([_program(), *sys.argv[1:]]),
         "commit": commit(),
         "machine": machine(),
+        **(facts or {}),
         "rows": list(rows),
     }
     write_durably(path, (json.dumps(record, indent=2) + "\n").encode())

@@ -1,6 +1,5 @@
-"""The GPU suite (``make gpu``): tests and benchmarks that need a GPU, split into pieces that several calls can share.
+"""The GPU suite (``make gpu``): four parts that take 13 minutes of one GPU, see docs/gpu.md.
 
-``command.py`` is its command line, ``pieces.py`` lists what runs, ``runner.py`` runs it within a time limit, and
-``targets.py`` compares the results with the targets. It may import everything; nothing imports it but
-``benchmarks.cli``.
+``command.py`` is its command line, ``parts.py`` says what the parts run and how their results are read, ``children.py``
+runs them within a time limit, and ``packs.py`` carries the data to a machine without a network.
 """

@@ -20,6 +20,7 @@ from tests.pipeline.conftest import BASE, make_config, make_data
 from tests.pipeline.distributed.test_world import METHODS
 from tests.pipeline.rank_worker import in_double_precision
 
+HERE = Path(__file__).parent
 GPU = torch.device("cuda", 0)
 ALONE = World(0, 1, GPU)
 COMPILES = ("off", "auto", "max")
@@ -28,6 +29,16 @@ FAST = ("uda", "mpl", "smpl-shared", "metasemi")
 CASES = [(name, "off") for name in METHODS] + [(name, compiled) for name in FAST for compiled in COMPILES[1:]]
 """Names of methods, each with a value of ``compile``."""
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the compiled tests last, so that the others are done if the time of the GPU suite ends before these."""
+    items.sort(key=lambda item: item.path.parent == HERE and _compiles(item))  # a stable sort
+
+
+def _compiles(item: pytest.Item) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return parameters.get("compiled", "off") not in {"off", False}
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,9 @@ The class must have
   and the number of classes, and raises UsageError if they do not fit the network;
 * ``forward(x)``, from normalized images float [B, C, H, W] to logits [B, classes].
 
+It may have ``initialize_from(batches)``, which computes first weights from training images at the start of a run; see
+``training/initialization.py``. Weights that are never trained have ``requires_grad`` off when ``__init__`` returns.
+
 ``mlp.py`` is the shortest example. This folder imports `data_prep.system` and, of `pipeline`, only `options`,
 `registry` and `task`; `config`, `training`, `evaluation` and `figures` import it.
 """
@@ -22,6 +25,7 @@ MODELS = Registry(
         "wide_resnet": "pipeline.models.wide_resnet:WideResNet",
         "small_conv": "pipeline.models.small_conv:SmallConv",
         "conv_large": "pipeline.models.conv_large:ConvLarge",
+        "fast_conv": "pipeline.models.fast_conv:FastConv",
         "torchvision": "pipeline.models.torchvision_model:TorchvisionModel",
         "timm": "pipeline.models.timm_model:TimmModel",
     },

@@ -88,7 +88,7 @@ def read_export(path: Path) -> Export:
         raise DataError(f"cannot read {path}: {error.strerror or first_line(error)}") from None
 
 
-def assemble(model_class: Any, options: BaseModel, task: Task) -> nn.Module:
+def assemble(model_class: Any, options: BaseModel, task: Task) -> nn.Sequential:
     """Return the network that is trained and exported: it normalizes stored images, then applies the model."""
     return nn.Sequential(Normalize(task.mean, task.std), model_class(options, task))
 

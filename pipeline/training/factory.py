@@ -24,10 +24,11 @@ from pipeline.models.export import assemble
 from pipeline.precision import Precision
 from pipeline.task import Task
 from pipeline.training.compilation import Compiler
+from pipeline.training.initialization import initialize_from_images
 from pipeline.training.trainable import Network
 
 
-def build_module(config: Config, network: str, task: Task) -> nn.Module:
+def build_module(config: Config, network: str, task: Task) -> nn.Sequential:
     """Return a network on the CPU whose initial weights are a function of the run's seed and the network's name."""
     torch.manual_seed(derive_key(config.seed, "weights", network) & 0x7FFFFFFFFFFFFFFF)
     return assemble(MODELS.load(config.model["name"]), config.model_options_of(network), task)
@@ -49,14 +50,30 @@ def open_data(config: Config, folder: Path, world: World) -> PreparedSet:
 
 
 def build_networks(
-    config: Config, data: TrainingData, world: World, precision: Precision, compiler: Compiler
+    config: Config, data: TrainingData, world: World, precision: Precision, compiler: Compiler, *, begins: bool
 ) -> dict[str, Network]:
-    """Return the networks of the method by name, on the device of this rank."""
+    """Return the networks of the method by name, on the device of this rank.
+
+    Args:
+        config: the configuration of the run.
+        data: the training data.
+        world: the ranks.
+        precision: the number format of the passes.
+        compiler: compiles the passes.
+        begins: whether training begins with these weights, so that models may compute some from training images. If
+            not, a checkpoint or another run replaces them.
+
+    Raises:
+        DataError: an image is broken.
+    """
     kind = METHODS.load(config.method)
     start_steps, inner_rates = kind.start_steps(config.method_options()), kind.inner_rates(config.method_options())
+    modules = {name: _place(build_module(config, name, data.task), world) for name in kind.networks_needed}
+    if begins:
+        world.run_on_all(lambda: initialize_from_images(modules.values(), data))
     return {
         name: Network(
-            _place(build_module(config, name, data.task), world),
+            module,
             config.optimizer_of(name),
             world,
             precision,
@@ -65,7 +82,7 @@ def build_networks(
             wait=start_steps.get(name, 0),
             inner_rate=inner_rates.get(name),
         )
-        for name in kind.networks_needed
+        for name, module in modules.items()
     }
 
 
@@ -109,11 +126,11 @@ def build_loader(config: Config, data: TrainingData, world: World, compiler: Com
     )
 
 
-def _place(module: nn.Module, world: World) -> nn.Module:
+def _place(module: nn.Sequential, world: World) -> nn.Sequential:
     """Move a network to the device, channels last; on several GPUs its BN statistics are those of all GPUs."""
     module = module.to(world.device).to(memory_format=torch.channels_last)
     if world.size > 1 and world.device.type == "cuda":
-        module = synchronize_norms(module)
+        synchronize_norms(module)
     return module
 
 

@@ -65,7 +65,8 @@ class Trainer:
         self.checkpoints = self.run.checkpoints
         resuming = world.gather(bool(self.checkpoints.steps()))[0]
         bare = config.without_weights() if resuming else config
-        self.networks = build_networks(bare, data, world, self.precision, self.compiler)
+        begins = not resuming and config.start is None
+        self.networks = build_networks(bare, data, world, self.precision, self.compiler, begins=begins)
         self.method = build_method(config, self.networks)
         self.loader = build_loader(config, data, world, self.compiler)
         self.runner = StepRunner(self.networks, world, self.precision, config.seed)

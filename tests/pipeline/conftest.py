@@ -56,30 +56,31 @@ def make_config(**changes: Any) -> Config:
     return resolve(BASE, changes)
 
 
-def make_split(size: int, seed: int) -> ResidentSplit:
-    """Return images of 8x8 whose bright quadrant is their class of four."""
+def make_split(size: int, seed: int, side: int = 8) -> ResidentSplit:
+    """Return images of 8x8, or another side, whose bright quadrant is their class of four."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(size) % 4
-    images = torch.randint(0, 100, (size, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 100, (size, 1, side, side), generator=generator, dtype=torch.uint8)
     for image, label in zip(images, labels.tolist(), strict=True):
         top, left = 4 * (label // 2), 4 * (label % 2)
         image[:, top : top + 4, left : left + 4] += 120
     return ResidentSplit(torch.arange(size), images, labels)
 
 
-def make_data() -> TrainingData:
-    task = Task((1, 8, 8), (80.0,), (64.0,), 4)
-    return TrainingData(make_split(12, 0), make_split(60, 1), make_split(40, 2), task, "fingerprint")
+def make_data(side: int = 8) -> TrainingData:
+    task = Task((1, side, side), (80.0,), (64.0,), 4)
+    labeled, unlabeled, val = (make_split(size, seed, side) for seed, size in enumerate((12, 60, 40)))
+    return TrainingData(labeled, unlabeled, val, task, "fingerprint")
 
 
 @pytest.fixture
 def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
-    """Return a function that makes a trainer in the test's folder, or in one named ``out``."""
+    """Return a function that makes a trainer in the test's folder, or in one named ``out``, on images of ``side``."""
 
-    def make(out: str = "run", **changes: Any) -> Trainer:
+    def make(out: str = "run", side: int = 8, **changes: Any) -> Trainer:
         folder = tmp_path / out
         folder.mkdir(exist_ok=True)
-        return Trainer(make_config(**changes), make_data(), ALONE, folder)
+        return Trainer(make_config(**changes), make_data(side), ALONE, folder)
 
     return make
 

@@ -20,11 +20,16 @@ def in_double_precision(*arguments: Any) -> torch.nn.Module:
 
 
 def train_case(settings: dict[str, Any], world: World, folder: Path) -> dict[str, Any]:
-    """Train in fp64; return the state after it, and what each step reported on this rank."""
+    """Train in fp64; return the state after it, and what each step reported on this rank.
+
+    The settings are keys of the configuration, and ``side``, the side of the images.
+    """
     factory.build_module = in_double_precision
+    changes = {"side": 8} | settings
+    data = make_data(changes.pop("side"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        trainer = Trainer(make_config(**settings), make_data(), world, folder)
+        trainer = Trainer(make_config(**changes), data, world, folder)
         reports = []
         for step in range(trainer.config.steps):
             batches = trainer.loader.batch(step).split(trainer.config.accumulate)

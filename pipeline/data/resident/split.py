@@ -47,6 +47,11 @@ class ResidentSplit:
         for start in range(world.rank * EVAL_BATCH_SIZE, len(self), world.size * EVAL_BATCH_SIZE):
             yield self.images[start : start + EVAL_BATCH_SIZE], self.labels[start : start + EVAL_BATCH_SIZE]
 
+    def read(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images [B, C, H, W] without augmentation and the labels of the samples int64 [B] of each part."""
+        for samples in parts:
+            yield self.images[samples], self.labels[samples]
+
 
 def load_split(folder: Path, manifest: Manifest, split: str, world: World) -> ResidentSplit:
     """Check, read and decode a split. Each rank decodes its share of the shards and sends it to the others.

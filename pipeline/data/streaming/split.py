@@ -112,14 +112,17 @@ class StreamSplit:
     def batches(self, world: World) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield this rank's share: images [B, C, H, W] on its device, with a central crop if any, and labels [B]."""
         starts = range(world.rank * EVAL_BATCH_SIZE, len(self), world.size * EVAL_BATCH_SIZE)
+        return self.read([torch.arange(start, min(start + EVAL_BATCH_SIZE, len(self))) for start in starts])
+
+    def read(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the images and labels, as :meth:`batches` does, of the samples int64 [B] of each part."""
 
         def begin(pool: ThreadPoolExecutor, number: int) -> Pending[Decoded]:
-            samples = torch.arange(starts[number], min(starts[number] + EVAL_BATCH_SIZE, len(self)))
-            return self.begin(pool, samples, samples, [_centered])
+            return self.begin(pool, parts[number], parts[number], [_centered])
 
-        ahead = Prefetcher(begin, self.decoder.concurrency, PREFETCH_BATCHES, len(starts))
+        ahead = Prefetcher(begin, self.decoder.concurrency, PREFETCH_BATCHES, len(parts))
         try:
-            for number in range(len(starts)):
+            for number in range(len(parts)):
                 decoded = ahead.get(number)
                 images, labels = self.copier.to_device([*decoded.views, decoded.labels])
                 yield images, labels

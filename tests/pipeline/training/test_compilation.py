@@ -18,7 +18,7 @@ from pipeline.training.compilation import Compiler, choose_compiler, compile_fai
 from pipeline.training.trainer import Trainer
 from tests.limits import LIMIT_S
 from tests.pipeline.conftest import ALONE, CPU, assert_same, weights_of
-from tests.pipeline.distributed.test_world import LINEAR, METHODS, assert_close, load
+from tests.pipeline.distributed.test_world import FAST, LINEAR, METHODS, assert_close, load
 from tests.pipeline.rank_worker import train_case
 
 GPU = torch.device("cuda")
@@ -72,6 +72,13 @@ def test_a_compiled_run_that_is_resumed_equals_the_undisturbed_one_bit_for_bit(
     second.restore()
     second.train()
     assert_same(weights_of(undisturbed), weights_of(second))
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_compiled_network_with_frozen_weights_equals_the_plain_one(tmp_path: Path) -> None:
+    plain, compiled = (train_case(FAST | {"compile": wanted}, ALONE, tmp_path / wanted) for wanted in ("off", "max"))
+    assert_close(plain["weights"], compiled["weights"])
 
 
 @needs_compiler

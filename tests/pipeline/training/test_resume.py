@@ -11,6 +11,7 @@ from pipeline import checkpoint
 from pipeline.distributed.world import World
 from pipeline.training.trainer import Trainer
 from tests.pipeline.conftest import CPU, assert_same, weights_of
+from tests.pipeline.distributed.test_world import FAST
 
 METHODS = [
     {"method": "supervised"},
@@ -19,6 +20,7 @@ METHODS = [
     {"method": "mpl", "mpl": {"mode": "unrolled"}, "optimizer": {"name": "adamw", "lr": 0.01, "schedule": "one-cycle"}},
     {"method": "mpl", "mpl": {"mode": "official-soft"}, "optimizer": {"schedule": "step", "milestones": [2, 4]}},
     {"method": "fixmatch"},
+    FAST,
     {"method": "pseudo_label", "optimizer": {"schedule": "constant"}},
     {"method": "fully_supervised", "augment": {"policy": "autoaugment-svhn"}},
     {"method": "roleplay", "roleplay": {"period": 2, "warmup": 1}, "model": {"dropout": 0.3}},

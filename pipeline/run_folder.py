@@ -40,6 +40,8 @@ class Summary(BaseModel):
     labels: int
     """Labeled images of the prepared set."""
     steps: int
+    test_views: str = "plain"
+    """The copies of an image over which all results average the logits; ``plain`` is the image alone."""
     results: dict[str, dict[str, dict[str, float]]]
     """``accuracy`` in percent and ``loss`` in nats, by weights and split."""
     best_step: int | None

@@ -94,6 +94,9 @@ def _check_views(config: Config, manifest: Manifest) -> None:
     augment = config.augment
     if manifest.image_format == "npy":
         learned = augment.policy if augment.policy != "randaugment" else None
+        if config.test_views != "plain":
+            problem = f"{config.test_views} is for pictures, {manifest.dataset} has points"
+            raise UsageError(f"test_views: {problem}; leave it out")
         for key in ("flip", "pad", "cutout", "size", "ops"):
             if value := getattr(augment, key) or (key == "ops" and learned):
                 problem = f"{value} is for pictures, {manifest.dataset} has points"

@@ -10,6 +10,7 @@ from data_prep.splits.label_counts import read_labels
 from pipeline.data.augment import AugmentOptions
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
+from pipeline.models.view_average import TestViews
 from pipeline.options import Options
 from pipeline.registry import nearest
 from pipeline.step_units import Interval, Length, StepNumbers, lengths_beyond
@@ -114,6 +115,9 @@ class Config(Options):
         0, ge=0, description="steps over which the weight of the unlabeled loss grows from 0, in every method"
     )
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights; a time budget does not change it")
+    test_views: TestViews = Field(
+        "plain", description="copies of an image over which the final scores average the logits; plain: the image alone"
+    )
     eval_every: Interval = Field(500, ge=1, description="steps between evaluations on the validation split")
     save_every: Interval = Field(500, ge=1, description="steps between checkpoints")
     log_every: int = Field(10, ge=1, description="steps between log lines")

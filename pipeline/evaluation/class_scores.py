@@ -12,6 +12,7 @@ from pipeline.distributed.world import World
 from pipeline.evaluation.scoring import RunningScore, Samples, predict
 from pipeline.evaluation.tables import Evaluation, Score
 from pipeline.models.ensemble import Ensemble
+from pipeline.models.view_average import TestViews
 from pipeline.precision import Precision
 
 
@@ -36,16 +37,21 @@ def regroup(batches: Iterable[Samples], size: int | None) -> Iterator[Samples]:
 
 
 def evaluate_classes(
-    network: nn.Module, batches: Iterable[Samples], classes: Sequence[str], world: World, precision: Precision
+    network: nn.Module,
+    batches: Iterable[Samples],
+    classes: Sequence[str],
+    world: World,
+    precision: Precision,
+    views: TestViews = "plain",
 ) -> Evaluation:
     """Score a network and, if it is an ensemble, each member; count the predicted classes for each true class.
 
-    Images of unknown class (-1) are counted, but not scored.
+    Images of unknown class (-1) are counted, but not scored. The logits are means over the ``views`` of each image.
     """
     members, count = list(network) if isinstance(network, Ensemble) else [], len(classes)
     scores = [RunningScore(world) for _ in range(1 + len(members))]
     confusion, unknown = torch.zeros(count * count, dtype=torch.int64, device=world.device), 0
-    for outputs, labels in predict(network, batches, precision):
+    for outputs, labels in predict(network, batches, precision, views):
         for score, logits in zip(scores, outputs, strict=True):
             score.add(logits, labels)
         known = labels >= 0

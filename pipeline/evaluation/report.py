@@ -13,6 +13,7 @@ from pipeline.data.prepared_set import PreparedSet
 from pipeline.evaluation.class_scores import evaluate_classes, regroup
 from pipeline.evaluation.tables import Evaluation, tables
 from pipeline.evaluation.trained_model import TrainedModel
+from pipeline.models.view_average import TestViews
 from pipeline.precision import Precision
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class EvaluationReport:
     prepared: PreparedSet
     split: str
     precision: Precision
+    views: TestViews
     evaluation: Evaluation
 
     def lines(self) -> Iterator[str]:
@@ -39,6 +41,8 @@ class EvaluationReport:
 
     def notes(self) -> Iterator[str]:
         """Yield lines about what limits the meaning of the numbers."""
+        if self.views != "plain":
+            yield f"each image is scored by its mean over {self.views} views"
         if self.evaluation.unknown:
             yield f"{self.evaluation.unknown:,} images without a known class are not scored"
         if not math.isfinite(self.evaluation.score.loss):
@@ -62,6 +66,7 @@ class EvaluationReport:
             "loader": self.prepared.choice.name,
             "device": self.precision.device.type,
             "precision": self.precision.name,
+            "test_views": self.views,
         } | self.evaluation.tree()
 
 
@@ -82,16 +87,24 @@ def open_manifest(folder: Path, split: str) -> Manifest:
 
 
 def evaluate_model(
-    model: TrainedModel, prepared: PreparedSet, split: str, batch_size: int | None, precision: Precision
+    model: TrainedModel,
+    prepared: PreparedSet,
+    split: str,
+    batch_size: int | None,
+    precision: Precision,
+    views: TestViews,
 ) -> EvaluationReport:
     """Score a model on a split of a prepared set, in batches of ``batch_size``; None for the loader's batch size.
 
     Raises:
         DataError: a file of the model or of the split is damaged.
+        UsageError: points have no such views.
     """
     manifest, world = prepared.manifest, prepared.world
+    if manifest.image_format == "npy" and views != "plain":
+        raise UsageError(f"--test-views: {views} is for pictures, {manifest.dataset} has points; leave it out")
     network = model.network().to(world.device)
     batches = regroup(prepared.open(split).batches(world), batch_size)
     logger.info("scoring %s images on %s in %s", f"{manifest.samples(split):,}", world.device.type, precision.name)
-    evaluation = evaluate_classes(network, batches, manifest.classes, world, precision)
-    return EvaluationReport(model, prepared, split, precision, evaluation)
+    evaluation = evaluate_classes(network, batches, manifest.classes, world, precision, views)
+    return EvaluationReport(model, prepared, split, precision, views, evaluation)

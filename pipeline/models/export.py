@@ -19,6 +19,7 @@ from pipeline.models import MODELS
 from pipeline.models.ensemble import combine
 from pipeline.models.normalize import Normalize
 from pipeline.models.pretrained import first_line
+from pipeline.models.view_average import TestViews
 from pipeline.task import Task
 
 
@@ -43,6 +44,8 @@ class Metadata(BaseModel):
     shape: Json[tuple[int, int, int]]
     model: Json[dict[str, Any]]
     members: Json[Annotated[list[str], Field(min_length=1)]]
+    test_views: TestViews = "plain"
+    """The views over which the run averaged the logits for its ``test_accuracy``; the model itself does not."""
 
 
 @dataclass(frozen=True)

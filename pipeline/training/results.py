@@ -62,7 +62,7 @@ def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[s
     splits = {"val": trainer.data.val, "test": prepared.open("test")}
     return {
         name: {
-            split_name: evaluate(network, split, trainer.world, trainer.precision)
+            split_name: evaluate(network, split, trainer.world, trainer.precision, trainer.config.test_views)
             for split_name, split in splits.items()
             if len(split)
         }
@@ -86,6 +86,7 @@ def summarize(trainer: Trainer, prepared: PreparedSet, *, seconds: float, began:
         seed=config.seed,
         labels=manifest.samples("labeled"),
         steps=config.steps,
+        test_views=config.test_views,
         results=score(trainer, prepared),
         best_step=trainer.best.get("step"),
         config=config.fingerprint(),
@@ -112,6 +113,7 @@ def save_results(trainer: Trainer, manifest: Manifest, summary: Summary) -> None
         "method": trainer.config.method,
         "dataset": trainer.config.dataset,
         "test_accuracy": f"{summary.test_accuracy:.2f}",
+        "test_views": summary.test_views,
         "config": trainer.config.fingerprint(),
     }
     export_model(trainer.run.model_file, trainer.models()["ema"], metadata)
@@ -125,5 +127,5 @@ def _model_of(trainer: Trainer) -> dict[str, Any]:
 
 def print_results(summary: Summary, run: RunFolder) -> None:
     """Print the table of accuracies and the test accuracy of the run."""
-    click.echo(results_table(summary.results))
+    click.echo(results_table(summary.results, summary.test_views))
     click.echo(f"test accuracy {summary.test_accuracy:.2f} %  ({run})")

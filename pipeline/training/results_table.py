@@ -6,14 +6,19 @@ from typing import Any
 from torch import nn
 
 
-def results_table(results: Mapping[str, Any]) -> str:
-    """Return the final table: accuracy in percent of each set of weights on the validation and the test split."""
+def results_table(results: Mapping[str, Any], views: str) -> str:
+    """Return the final table: accuracy in percent of each set of weights on the validation and the test split.
+
+    A line below it names the ``views`` of each image, unless they are plain.
+    """
     rows = _rows(results)
     width = max(26, *(len(title) + 2 for title in rows))
     lines = [f"{'weights':<{width}}{'val %':>9}{'test %':>9}"]
     for title, row in rows.items():
         val = f"{row['val']['accuracy']:.2f}" if "val" in row else "-"
         lines.append(f"{title:<{width}}{val:>9}{row['test']['accuracy']:>9.2f}")
+    if views != "plain":
+        lines.append(f"each image is scored by its mean over {views} views")
     return "\n".join(lines)
 
 

@@ -84,7 +84,7 @@ def score_checkpoint(config: Config, data: Path, run: RunFolder, world: World) -
         click.echo(f"{config.method} on {config.dataset}, {run}: at step {trainer.step} of {config.steps}")
     results = score(trainer, prepared)
     if world.main:
-        click.echo(results_table(results))
+        click.echo(results_table(results, config.test_views))
 
 
 def _open_splits(config: Config, prepared: PreparedSet) -> TrainingData:

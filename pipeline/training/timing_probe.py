@@ -20,6 +20,7 @@ from pipeline.data.prepared_set import PreparedSet
 from pipeline.data.training_splits import TrainingData
 from pipeline.distributed.world import World
 from pipeline.evaluation.scoring import evaluate
+from pipeline.models.view_average import VIEWS
 from pipeline.training.metrics import RunLog
 from pipeline.training.progress import Progress
 from pipeline.training.throughput import Clock
@@ -133,7 +134,8 @@ class _Probe:
         tested = self.prepared.manifest.samples("test")
         sets_of_weights = (1 + bool(len(self.data.val))) * (1 + (len(trainer.evaluated) > 1))
         opening = self.timed(lambda: self.prepared.open("labeled")) / len(self.data.labeled)
-        return tested * opening + sets_of_weights * image * (len(self.data.val) + tested)
+        views = len(VIEWS[self.config.test_views])
+        return tested * opening + sets_of_weights * views * image * (len(self.data.val) + tested)
 
     def timed(self, action: Callable[[], object]) -> float:
         """Return the seconds that an action takes."""

@@ -376,10 +376,13 @@ def test_the_table_names_ensembles_and_keeps_its_columns_whatever_the_names() ->
     scores = {"val": {"accuracy": 50.0}, "test": {"accuracy": 100.0}}
     long = "a network of a very long name"
     names = ["last, averaged", "last, raw", "last, averaged, first", f"last, averaged, {long}", "last, raw, first"]
-    lines = results_table(dict.fromkeys(names, scores)).splitlines()
+    lines = results_table(dict.fromkeys(names, scores), "plain").splitlines()
     titles = ["last, averaged, ensemble", *names[2:4], "last, raw, ensemble", names[4]]
     assert [line[:-18].rstrip() for line in lines] == ["weights", *titles]
     assert {len(line) for line in lines} == {len(lines[0])}
+    *same, last = results_table(dict.fromkeys(names, scores), "mirror").splitlines()
+    assert same == lines
+    assert last == "each image is scored by its mean over mirror views"
 
 
 @pytest.mark.slow

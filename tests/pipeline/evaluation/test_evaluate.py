@@ -49,11 +49,12 @@ PHOTOS = [
     "data.test=20%",
 ]
 PHOTOS += ["--set", "model.name=small_conv", "--set", "augment.size=24", "--set", "augment.cutout=8"]
+FAST = [*PHOTOS, "--method", "uda", "--set", "model.name=fast_conv", "--set", "test_views=mirror-shift"]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with two finished runs: an ensemble on digits, and one network on photographs of many sizes."""
+    """A folder with finished runs: an ensemble on digits, and two single networks on photographs of many sizes."""
     folder = tmp_path_factory.mktemp("home")
     for number in range(66):
         path = folder / "images" / "abc"[number % 3] / f"{number}.jpg"
@@ -63,7 +64,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.setenv("SMPL_DATA", "data")
         patch.delenv("SMPL_RUNS", raising=False)
-        for name, settings in {"digits": ENSEMBLE, "photos": PHOTOS}.items():
+        for name, settings in {"digits": ENSEMBLE, "photos": PHOTOS, "fast": FAST}.items():
             result = CliRunner().invoke(train, ["--out", name, *TINY, *settings])
             assert result.exit_code == 0, result.output
         yield folder
@@ -98,7 +99,7 @@ def numbers(found: dict[str, Any]) -> dict[str, float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["val", "test"])
-@pytest.mark.parametrize("name", ["digits", "photos"])
+@pytest.mark.parametrize("name", ["digits", "photos", "fast"])
 def test_the_numbers_are_those_of_training_to_the_last_bit(name: str, split: str) -> None:
     summary = json.loads(Path(name, "summary.json").read_text())
     found = measure(name, "--split", split)
@@ -108,6 +109,24 @@ def test_the_numbers_are_those_of_training_to_the_last_bit(name: str, split: str
     for member in members:
         assert numbers(found["members"][member]) == summary["results"][f"last, averaged, {member}"][split]
     assert (found["loader"], found["data"]["fingerprint"]) == (summary["loader"], summary["data"])
+
+
+def test_views_at_test_time_are_the_run_s_unless_others_are_asked_for_and_are_said() -> None:
+    summary = json.loads(Path("fast", "summary.json").read_text())
+    assert summary["test_views"] == "mirror-shift"
+    own, plain = measure("fast"), measure("fast", "--test-views", "plain")
+    assert (own["test_views"], plain["test_views"]) == ("mirror-shift", "plain")
+    assert own["loss"] != plain["loss"]
+    line = "note: each image is scored by its mean over mirror-shift views"
+    assert line in run("fast").stdout.splitlines()
+    assert line not in run("fast", "--test-views", "plain").stdout
+    assert measure("photos")["test_views"] == "plain"
+
+
+def test_points_have_no_mirror_image() -> None:
+    result = CliRunner().invoke(train, ["--recipe", "moons", "--set", "test_views=mirror", "--out", "points"])
+    assert result.exit_code == 2
+    assert "test_views: mirror is for pictures, moons has points; leave it out" in result.output
 
 
 def test_classes_and_confusions_follow_from_the_matrix() -> None:

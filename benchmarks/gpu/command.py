@@ -8,7 +8,7 @@ import click
 import psutil
 import torch
 
-from benchmarks.gpu.packages import NEEDS, ready
+from benchmarks.gpu.packages import NEEDS, SETTINGS, ready
 from benchmarks.gpu.parts import FULL, REHEARSAL, Part, list_parts
 from benchmarks.gpu.runner import CUT, FAILED, run_part
 from data_prep.cli_types import LocalFolder
@@ -41,6 +41,8 @@ def main(
     one failed.
     """
     deadline = time.monotonic() + 60 * minutes - END_S - (time.time() - psutil.Process().create_time())
+    if not SETTINGS.exists():
+        raise UsageError(f"there is no {SETTINGS}; run the suite in a checkout of the project")
     if not (rehearse or torch.cuda.is_available()):
         raise UsageError("there is no GPU that torch can use; --rehearse runs the suite at tiny sizes on a CPU")
     results = out or (work if rehearse else Path("benchmarks/results"))

@@ -199,6 +199,13 @@ def test_without_a_gpu_only_a_rehearsal_runs(tmp_path: Path, monkeypatch: pytest
     assert not list(tmp_path.iterdir())
 
 
+def test_an_installed_package_is_not_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.gpu.command.SETTINGS", tmp_path / "setup.cfg")
+    refused = run("--rehearse", "--work", str(tmp_path))
+    assert refused.exit_code == 2
+    assert "checkout" in refused.stderr
+
+
 @pytest.mark.parametrize("size", [FULL, REHEARSAL], ids=["full", "rehearsal"])
 def test_every_command_has_options_that_its_program_takes(size: Size, tmp_path: Path) -> None:
     for one in list_parts(size, tmp_path)[1:]:

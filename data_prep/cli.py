@@ -41,7 +41,14 @@ def main() -> None:
 @click.option("--source", type=PATH, help="Folder or tar archive with the raw files [downloaded where possible].")
 @click.option("--labels", type=LabelNumbers(), help="Number of labeled images: 20 in all, 5+1 by class, or 10%.")
 @click.option("--val", type=LabelNumbers(), help="Number of validation images, written as for --labels.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of splits and order, not of the test split.")
+@click.option(
+    "--split-seed",
+    "seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of the choice of labeled and validation images; smpl-train --seed is that of the weights.",
+)
 @click.option(
     "--include-labeled/--exclude-labeled", default=True, help="Put the labeled images into the unlabeled split too."
 )

@@ -5,6 +5,7 @@ Training writes these files; the commands, the comparison and fine-tuning read t
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ class RunFolder:
         return self.path / "budget.json"
 
     @property
+    def data_file(self) -> Path:
+        """The path of the prepared set that the run is trained on, as text."""
+        return self.path / "data_folder.txt"
+
+    @property
     def metrics_file(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -132,6 +138,16 @@ class RunFolder:
     def save_config(self, tree: Mapping[str, Any]) -> None:
         """Write a resolved configuration durably. Raises DataError."""
         write_durably(self.config_file, write_mapping(dict(tree)))
+
+    def data_folder(self) -> Path | None:
+        """Return the folder of the prepared set that the run is trained on, or None if that is not recorded."""
+        with suppress(OSError, UnicodeDecodeError):
+            return Path(self.data_file.read_text().rstrip("\n"))
+        return None
+
+    def save_data_folder(self, folder: Path) -> None:
+        """Record the folder of the prepared set durably. Raises DataError."""
+        write_durably(self.data_file, f"{folder.absolute()}\n".encode())
 
     def summary(self) -> Summary:
         """Return the results of the run.

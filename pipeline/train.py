@@ -44,7 +44,8 @@ COMPILES = click.Choice(["auto", "off", "max"])
 @click.option("--precision", type=PRECISIONS, help="Number format; auto: bf16 if the hardware has it, else fp32.")
 @click.option("--compile", type=COMPILES, help="Compiled networks and views; auto: on one GPU; max: with CUDA graphs.")
 @click.option("--accumulate", type=int, help="Micro-batches per step on each process.")
-@click.option("--seed", type=int, help="Seed of weights, sample order, views and dropout.")
+@click.option("--seed", type=int, help="Seed of weights, sample order, views and dropout; not of the split.")
+@click.option("--split-seed", type=int, help="Seed of the choice of labeled images; each has a prepared set.")
 @click.option("--labels", type=LabelNumbers(), help="Number of labeled images; 5+1: of each class.")
 @click.option("--loader", type=LOADERS, help="How samples are read; auto: resident if they fit in memory.")
 @click.option("--verify", type=VERIFY, help="When a streaming loader checks sha256 sums.  [default: once]")
@@ -61,6 +62,7 @@ def main(
     source: Path | None,
     checksum: str,
     out: Path | None,
+    split_seed: int | None,
     labels: int | str | None,
     loader: str | None,
     verify: str | None,
@@ -81,13 +83,14 @@ def main(
     from pipeline.training.preflight import recorded_recipe
     from pipeline.training.train_command import MODES, default_run
 
-    flags |= {"data": {"labels": labels}, "loader": {"name": loader, "verify": verify}}
+    flags |= {"data": {"labels": labels, "seed": split_seed}, "loader": {"name": loader, "verify": verify}}
     if mode == "test" and not finetune:
         recipe = recipe or (recorded_recipe(RunFolder(out)) if out else None)
     config = read_config(recipe, flags, settings, finetune)
     options = command_line(flags, settings).get("data", {})
-    data = DataSet(None if data_dir is None else find_folder(data_dir), options, source, checksum == "on")
     out = out or (default_finetune_folder(finetune) if finetune else default_run(config))
+    named = RunFolder(out).data_folder() if mode == "test" and source is None else None
+    data = DataSet(find_folder(data_dir) if data_dir is not None else named, options, source, checksum == "on")
     return MODES[mode](resolve_start(config, out), data, RunFolder(out), nproc)
 
 

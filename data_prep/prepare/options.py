@@ -7,6 +7,7 @@ such as the range 2/8, in ``cli_types.py``.
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,19 +111,32 @@ class ResolvedRequest:
 
 
 def default_out(
-    dataset: str, labels: int | str | None, seed: int, extra: bool = False, include_labeled: bool = True
+    dataset: str,
+    labels: int | str | None,
+    seed: int,
+    extra: bool = False,
+    include_labeled: bool = True,
+    source: Path | None = None,
 ) -> Path:
-    """Return ``${SMPL_DATA or "data"}/{dataset}-{labels}-seed{seed}``.
+    """Return ``${SMPL_DATA or "data"}/{name}-{labels}-seed{seed}``.
 
-    The name ends with ``-extra`` for a set with the extra images, and with ``-disjoint`` for one whose labeled images
-    are not among the unlabeled ones.
+    The name is that of the data set; for images of the user it is the name of the folder that ``source`` is, so that
+    two folders have two sets. The whole ends with ``-extra`` for a set with the extra images, and with ``-disjoint``
+    for one whose labeled images are not among the unlabeled ones.
     """
-    count = find_source(dataset).labels if labels is None else labels
+    known = find_source(dataset)
+    count = known.labels if labels is None else labels
     kind = f"{'-extra' if extra else ''}{'' if include_labeled else '-disjoint'}"
-    name = f"{dataset}-{count}-seed{seed}{kind}".replace("%", "pct")
+    stem = _file_name(source) if source is not None and known.named_by_files else dataset
+    name = f"{stem}-{count}-seed{seed}{kind}".replace("%", "pct")
     if len(name) > 200:  # one number for each of a hundred classes would be too long for a file name
         name = f"{dataset}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return Path(os.environ.get("SMPL_DATA") or "data") / name
+
+
+def _file_name(source: Path) -> str:
+    """Return the name of a folder or archive with letters, digits, dots and dashes alone."""
+    return re.sub(r"[^\w.-]+", "-", source.resolve().name).strip(".-") or "folder"
 
 
 def resolve(request: PrepareRequest) -> ResolvedRequest:
@@ -136,16 +150,28 @@ def resolve(request: PrepareRequest) -> ResolvedRequest:
     if source.classes:
         check_label_counts(options, len(source.classes))
     options |= _source_options(request, source)
+    folder = request.out or default_out(
+        request.dataset, request.labels, request.seed, request.extra, request.include_labeled, request.source
+    )
+    refuse_inside_source("--out", folder, request.source)
     return ResolvedRequest(
         source=source,
         load_options=_load_options(request, options),
-        folder=request.out
-        or default_out(request.dataset, request.labels, request.seed, request.extra, request.include_labeled),
+        folder=folder,
         options=options,
         workers=request.workers,
         skip=request.skip,
         shard_range=request.shard_range,
     )
+
+
+def refuse_inside_source(option: str, folder: Path, source: Path | None) -> None:
+    """Raise UsageError if files would be written into the folder that the raw images are read from.
+
+    They would be taken for images, or for classes, the next time.
+    """
+    if source is not None and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"{folder} is inside of --source {source}; name a folder outside of it with {option}")
 
 
 def _common_options(request: PrepareRequest, source: Source) -> dict[str, Option]:
@@ -205,7 +231,7 @@ def _read_count(option: str, given: int | str) -> int | str:
 
 def _check_ranges(request: PrepareRequest, options: dict[str, Option]) -> None:
     minimums = {
-        "--seed": (request.seed, 0),
+        "--split-seed": (request.seed, 0),
         "--shard-size": (int(options["shard_size"]), 1),
         "--workers": (request.workers, 1),
         "--resize": (request.resize, 0),

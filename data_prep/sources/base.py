@@ -120,6 +120,8 @@ class Source:
     """The options of :data:`OPTIONAL` that the source reads."""
     samples_per_worker: int = 4000
     """The number of samples below which a worker process costs more to start than it saves."""
+    named_by_files: bool = False
+    """Whether a prepared set has the name of the folder of its files by default, instead of the data set's name."""
     downloads: bool = True
     """Whether the data set can be prepared without ``--source``, because it is downloaded or embedded."""
 

@@ -1,19 +1,25 @@
 """Find the prepared set of a run, prepare it first if it is missing, and compare it with the configuration."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.dataset.mirror import mirror
 from data_prep.dataset.mirror_url import is_remote
-from data_prep.prepare.options import PrepareRequest, default_out
+from data_prep.prepare.options import PrepareRequest, default_out, refuse_inside_source
 from data_prep.prepare.run import prepare
+from data_prep.sources.image_files.listing import is_image
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config, DataOptions
 from pipeline.data.augment import build_views
 from pipeline.task import Task
+
+MOST_ENTRIES = 10_000
+"""The most files and folders among which an error line looks for images."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class DataSet:
     """Whether those files must have the published checksums."""
 
     def folder(self, config: Config) -> Path:
-        return self.named or default_folder(config)
+        return self.named or default_folder(config, self.source)
 
 
 def find_folder(data_dir: str) -> Path:
@@ -43,10 +49,15 @@ def find_folder(data_dir: str) -> Path:
     return mirror(data_dir) if is_remote(data_dir) else Path(data_dir)
 
 
-def default_folder(config: Config) -> Path:
-    """Return the folder where ``smpl-data prepare`` puts the configured set by default."""
+def default_folder(config: Config, source: Path | None = None) -> Path:
+    """Return the folder where ``smpl-data prepare`` puts the configured set by default.
+
+    Args:
+        config: the configuration of a run.
+        source: the files of ``--source``; None if they are downloaded or embedded.
+    """
     data = config.data
-    return default_out(config.dataset, data.labels, data.seed, data.extra, data.include_labeled)
+    return default_out(config.dataset, data.labels, data.seed, data.extra, data.include_labeled, source)
 
 
 def resolve_data(config: Config, data: DataSet, *, may_prepare: bool = True) -> Config:
@@ -70,16 +81,22 @@ def resolve_data(config: Config, data: DataSet, *, may_prepare: bool = True) -> 
 
 def _open(config: Config, data: DataSet, may_prepare: bool) -> Manifest:
     folder = data.folder(config)
-    if data.named and data.source:
-        problem = "the first is to be prepared, the second is prepared already"
-        raise UsageError(f"--source {data.source} and --data-dir {folder}: {problem}; leave one out")
     if (folder / MANIFEST).exists() and not data.source:
         return load_manifest(folder)
-    if data.named or not may_prepare:
-        command = f"smpl-data prepare {config.dataset} --out {folder}"
-        raise UsageError(f"--data-dir {folder} holds no prepared data set; make one: {command}")
+    if (data.named and not data.source) or not may_prepare:
+        raise UsageError(_unprepared(config, folder))
+    refuse_inside_source("--data-dir", folder, data.source)
     options = config.data.model_dump()
     return prepare(PrepareRequest(config.dataset, out=folder, source=data.source, checksum=data.checksum, **options))
+
+
+def _unprepared(config: Config, folder: Path) -> str:
+    """Return the error line for a folder that holds no prepared set, or raw images in place of one."""
+    entries = islice(folder.rglob("*"), MOST_ENTRIES) if folder.is_dir() else ()
+    if any(is_image(os.fsencode(entry.name)) for entry in entries):
+        return f"--data-dir {folder} holds images, not a prepared set; train on them with --source {folder}"
+    command = f"smpl-data prepare {config.dataset} --out {folder}"
+    return f"--data-dir {folder} holds no prepared data set; make one: {command}"
 
 
 def _check_options(config: Config, folder: Path, manifest: Manifest, expected: Mapping[str, Any]) -> None:

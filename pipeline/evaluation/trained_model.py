@@ -40,10 +40,10 @@ class TrainedModel:
         return combine({name: self.export.build(name) for name in self.export.metadata.members}).eval()
 
     def default_folder(self) -> Path:
-        """Return the folder in which the data set of its run is prepared by default. Raises UsageError."""
+        """Return the folder of the prepared set that its run was trained on. Raises UsageError."""
         if self.config is None:
             raise UsageError(f"{self.path}: no {CONFIG} beside it names its data set; name one with --data-dir")
-        folder = default_folder(self.config)
+        folder = RunFolder(self.path.parent).data_folder() or default_folder(self.config)
         if not (folder / MANIFEST).exists():
             raise UsageError(f"{folder} holds no prepared data set; name the run's with --data-dir")
         return folder

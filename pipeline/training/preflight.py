@@ -51,6 +51,8 @@ def check_run(config: Config, run: RunFolder) -> None:
         UsageError: the error names the keys that differ.
         DataError: the record of its budget is damaged.
     """
+    if (done := max(run.checkpoints.steps(), default=0)) > config.steps:
+        raise UsageError(f"steps: {run} is at step {done} already, beyond {config.steps}; give another --out")
     budget = read_budget(run.path)
     may_change = MAY_CHANGE if budget else MAY_CHANGE | {"budget_minutes"}
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from data_prep.dataset.manifest import load_manifest
+from data_prep.prepare.options import refuse_inside_source
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.errors import UsageError
 from pipeline.config.data_set import DataSet, resolve_data
@@ -35,6 +36,7 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
     """
     nodes = read_node_config()
     processes = choose_processes(nproc, nodes)
+    refuse_inside_source("--out", run.path, data.source)
     config, folder = apply_budget(config, run.path), data.folder(config)
     try:
         precision = choose_precision(config.precision, this_device())
@@ -70,6 +72,7 @@ def locked_run_folder(config: Config, data: Path, run: RunFolder) -> Iterator[No
     with locked(run.lock_file, wait=False):
         check_run(config, run)
         run.save_config(config.tree())
+        run.save_data_folder(data)
         yield
 
 

@@ -53,7 +53,7 @@ MISTAKES = {
         "--val 99: must be a multiple of the 10 classes; the nearest valid is 100",
     ),
     "val negative": (["prepare", "digits", "--val", "-10"], "the nearest valid is 0"),
-    "seed negative": (["prepare", "digits", "--seed", "-1"], "--seed -1: the nearest valid choice is 0"),
+    "seed negative": (["prepare", "digits", "--split-seed", "-1"], "--split-seed -1: the nearest valid choice is 0"),
     "no workers": (["prepare", "digits", "--workers", "0"], "--workers 0: the nearest valid choice is 1"),
     "no shard size": (["prepare", "digits", "--shard-size", "0"], "--shard-size 0: the nearest valid choice is 1"),
     "too many labels": (

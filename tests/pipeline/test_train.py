@@ -15,6 +15,7 @@ from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from data_prep.system.atomic_files import locked
+from pipeline.commands.evaluate import main as evaluate
 from pipeline.config.command_line import read_config
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
@@ -168,6 +169,27 @@ def test_the_log_has_no_carriage_returns_and_the_answer_is_the_table_alone() -> 
     assert result.stdout.splitlines()[0].startswith("weights")
     reached = ("--set", "ramp=0", "--set", "optimizer.warmup=0")
     assert not run(*SHORT, *reached, "--out", "quiet", "-q").stderr
+
+
+def test_a_run_that_refused_fewer_steps_is_as_it_was() -> None:
+    run(*SHORT, "--out", "mine")
+    files = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    result = run(*SHORT, "--steps", "2", "--out", "mine")
+    assert result.exit_code == 2
+    assert "steps: mine is at step 4 already, beyond 2; give another --out" in result.stderr
+    assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == files
+    assert run(*SHORT, "--out", "mine").exit_code == 0
+
+
+def test_a_run_remembers_the_folder_of_its_data(tmp_path: Path) -> None:
+    """Scoring needs no --data-dir, in whatever folder the command is run."""
+    prepare(PrepareRequest("digits", out=tmp_path / "elsewhere", seed=3))
+    assert run(*SHORT, "--data-dir", "elsewhere", "--out", "mine").exit_code == 0
+    shutil.rmtree("data", ignore_errors=True)
+    result = run("--test-only", "--out", "mine")
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(evaluate, ["mine"])
+    assert result.exit_code == 0, result.output
 
 
 def test_fewer_steps_than_were_done_are_refused() -> None:

@@ -202,5 +202,6 @@ SOURCE = Source(
     image_format="original",
     takes=OPTIONAL,
     samples_per_worker=200,
+    named_by_files=True,
     downloads=False,
 )

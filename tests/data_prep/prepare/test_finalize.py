@@ -105,7 +105,7 @@ def test_ranges_of_two_preparations_do_not_mix(tmp_path):
 def test_nobody_else_prepares_while_a_range_is_being_written(tmp_path):
     """A whole preparation waits for the range, and then refuses the folder, which is of another preparation."""
     with locked(tmp_path / ".lock", shared=True):
-        whole = start("digits", tmp_path, "--seed=7")
+        whole = start("digits", tmp_path, "--split-seed=7")
         wait_for(lambda: times_open(tmp_path / ".lock", whole.pid))
         prepare_range(range_of(tmp_path, 0, 2))
         assert whole.poll() is None

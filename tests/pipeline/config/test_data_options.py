@@ -95,14 +95,37 @@ def test_a_source_that_is_named_is_the_one_that_is_trained_on() -> None:
     config = resolve(load_recipe("folder-smpl"), {})
     for name, start in {"first": 0, "second": 50}.items():
         write(Path(name), names_of("cat", "dog", count=20 + start), start)
-    resolve_data(config, DataSet(source=Path("first")))
-    resolve_data(config, DataSet(source=Path("first")))
-    resolve_data(config, DataSet())
+    for name in ("first", "first", "second"):
+        resolve_data(config, DataSet(source=Path(name)))
+    assert {path.name for path in Path("data").iterdir()} == {"first-10pct-seed0", "second-10pct-seed0"}
+    mine = Path("mine")
+    resolve_data(config, DataSet(mine, source=Path("first")))
+    resolve_data(config, DataSet(mine, source=Path("first")))
+    resolve_data(config, DataSet(mine))
     for source in ("second", "nothing"):
         with pytest.raises(UsageError, match=r"source listing|does not exist"):
-            resolve_data(config, DataSet(source=Path(source)))
-    with pytest.raises(UsageError, match="leave one out"):
-        resolve_data(config, DataSet(default_folder(config), source=Path("first")))
+            resolve_data(config, DataSet(mine, source=Path(source)))
+
+
+def test_raw_images_are_not_taken_for_a_prepared_set() -> None:
+    write(Path("photos"), names_of("cat", "dog", count=3))
+    with pytest.raises(
+        UsageError, match=r"photos holds images, not a prepared set; train on them with --source photos"
+    ):
+        resolve_data(resolve(load_recipe("folder-smpl"), {}), DataSet(Path("photos")))
+
+
+@pytest.mark.parametrize("words", [["--source", "."], ["--source", ".", "--out", "../run"], ["--source", "../photos"]])
+def test_nothing_is_written_into_the_folder_of_the_user_s_images(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(Path("photos"), names_of("cat", "dog", count=20))
+    monkeypatch.chdir("photos")
+    monkeypatch.delenv("SMPL_DATA", raising=False)
+    result = CliRunner().invoke(main, ["--dataset", "folder", *words])
+    assert result.exit_code == 2
+    assert "is inside of --source" in result.stderr
+    assert {path.name for path in Path().iterdir()} == {"cat", "dog"}
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def test_records_train_what_tars_train(home: Path) -> None:
     pytest.importorskip("nvidia.dali")
     done = run(home, command("tars", "dali"))
     assert done.returncode == 0, done.stderr
-    convert(home / "data" / "folder-10pct-seed0", load_manifest(home / "data" / "folder-10pct-seed0"))
+    convert(home / "data" / "images-10pct-seed0", load_manifest(home / "data" / "images-10pct-seed0"))
     done = run(home, command("records", "dali"))
     assert done.returncode == 0, done.stderr
     assert_same_model(home, "records", load_file(home / "tars" / "model.safetensors"))

@@ -30,7 +30,7 @@ WORKERS = click.option("--workers", type=int, help="Number of processes [one for
 ON_ERROR = click.Choice(["fail", "skip"])
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=CommandGroup, context_settings={"max_content_width": 110})
 def main() -> None:
     """Prepare, check and look at data sets for semi-supervised training."""
 

@@ -9,7 +9,8 @@ from data_prep.system.cli import CommandGroup
 COMMANDS = {
     "train": ("pipeline.train:main", "Train a classifier from few labels."),
     "data": ("data_prep.cli:main", "Prepare, check and look at data sets."),
-    "list": ("pipeline.commands.list:main", "List the recipes: their sources, accuracies and deviations."),
+    "keys": ("pipeline.commands.keys:main", "List the keys that a recipe and --set may set."),
+    "list": ("pipeline.commands.list:main", "List the recipes, methods, models and data sets."),
     "evaluate": (
         "pipeline.commands.evaluate:main",
         "Score a trained model: accuracy, the worst classes and the most confused pairs.",

@@ -10,6 +10,7 @@ import click
 
 from data_prep.cli_types import LabelNumbers
 from data_prep.system.cli import Command
+from data_prep.system.version import print_version
 
 VERIFY = click.Choice(["always", "once", "never"])
 LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])
@@ -51,6 +52,9 @@ COMPILES = click.Choice(["auto", "off", "max"])
 @click.option("--verify", type=VERIFY, help="When a streaming loader checks sha256 sums.  [default: once]")
 @click.option("--nproc", type=click.IntRange(1), help="Processes on this machine.  [default: one per GPU, or 1]")
 @click.option("--test-only", "mode", flag_value="test", help="Score the newest checkpoint of --out; write nothing.")
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=print_version, help="Print the versions."
+)
 @click.option("--print-model", "mode", flag_value="print", help="Print the networks and their sizes; train nothing.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of a recipe, such as smpl.weight=0."

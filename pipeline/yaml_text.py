@@ -46,6 +46,11 @@ def parse_value(text: str) -> Any:
         raise UsageError(f"--set: not a value: {text!r}") from None
 
 
+def write_value(value: Any) -> str:
+    """Return one value as ``--set`` takes it, on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1_000_000).partition("\n")[0]
+
+
 def write_mapping(tree: dict[str, Any]) -> bytes:
     """Return a mapping as YAML, with its keys in their order."""
     return yaml.safe_dump(tree, sort_keys=False).encode()

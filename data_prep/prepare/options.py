@@ -153,7 +153,7 @@ def resolve(request: PrepareRequest) -> ResolvedRequest:
     folder = request.out or default_out(
         request.dataset, request.labels, request.seed, request.extra, request.include_labeled, request.source
     )
-    refuse_inside_source("--out", folder, request.source)
+    refuse_inside_source("--out", folder, request.dataset, request.source)
     return ResolvedRequest(
         source=source,
         load_options=_load_options(request, options),
@@ -165,12 +165,13 @@ def resolve(request: PrepareRequest) -> ResolvedRequest:
     )
 
 
-def refuse_inside_source(option: str, folder: Path, source: Path | None) -> None:
-    """Raise UsageError if files would be written into the folder that the raw images are read from.
+def refuse_inside_source(option: str, folder: Path, dataset: str, source: Path | None) -> None:
+    """Raise UsageError if files would be written into a folder whose images are listed.
 
     They would be taken for images, or for classes, the next time.
     """
-    if source is not None and source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+    listed = source is not None and source.is_dir() and not find_source(dataset).downloads
+    if source is not None and listed and folder.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{folder} is inside of --source {source}; name a folder outside of it with {option}")
 
 

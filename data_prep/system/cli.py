@@ -13,6 +13,7 @@ import click
 from data_prep.system.errors import UserError
 from data_prep.system.logs import configure_logging
 from data_prep.system.signal_handlers import Stopped, handle_stop_signals, raise_stopped
+from data_prep.system.version import VERSION
 
 USAGE, STOPPED = 2, 4
 VERBOSE = click.Option(["-v", "--verbose"], count=True, show_default=False, help="Log more.")
@@ -27,10 +28,10 @@ class _ExitCodes(click.Command):
 
 
 class Command(_ExitCodes):
-    """A click command with these exit codes and with ``-v`` and ``-q``, for any package's console script."""
+    """A click command with these exit codes and with ``-h``, ``-v`` and ``-q``, for any package's console script."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+        super().__init__(*args, **_with_short_help(options))
         self.params += [VERBOSE, QUIET]
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -40,9 +41,19 @@ class Command(_ExitCodes):
 
 
 class CommandGroup(_ExitCodes, click.Group):
-    """A click group with these exit codes; its commands have ``-v`` and ``-q``."""
+    """A click group with these exit codes, ``-h`` and ``--version``; its commands have ``-v`` and ``-q``."""
 
     command_class = Command
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **_with_short_help(options))
+        self.params.append(VERSION)
+
+
+def _with_short_help(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a command that ``-h`` and ``--help`` explain."""
+    settings = {"help_option_names": ["-h", "--help"]} | (options.get("context_settings") or {})
+    return options | {"context_settings": settings}
 
 
 def exit_code(action: Callable[[], object]) -> int:

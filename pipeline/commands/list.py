@@ -1,7 +1,8 @@
 """The commands ``smpl list ...``: what this installation offers."""
 
+import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from data_prep.system.cli import CommandGroup
 from pipeline.commands.json_output import JsonFile, prints_json, write_json
 from pipeline.config.about import About, Measured
 from pipeline.config.recipes import built_in, read_about
+from pipeline.registry import Registry
 
 WIDTH, INDENT = 110, 12
 """Columns of the text about one recipe, and of the names in front of it."""
@@ -35,15 +37,57 @@ def recipes(name: str | None, target: Path | None) -> None:
     write_json(target, trees[0] if name else trees)
 
 
+@main.command()
+def methods() -> None:
+    """List the training methods, with their sources."""
+    from pipeline.methods import METHODS
+
+    click.echo("\n".join(_described(METHODS)))
+
+
+@main.command()
+def models() -> None:
+    """List the networks."""
+    from pipeline.models import MODELS
+
+    click.echo("\n".join(_described(MODELS)))
+
+
+@main.command()
+def datasets() -> None:
+    """List the data sets, with the default numbers of labeled and validation images and where the files come from."""
+    from data_prep.sources import SOURCES
+
+    rows = [("data set", "classes", "labels", "validation", "files")]
+    for source in SOURCES.values():
+        files = "--source" if not source.downloads else "downloaded, or --source" if source.files else "embedded"
+        rows.append((source.name, str(len(source.classes) or "any"), str(source.labels), str(source.val), files))
+    click.echo("\n".join(_columns(rows)))
+
+
+def _described(registry: Registry) -> Iterator[str]:
+    """Yield a line for each name, with the first line of the module that defines it."""
+    rows = []
+    for name in registry.names():
+        module = sys.modules[registry.load(name).__module__]
+        rows.append((name, (module.__doc__ or "").partition("\n")[0]))
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the rows as lines of aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
 def _table(recipes: Mapping[str, About]) -> Iterator[str]:
     """Yield a line for each recipe, below the titles of the columns."""
     rows = [("recipe", "expected %", "measured %", "deviations", "source")]
     for name, about in recipes.items():
         expected = f"{about.expected.accuracy:.2f}" if about.expected else "none"
         rows.append((name, expected, _mean(about.measured), str(len(about.deviations)), about.source))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from _columns(rows)
 
 
 def _facts(name: str, about: About) -> Iterator[str]:

@@ -10,9 +10,9 @@ from typing import Any
 from data_prep.dataset.manifest import MANIFEST, Manifest, load_manifest
 from data_prep.dataset.mirror import mirror
 from data_prep.dataset.mirror_url import is_remote
+from data_prep.images.file_names import is_image
 from data_prep.prepare.options import PrepareRequest, default_out, refuse_inside_source
 from data_prep.prepare.run import prepare
-from data_prep.sources.image_files.listing import is_image
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config, DataOptions
 from pipeline.data.augment import build_views
@@ -34,6 +34,10 @@ class DataSet:
     """The official files to prepare the set from; None to download them."""
     checksum: bool = True
     """Whether those files must have the published checksums."""
+
+    def refuse_run_inside_source(self, run: Path, dataset: str) -> None:
+        """Raise UsageError if a run folder lies in a folder whose images are listed."""
+        refuse_inside_source("--out", run, dataset, self.source)
 
     def folder(self, config: Config) -> Path:
         return self.named or default_folder(config, self.source)
@@ -85,7 +89,7 @@ def _open(config: Config, data: DataSet, may_prepare: bool) -> Manifest:
         return load_manifest(folder)
     if (data.named and not data.source) or not may_prepare:
         raise UsageError(_unprepared(config, folder))
-    refuse_inside_source("--data-dir", folder, data.source)
+    refuse_inside_source("--data-dir", folder, config.dataset, data.source)
     options = config.data.model_dump()
     return prepare(PrepareRequest(config.dataset, out=folder, source=data.source, checksum=data.checksum, **options))
 

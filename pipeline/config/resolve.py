@@ -14,6 +14,7 @@ from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config, NetworkOptions
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
+from pipeline.models.architectures import library_of
 from pipeline.registry import nearest
 
 Tree = Mapping[str, Any]
@@ -65,7 +66,7 @@ def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
         if name in flags and name in kinds and name not in method.sections:
             raise layers.error((name,), f"method {tree.get('method')} does not read it")
         if name not in kinds:
-            raise layers.error((name,), f"unknown key; {nearest(name, [*_keys(Config, ('',)), *kinds])}")
+            raise layers.error((name,), f"unknown key; {_nearest_key(name, kinds)}")
         sections[name] = _validate(kinds[name], tree[name], (name,), layers).model_dump(mode="json")
     config = _validate(Config, _drop_other_networks(core, flags, method.networks_needed), (), layers)
     used = {name: sections.get(name) or kind().model_dump(mode="json") for name, kind in method.sections.items()}
@@ -114,6 +115,9 @@ def _drop_other_networks(tree: Tree, flags: Tree, needed: Iterable[str]) -> dict
 def _resolve_model(model: Tree, layers: Layers) -> dict[str, Any]:
     options = {name: value for name, value in model.items() if name != "name"}
     name = model.get("name", Config.model_fields["model"].default["name"])
+    if isinstance(name, str) and name not in MODELS.names() and (library := library_of(name)):
+        remedy = f"set model.name={library} and model.architecture={name}"
+        raise layers.error(("model", "name"), f"{name} is an architecture of {library}; {remedy}")
     return {"name": name} | _validate(MODELS.load(name).Options, options, ("model",), layers).model_dump(mode="json")
 
 
@@ -124,7 +128,10 @@ def _validate(kind: type[T], value: Any, path: tuple[Any, ...], layers: Layers) 
         first = error.errors(include_url=False)[0]
         where = (*path, *first["loc"])
         if first["type"] == "extra_forbidden":
-            raise layers.error(where, f"unknown key; {nearest(str(where[-1]), _keys(kind, first['loc']))}") from None
+            name, top = str(where[-1]), len(where) > 1 and where[-1] in Config.model_fields
+            alone = f"the key is {name}, without {'.'.join(map(str, where[:-1]))}"
+            hint = alone if top else nearest(name, _keys(kind, first["loc"]))
+            raise layers.error(where, f"unknown key; {hint}") from None
         shown = "" if first["type"] == "value_error" else f", not {first['input']!r}"
         raise layers.error(where, f"{_plain(first['msg'])}{shown}") from None
 
@@ -138,6 +145,20 @@ def _keys(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
         elif key == "networks":
             kind = NetworkOptions
     return [name for name in kind.model_fields if name != "sections"]
+
+
+def _nearest_key(name: str, kinds: Mapping[str, type[BaseModel]]) -> str:
+    """Return the end of the line on an unknown top-level key: where a key of this name is, or the nearest keys."""
+    inner = {key: field.annotation for key, field in Config.model_fields.items()}
+    sections = inner | {"model": MODELS.load(Config.model_fields["model"].default["name"]).Options} | dict(kinds)
+    found = [
+        f"{section}.{name}"
+        for section, kind in sections.items()
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and name in kind.model_fields
+    ]
+    if found:
+        return f"did you mean {' or '.join(found)}?"
+    return nearest(name, [*_keys(Config, ("",)), *kinds])
 
 
 def _plain(message: str) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.prepare.options import refuse_inside_source
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.errors import UsageError
 from pipeline.config.data_set import DataSet, resolve_data
@@ -36,7 +35,7 @@ def train(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> i
     """
     nodes = read_node_config()
     processes = choose_processes(nproc, nodes)
-    refuse_inside_source("--out", run.path, data.source)
+    data.refuse_run_inside_source(run.path, config.dataset)
     config, folder = apply_budget(config, run.path), data.folder(config)
     try:
         precision = choose_precision(config.precision, this_device())

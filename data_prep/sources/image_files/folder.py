@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.images.file_names import KINDS
 from data_prep.sources.base import OPTIONAL, LoadOptions, RawSet, Source
 from data_prep.sources.image_files.csv_table import Row, read_table
 from data_prep.sources.image_files.image_tree import ImageTree, normalizer, to_raw_set, unlabeled_part
 from data_prep.sources.image_files.listing import (
-    KINDS,
     class_name,
     folders_in,
     images_below,

@@ -6,17 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from data_prep.images.file_names import is_image
 from data_prep.sources.image_files.reader import FilePart
 from data_prep.sources.image_files.references import References, Root, printable
 from data_prep.system.errors import DataError, UsageError
-
-SUFFIXES = (b".jpg", b".jpeg", b".png", b".webp")
-KINDS = ", ".join(suffix.decode() for suffix in SUFFIXES)
-
-
-def is_image(name: bytes) -> bool:
-    """Return whether a file's name ends like that of an image, in any case."""
-    return name.lower().endswith(SUFFIXES)
 
 
 def folders_in(parent: bytes) -> list[bytes]:

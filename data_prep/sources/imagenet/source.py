@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_prep.images.file_names import is_image
 from data_prep.sources.archives.nested_tar import TarMember, tar_members
 from data_prep.sources.base import LoadOptions, RawSet, Source
 from data_prep.sources.image_files.folder import list_classes
 from data_prep.sources.image_files.image_tree import ImageTree, normalizer, to_raw_set
-from data_prep.sources.image_files.listing import folders_in, images_below, is_image, require_folder
+from data_prep.sources.image_files.listing import folders_in, images_below, require_folder
 from data_prep.sources.image_files.reader import MAX_FILE_BYTES, FilePart
 from data_prep.sources.image_files.references import NO_ARCHIVE, References, Root, printable
 from data_prep.sources.imagenet.val_labels import find_labels, is_synset

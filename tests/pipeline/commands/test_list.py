@@ -9,10 +9,13 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from data_prep.sources import SOURCES
 from pipeline.cli import main
 from pipeline.config.about import About
 from pipeline.config.recipes import built_in, load_recipe, read_about
 from pipeline.config.resolve import resolve
+from pipeline.methods import METHODS
+from pipeline.models import MODELS
 
 
 def listed(*words: str) -> Result:
@@ -121,3 +124,14 @@ def test_facts_are_no_settings(tmp_path: Path) -> None:
     recipe.write_text(yaml.safe_dump({"dataset": "moons", "about": "anything"}))
     assert load_recipe(str(recipe)) == {"dataset": "moons"}
     assert "about" not in resolve(load_recipe("moons"), {}).tree()
+
+
+@pytest.mark.parametrize(
+    ("what", "names"), [("methods", METHODS.names()), ("models", MODELS.names()), ("datasets", SOURCES)]
+)
+def test_every_name_is_listed_with_what_it_is(what: str, names: list[str]) -> None:
+    result = CliRunner().invoke(main, ["list", what])
+    assert result.exit_code == 0
+    lines = [line.split(maxsplit=1) for line in result.stdout.splitlines()]
+    assert {line[0] for line in lines} >= set(names)
+    assert all(len(line) == 2 for line in lines), "a name without a description"

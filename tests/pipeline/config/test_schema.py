@@ -34,6 +34,13 @@ def test_flags_beat_the_recipe_and_the_recipe_beats_the_defaults() -> None:
         ({}, {"networks": {"techer": {"lr": 1.0}}, "method": "mpl"}, "networks.techer: mpl has no such network"),
         ({}, {"networks": {"teacher": {"lr": 1.0}}, "method": "uda"}, "networks.teacher: uda has no such network"),
         ({"augment": {"pool": "cifr"}}, {}, "cifr"),
+        ({}, {"lr": 0.1}, "command line: lr: unknown key; did you mean optimizer.lr or finetune.lr?"),
+        ({"uda": {"ramp": 3}}, {}, "recipe: uda.ramp: unknown key; the key is ramp, without uda"),
+        (
+            {},
+            {"model": {"name": "resnet18"}},
+            "model.name: resnet18 is an architecture of torchvision; set model.name=torchvision and model.architecture",
+        ),
         ({}, {"data": {"label": 3}}, "command line: data.label: unknown key; did you mean 'labels'?"),
         ({"optimizer": 3}, {}, "recipe: optimizer:"),
         ({"model": "wide_resnet"}, {}, "recipe: model:"),

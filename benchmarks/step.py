@@ -45,7 +45,8 @@ from torch.nn import functional as F
 from benchmarks.record import report_rows
 from data_prep.system.cli import Command
 from data_prep.system.errors import UsageError
-from pipeline.config.resolve import resolve
+from pipeline.config.command_line import command_line
+from pipeline.config.resolve import merge, resolve
 from pipeline.config.schema import Config
 from pipeline.data.resident.split import ResidentSplit
 from pipeline.data.training_splits import TrainingData
@@ -123,6 +124,7 @@ UNSYNCED_STEPS: Mapping[str, int] = {"cpu": 2, "cuda": 20}
 @click.option("--precision", default="fp32", type=PRECISIONS, help="Precision of the step and of its bare passes.")
 @click.option("--compile", "compiled", default="auto", type=COMPILES, help="Whether to compile both; auto: on a GPU.")
 @click.option("--methods", default=",".join(CASES), help="Rows, separated by commas.")
+@click.option("--set", "changes", metavar="KEY=VALUE", multiple=True, help="Any key, such as model.name=fast_conv.")
 @click.option("--repeats", default=7, type=click.IntRange(1), help="Number of measured pairs of step and bare passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--out", type=click.Path(path_type=Path), help="Also write rows, machine, commit and command there.")
@@ -133,16 +135,17 @@ def main(
     precision: str,
     compiled: str,
     methods: str,
+    changes: tuple[str, ...],
     repeats: int,
     as_json: bool,
     out: Path | None,
 ) -> None:
     """Time one training step beside its bare passes, in turns; the ratio is the median over the pairs."""
-    world = join_world()
+    world, chosen = join_world(), command_line({}, changes)
 
     def row(name: str) -> dict[str, Any]:
         settings, needs = CASES[name]
-        config = bench_config(settings, batch_size, mu, width, precision, compiled)
+        config = bench_config(merge(settings, chosen), batch_size, mu, width, precision, compiled)
         return {"method": name} | measure(config, needs(batch_size, mu * batch_size), world, repeats)
 
     report_rows(map(row, named_cases(methods)), _line, as_json=as_json, out=out)

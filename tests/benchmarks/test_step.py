@@ -38,6 +38,15 @@ def test_there_is_a_row_for_each_method_as_json(tmp_path: Path) -> None:
     assert {"command", "commit", "machine"} <= record.keys()
 
 
+def test_another_network_can_be_set() -> None:
+    tiny = ["bench", "step", "--json", *SMALL, "--methods", "supervised", "--set", "model.name=fast_conv"]
+    result = CliRunner().invoke(main, [*tiny, "--set", "model.width=2"])
+    assert result.exit_code == 0, result.output
+    refused = CliRunner().invoke(main, [*tiny, "--set", "model.depth=28"])
+    assert refused.exit_code == 2
+    assert "model.depth: unknown key" in refused.output, "which the wide residual network has"
+
+
 class Passing:
     """Records every forward pass of a trainer's networks, and each backward pass through it."""
 

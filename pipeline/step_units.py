@@ -29,19 +29,6 @@ StepNumbers = Annotated[list[int], CountsSteps(round_up=False)]
 """The steps at which something happens."""
 
 
-def lengths_beyond(options: BaseModel, steps: int, prefix: str = "") -> list[str]:
-    """Return ``key=value`` of each length and step number that a run of ``steps`` steps ends before."""
-    found = []
-    for name, field in type(options).model_fields.items():
-        value, key = getattr(options, name), f"{prefix}{name}"
-        if isinstance(value, BaseModel):
-            found += lengths_beyond(value, steps, f"{key}.")
-        elif any(isinstance(mark, CountsSteps) and not mark.round_up for mark in field.metadata):
-            last = max(value, default=0) if isinstance(value, list) else value
-            found += [f"{key}={value}"] * (last > steps)
-    return found
-
-
 def rescale(options: T, new: int, old: int) -> T:
     """Return the options of a run of ``old`` steps for a run of ``new`` steps; nested options are scaled as well."""
     changed: dict[str, Any] = {}

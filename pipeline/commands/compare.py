@@ -50,7 +50,8 @@ def main(
     """Train every method with every seed and tabulate accuracy: mean and standard deviation.
 
     Accuracy is that of the averaged weights after the last step. A run that fails does not end the others. To choose
-    settings, take --split val and a --first-seed beyond the seeds of the final table: then no test image takes part.
+    settings, take --split val and a --first-seed beyond the seeds of the final table: then the table shows no test
+    accuracy, and no seed is used twice. Each run still scores its test split into its own summary.json.
     """
     from pipeline.comparison.runner import train_all
     from pipeline.comparison.runs import SharedOptions, plan_runs

@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.system.atomic_files import write_durably
@@ -38,28 +38,36 @@ def write_table(out: Path, scores: Scores, split: str, ablations: Mapping[str, s
 
 
 def table_lines(rows: Mapping[str, Row], split: str, ablations: Mapping[str, str]) -> Iterator[str]:
-    """Yield the lines of results.md; without ablations the table has no columns for them."""
+    """Yield the lines of results.md; without ablations the table has no columns for them.
+
+    An ablation has a line of its own only if no run of the variant that it belongs to has finished.
+    """
     columns = ["without its meta term", "worth, points"] if ablations else []
     yield " | ".join(["| method", f"{split} accuracy %", *columns, "seeds |"])
     yield "|---" * (len(columns) + 3) + "|"
+    shown_with = {ablation for name, ablation in ablations.items() if name in rows}
     for name in rows:
-        if name in ablations.values():
+        if name in shown_with:
             continue
         without = rows.get(ablations.get(name, ""), {})
-        more = [_mean(without), _worth(rows[name], without)] if ablations else []
-        yield " | ".join([f"| {name}", _mean(rows[name]), *more, f"{len(rows[name])} |"])
+        more = [_mean(without.values()), _worth(rows[name], without)] if ablations else []
+        yield " | ".join([f"| {name}", _mean(rows[name].values()), *more, f"{len(rows[name])} |"])
 
 
-def _mean(row: Row) -> str:
-    return f"{statistics.mean(row.values()):.2f} ± {_deviation(list(row.values())):.2f}" if row else ""
+def _mean(values: Collection[float]) -> str:
+    """Return mean ± standard deviation; a single value has none."""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}" if values else ""
 
 
 def _worth(row: Row, without: Row) -> str:
-    """Return the mean difference over the seeds that both rows have, and its standard error."""
+    """Return the mean difference over the seeds that both rows have, and its standard error if there are several."""
     differences = [row[seed] - without[seed] for seed in row.keys() & without.keys()]
     if not differences:
         return ""
-    return f"{statistics.mean(differences):+.2f} ± {_deviation(differences) / len(differences) ** 0.5:.2f}"
+    error = f" ± {statistics.stdev(differences) / len(differences) ** 0.5:.2f}" if len(differences) > 1 else ""
+    missing = f" ({len(differences)} seeds)" if len(differences) < max(len(row), len(without)) else ""
+    return f"{statistics.mean(differences):+.2f}{error}{missing}"
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -84,11 +84,11 @@ def _with_ablations(variants: Iterable[tuple[MethodVariant, Config]], resolve: R
     """Yield each variant, with the name of its ablation, and each ablation after the first variant that needs it."""
     known = [(config.tree(), variant.name) for variant, config in variants]
     for variant, config in variants:
-        ablation = _ablation(variant)
-        tree = resolve(ablation).tree() if ablation else config.tree()
-        if ablation is None or tree == config.tree():
+        ablation = _ablation(variant, config)
+        if ablation is None:
             yield variant
             continue
+        tree = resolve(ablation).tree()
         name = next((name for other, name in known if other == tree), None)
         yield replace(variant, ablation=name or ablation.name)
         if name is None:
@@ -96,10 +96,13 @@ def _with_ablations(variants: Iterable[tuple[MethodVariant, Config]], resolve: R
             yield ablation
 
 
-def _ablation(variant: MethodVariant) -> MethodVariant | None:
-    """Return the variant without its meta term, and without the settings that only this term reads."""
+def _ablation(variant: MethodVariant, config: Config) -> MethodVariant | None:
+    """Return the variant without its meta term, and without the settings that only this term reads.
+
+    Return None if it has no such term, or if the term is off already.
+    """
     method = METHODS.load(variant.method)
-    if method.meta_weight is None:
+    if method.meta_weight is None or not flatten(config.tree())[method.meta_weight]:
         return None
     dropped = (method.meta_weight, *method.meta_options)
     kept = tuple(setting for setting in variant.settings if setting.partition("=")[0] not in dropped)

@@ -10,6 +10,13 @@ from pipeline.options import Options
 Text = Annotated[str, Field(min_length=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
+PROBLEMS = {
+    "missing": "is missing; null or [] says that there is nothing to give",
+    "model_type": "should be a mapping of facts, as in the built-in recipes",
+    "extra_forbidden": "unknown fact",
+}
+"""What an error line says of each type of Pydantic's errors; other types keep Pydantic's message."""
+
 
 class Expected(Options):
     """A published test accuracy."""
@@ -47,4 +54,5 @@ def parse_about(tree: Any, name: str) -> About:
         return About.model_validate(tree)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise UsageError(f"recipe {name}: {'.'.join(map(str, ('about', *first['loc'])))}: {first['msg']}") from None
+        problem = PROBLEMS.get(first["type"], first["msg"].removeprefix("Input "))
+        raise UsageError(f"recipe {name}: {'.'.join(map(str, ('about', *first['loc'])))}: {problem}") from None

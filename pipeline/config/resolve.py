@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config, NetworkOptions
+from pipeline.data.augment.options import drop_options_of_another_pool
 from pipeline.methods import METHODS
 from pipeline.models import MODELS
 from pipeline.models.architectures import library_of
@@ -55,7 +56,7 @@ def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
         UsageError: for the first key that is unknown or has a wrong value.
     """
     layers = Layers(recipe, flags, recipe_name)
-    tree = merge(recipe, flags)
+    tree = merge(_for_other_views(recipe, flags), flags)
     method = METHODS.load(tree.get("method", Config.model_fields["method"].default))
     core = {name: value for name, value in tree.items() if name in Config.model_fields and name != "sections"}
     kinds = _sections(METHODS.built_in) | dict(method.sections)
@@ -71,6 +72,14 @@ def resolve(recipe: Tree, flags: Tree, recipe_name: str = "recipe") -> Config:
     config = _validate(Config, _drop_other_networks(core, flags, method.networks_needed), (), layers)
     used = {name: sections.get(name) or kind().model_dump(mode="json") for name, kind in method.sections.items()}
     return config.model_copy(update={"sections": used, "model": _resolve_model(config.model, layers)})
+
+
+def _for_other_views(recipe: Tree, flags: Tree) -> Tree:
+    """Return the recipe without the options of its pool of augmentations if the flags name another pool."""
+    old, new = recipe.get("augment"), flags.get("augment")
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return recipe
+    return {**recipe, "augment": drop_options_of_another_pool(old, new)}
 
 
 def merge(under: Tree, over: Tree) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pipeline.models import MODELS
 from pipeline.models.view_average import TestViews
 from pipeline.options import Options
 from pipeline.registry import nearest
-from pipeline.step_units import Interval, Length, StepNumbers, lengths_beyond
+from pipeline.step_units import Interval, Length, StepNumbers
 
 ImageCount = Annotated[int | str, BeforeValidator(read_labels)] | None
 """How many images: a number, a number for each class (``5+1``), or a share (``10%``)."""
@@ -144,10 +144,21 @@ class Config(Options):
         return {name: kind(**self.sections[name]) for name, kind in METHODS.load(self.method).sections.items()}
 
     def lengths_beyond_the_run(self) -> list[str]:
-        """Return ``key=value`` of each ramp, warm-up and milestone of the method that the run ends before."""
-        sections = self.method_options().items()
-        own = [line for name, options in sections for line in lengths_beyond(options, self.steps, f"{name}.")]
-        return lengths_beyond(self, self.steps) + own
+        """Return ``key=value`` of the ramp, the warm-up and the milestones that the run ends before, if it uses them.
+
+        A network's warm-up begins when the network begins to learn.
+        """
+        method, optimizer = METHODS.load(self.method), self.optimizer
+        found = [f"ramp={self.ramp}"] if method.views and not method.needs_truth and self.ramp > self.steps else []
+        start_steps = method.start_steps(self.method_options())
+        for name in method.networks_needed:
+            start = start_steps.get(name, 0)
+            if start + optimizer.warmup > self.steps:
+                of = f" of the {name}, which begins at step {start}" if start else ""
+                found.append(f"optimizer.warmup={optimizer.warmup}{of}")
+        if optimizer.schedule == "step" and any(milestone >= self.steps for milestone in optimizer.milestones):
+            found.append(f"optimizer.milestones={optimizer.milestones}")
+        return list(dict.fromkeys(found))
 
     def optimizer_of(self, network: str) -> OptimizerOptions:
         """Return the optimizer options of one network."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -181,14 +182,42 @@ def test_a_child_answers_with_its_last_line_or_its_error(tmp_path: Path) -> None
         answer_of(["json.tool", str(tmp_path / "none.json")])
 
 
-def test_the_optimizer_s_share_of_the_feedback_is_none_under_plain_descent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def feedback_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Return a function that measures the feedback of a short run with settings of the optimizer."""
     monkeypatch.setenv("SMPL_DATA", str(tmp_path / "data"))
     options = ["model.width=4", "mpl.student_wait=1", "optimizer.warmup=0", "optimizer.clip=null"]
-    short = ["--seeds", "1", "--steps", "3", *(f"--set={option}" for option in options)]
-    (row,) = rows_of("feedback", *short, "--set=optimizer.momentum=0.0", "--set=optimizer.weight_decay=0.0")
-    assert row["h"] == pytest.approx(row["plain"], rel=1e-3)
-    assert row["share"] == pytest.approx(0, abs=1e-3)
-    (row,) = rows_of("feedback", *short)
-    assert abs(row["share"]) > 0.05
+    options += ["optimizer.weight_decay=0.0"]
+
+    def measure(steps: int, *settings: str) -> dict[str, Any]:
+        short = ["--seeds", "1", "--steps", str(steps), *(f"--set={option}" for option in (*options, *settings))]
+        (row,) = rows_of("feedback", *short)
+        return row
+
+    return measure
+
+
+def test_under_plain_descent_h_is_that_of_the_step_s_own_gradient(feedback_rows: Callable[..., dict[str, Any]]) -> None:
+    row = feedback_rows(3, "optimizer.momentum=0.0")
+    assert (row["plain"], row["this_step"]) == pytest.approx((row["h"], row["h"]), rel=1e-3)
+    assert row["earlier_share"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("clip", ["null", "0.1"])
+@pytest.mark.parametrize("nesterov", ["true", "false"])
+def test_in_the_first_step_no_part_of_h_is_of_earlier_steps(
+    feedback_rows: Callable[..., dict[str, Any]], nesterov: str, clip: str
+) -> None:
+    row = feedback_rows(1, f"optimizer.nesterov={nesterov}", f"optimizer.clip={clip}")
+    assert row["this_step"] == pytest.approx(row["h"], rel=1e-3)
+    assert (row["plain"] == pytest.approx(row["h"], rel=1e-3)) == (nesterov == "false" and clip == "null")
+
+
+def test_later_steps_add_the_momentum_of_earlier_ones(feedback_rows: Callable[..., dict[str, Any]]) -> None:
+    assert abs(feedback_rows(4)["earlier_share"]) > 0.05
+
+
+def test_without_a_meta_term_there_is_no_feedback_to_measure() -> None:
+    result = bench("feedback", "--set", "mpl.weight=0")
+    assert result.exit_code == 2
+    assert "mpl.weight=0 switches the meta term off" in result.stderr

@@ -62,8 +62,10 @@ class AugmentOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _set_the_pool_s_options(cls, values: Any) -> Any:
-        """Add the options that belong to the pool, unless ``values`` has its own."""
-        pool = values.get("pool") if isinstance(values, Mapping) else None
+        """Add the options that belong to the pool, unless ``values`` has its own; a learned policy reads no pool."""
+        if not isinstance(values, Mapping) or values.get("policy", "randaugment") != "randaugment":
+            return values
+        pool = values.get("pool")
         return {**POOLS[pool].options, **values} if isinstance(pool, str) and pool in POOLS else values
 
     @field_validator("flip", mode="before")
@@ -86,6 +88,17 @@ class AugmentOptions(Options):
         if pool := info.data.get("pool"):
             check_pool(POOLS[pool], magnitude)
         return magnitude
+
+
+def drop_options_of_another_pool(recipe: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's section ``augment`` for flags that may name another pool.
+
+    The new pool brings options of its own. Those of the recipe were chosen for its own pool, so they are left out.
+    """
+    pool = flags.get("pool", recipe.get("pool"))
+    if pool == recipe.get("pool") or not isinstance(pool, str) or pool not in POOLS:
+        return dict(recipe)
+    return {key: value for key, value in recipe.items() if key not in POOLS[pool].options}
 
 
 def _randaugment(options: AugmentOptions) -> View:

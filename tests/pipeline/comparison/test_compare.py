@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from data_prep.system.atomic_files import locked
 from pipeline.cli import main
+from pipeline.comparison.table import table_lines
 from pipeline.comparison.variants import MethodVariant, read_variants
 from pipeline.config.command_line import read_config
 from pipeline.config.recipes import read_about
@@ -139,6 +140,16 @@ def test_no_run_is_counted_twice_where_the_meta_term_is_off_already() -> None:
     assert rows_of("mpl", ablate_meta=True, settings=("mpl.weight=0",)) == ["mpl"]
     assert rows_of("mpl,mpl:mpl.weight=3", ablate_meta=True) == ["mpl", "mpl mpl.weight=0", "mpl mpl.weight=3"]
     assert rows_of("mpl,uda", ablate_meta=True) == ["mpl", "mpl mpl.weight=0", "uda"]
+
+
+def test_a_single_seed_has_no_error_and_a_pair_that_is_missing_is_said() -> None:
+    rows = {"mpl": {0: 90.0, 1: 92.0, 2: 91.0}, "off": {0: 89.0, 1: 90.0}, "smpl": {0: 80.0}, "smpl off": {0: 81.5}}
+    lines = list(table_lines({**rows, "alone": {1: 50.0}}, "test", {"mpl": "off", "smpl": "smpl off", "gone": "alone"}))
+    assert lines[2:] == [
+        "| mpl | 91.00 ± 1.00 | 89.50 ± 0.71 | +1.50 ± 0.50 (2 seeds) | 3 |",
+        "| smpl | 80.00 | 81.50 | -1.50 | 1 |",
+        "| alone | 50.00 |  |  | 1 |",
+    ]
 
 
 def test_variants_that_differ_in_the_meta_term_alone_share_one_run_without_it() -> None:

@@ -114,18 +114,40 @@ def test_no_recipe_ends_before_its_ramps_with_any_method(name: str) -> None:
         assert read_config(name, {"method": method}).lengths_beyond_the_run() == []
 
 
-def test_what_a_run_does_not_reach_is_named() -> None:
-    settings = {
-        "ramp": 9,
-        "optimizer": {"warmup": 8, "milestones": [3, 9]},
-        "eval_every": 20,
-        "mpl": {"student_wait": 8},
-    }
-    lines = resolve({"method": "mpl", "steps": 8} | settings, {}).lengths_beyond_the_run()
-    assert lines == ["ramp=9", "optimizer.milestones=[3, 9]"]
-    lines = resolve({"method": "mpl", "steps": 7} | settings, {}).lengths_beyond_the_run()
-    assert lines == ["ramp=9", "optimizer.warmup=8", "optimizer.milestones=[3, 9]", "mpl.student_wait=8"]
-    assert "mpl.student_wait=8" not in resolve({"method": "uda", "steps": 7} | settings, {}).lengths_beyond_the_run()
+def test_another_pool_of_augmentations_brings_its_own_options() -> None:
+    """The recipe's magnitude and cutout were chosen for the recipe's pool; a mixture would be neither."""
+    recipe = {"augment": {"pool": "digits", "ops": 1, "magnitude": 5, "cutout": 2, "pad": 1, "fill": 0}}
+    mpl = resolve(recipe, {"augment": {"pool": "mpl"}}).augment
+    assert (mpl.ops, mpl.magnitude, mpl.random_magnitude, mpl.cutout, mpl.recrop) == (2, 16, False, 16, True)
+    assert (mpl.pad, mpl.fill) == (1, 0)
+    assert resolve(recipe, {"augment": {"pool": "mpl", "cutout": 8}}).augment.cutout == 8
+    assert resolve(recipe, {"augment": {"pool": "digits"}}).augment.magnitude == 5
+    learned = resolve({"augment": {"pool": "mpl"}}, {"augment": {"policy": "autoaugment-cifar10"}}).augment
+    assert not learned.recrop
+
+
+BEYOND: list[tuple[dict[str, Any], list[str]]] = [
+    ({"ramp": 8}, []),
+    ({"ramp": 9}, ["ramp=9"]),
+    ({"ramp": 9, "method": "supervised"}, []),
+    ({"ramp": 9, "method": "fully_supervised"}, []),
+    ({"optimizer": {"warmup": 8}}, []),
+    ({"optimizer": {"warmup": 9}}, ["optimizer.warmup=9"]),
+    (
+        {"method": "mpl", "optimizer": {"warmup": 6}, "mpl": {"student_wait": 3}},
+        ["optimizer.warmup=6 of the student, which begins at step 3"],
+    ),
+    ({"method": "roleplay", "optimizer": {"warmup": 6}, "mpl": {"student_wait": 3}}, []),
+    ({"optimizer": {"schedule": "step", "milestones": [3, 8]}}, ["optimizer.milestones=[3, 8]"]),
+    ({"optimizer": {"schedule": "step", "milestones": [3, 7]}}, []),
+    ({"optimizer": {"schedule": "cosine", "milestones": [3, 9]}}, []),
+    ({"eval_every": 20, "save_every": 20}, []),
+]
+
+
+@pytest.mark.parametrize(("settings", "named"), BEYOND)
+def test_what_a_run_uses_and_does_not_reach_is_named(settings: dict[str, Any], named: list[str]) -> None:
+    assert resolve({"method": "smpl", "steps": 8} | settings, {}).lengths_beyond_the_run() == named
 
 
 @pytest.mark.parametrize("name", built_in())

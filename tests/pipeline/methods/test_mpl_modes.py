@@ -10,8 +10,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from data_prep.system.errors import UsageError
+from pipeline.data.batches.batch import Batch
 from pipeline.methods.mpl import MPL
 from pipeline.methods.mpl_options import MODES, Choices, MPLOptions
+from pipeline.methods.prediction import sample_labels
 from pipeline.training.factory import synchronize_norms
 from pipeline.training.trainer import Trainer
 from tests.pipeline.by_hand import fresh, gradient, logits, set_weights, step, weights
@@ -115,6 +117,58 @@ def test_a_sum_is_the_mean_times_the_number_of_unlabeled_images_in_every_mode(
         moved[name] = weights(trainer, "teacher")
     assert (moved["sum"] - moved["off"]).norm() > 1e-6
     torch.testing.assert_close(moved["sum"], moved["mean"], rtol=1e-12, atol=1e-12)
+
+
+DROPPED_OUT = {"name": "small_conv", "width": 4, "dropout": 0.5}
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 3}, {"batch_statistics": "separate"}, {"method": "roleplay"}])
+def test_labels_are_drawn_from_the_distribution_that_the_meta_term_scores(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """With dropout and batch normalization, too: the two passes have the same masks and the same batch statistics."""
+    drawn: list[Tensor] = []
+    scored: list[Tensor] = []
+
+    def draw(batch: Batch, strong: Tensor) -> Tensor:
+        drawn.append(strong.detach().clone())
+        return sample_labels(batch, strong)
+
+    def score(strong: Tensor, labels: Tensor) -> Tensor:
+        scored.append(strong.detach().clone())
+        return F.cross_entropy(strong, labels)
+
+    monkeypatch.setattr("pipeline.methods.mpl.STRONG_LABELS", {"sample": draw})
+    monkeypatch.setattr("pipeline.methods.mpl.TEACHER_LOSSES", {"sample": score})
+    trainer = make(**{"method": "mpl", "mu": 2, "model": DROPPED_OUT, **settings})
+    for number in range(3):
+        batches = trainer.loader.batch(number).split(trainer.config.accumulate)
+        trainer.runner.run(number, trainer.method.step(number), batches)
+    assert len(drawn) == len(scored) == 3 * trainer.config.accumulate
+    assert all(torch.equal(*pair) for pair in zip(drawn, scored, strict=True))
+
+
+def test_labels_are_drawn_with_their_probabilities_and_apart_for_each_sample_and_step() -> None:
+    logits_of_all = torch.tensor([0.5, 0.2, 0.3]).log().expand(40_000, 3)
+    first, second = (sample_labels(batch_of(key, len(logits_of_all)), logits_of_all) for key in (1, 2))
+    for labels in (first, second):
+        torch.testing.assert_close(shares(labels), torch.tensor([0.5, 0.2, 0.3]), atol=0.01, rtol=0)
+        pairs = shares(3 * labels[:-1] + labels[1:])
+        torch.testing.assert_close(pairs.view(3, 3), shares(labels)[:, None] * shares(labels), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        shares(3 * first + second).view(3, 3), shares(first)[:, None] * shares(second), atol=0.01, rtol=0
+    )
+
+
+def batch_of(key: int, count: int) -> Batch:
+    """Return a batch of unlabeled samples that have nothing but slots."""
+    empty, slots = torch.zeros(count), torch.arange(count)
+    return Batch(empty, empty, empty, empty, torch.full_like(slots, -1), slots, key=key)
+
+
+def shares(labels: Tensor) -> Tensor:
+    """Return the share of each value, up to the largest, among whole numbers [N]."""
+    return labels.bincount() / len(labels)
 
 
 OTHER_TERMS = {"scale": "sum", "feedback_step": "descent", "feedback_sign": "new-old", "baseline": True}

@@ -33,6 +33,7 @@ class Size:
     step: Words
     """Options of ``smpl bench step``."""
     methods: Words
+    """Cases of ``smpl bench step``; fixmatch is not one, because it makes the passes of uda."""
     compiles: Words
     short: Words
     long: Words

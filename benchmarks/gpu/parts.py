@@ -39,6 +39,8 @@ class Size:
     long: Words
     length: Callable[[float], Words]
     """Returns the options that let a run take a number of seconds."""
+    slack: float
+    """Factor of the parts' time limits; a rehearsal may take long on a busy machine."""
 
 
 FULL = Size(
@@ -49,6 +51,7 @@ FULL = Size(
     short=("--recipe", RECIPE),
     long=("--recipe", WIDE_RESNET, "--seed", "1"),
     length=lambda seconds: ("--budget-minutes", f"{seconds / 60:.2f}"),
+    slack=1.0,
 )
 _TINY = ("--recipe", "digits-smpl", "--batch-size", "4", "--mu", "2", "--set", "log_every=2", "--set", "eval_every=2")
 REHEARSAL = Size(
@@ -59,6 +62,7 @@ REHEARSAL = Size(
     short=_TINY,
     long=(*_TINY, "--seed", "1"),
     length=lambda _: ("--steps", "4"),
+    slack=float("inf"),
 )
 
 
@@ -86,9 +90,9 @@ def list_parts(size: Size, data: Path) -> list[Part]:
     given, least = data if size is FULL else None, START_S + LEAST_S
     short, long = (partial(_run, words, size.length, given) for words in (size.short, size.long))
     return [
-        Part("tests", 120, 20, partial(_tests, size), _test_rows, compile_alone),
-        Part("steps", 150, 20, partial(_steps, size), _step_rows),
-        Part("short", 60 * SHORT_MINUTES + START_S, least, short, _run_rows, data=given),
+        Part("tests", 120 * size.slack, 20, partial(_tests, size), _test_rows, compile_alone),
+        Part("steps", 150 * size.slack, 20, partial(_steps, size), _step_rows),
+        Part("short", (60 * SHORT_MINUTES + START_S) * size.slack, least, short, _run_rows, data=given),
         Part("long", float("inf"), least + LEAST_S, long, _run_rows, data=given),
     ]
 

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from benchmarks.gpu.tests import outcomes
 from pipeline import train
 from tests.limits import LIMIT_S, wait_for
 
-HOUR = "60"
 BLOCKED = """import sys
 for name in {names}:
     sys.modules[name] = None  # an import of it raises ImportError
@@ -56,9 +56,16 @@ def alive(mark: Path) -> list[str]:
     return [line for line in found if str(mark) in line]
 
 
-def start_rehearsal(folder: Path, *words: str, **environment: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", "--work", str(folder), *words]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | environment)
+@contextmanager
+def rehearsal(folder: Path, *words: str, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start a rehearsal, and kill it at the end if it still runs."""
+    command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", "--minutes", "600", "--work", str(folder), *words]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.slow
@@ -66,10 +73,10 @@ def test_a_rehearsal_runs_all_parts_with_no_package_but_those_that_they_need(tmp
     others = packages.lowest_versions().keys() - {name for names in packages.NEEDS.values() for name in names}
     blocked = [MODULES.get(name, name) for name in others if not name.startswith("pytest")]
     (tmp_path / "sitecustomize.py").write_text(BLOCKED.format(names=[name for name in blocked if name]))
-    words = ("--minutes", HOUR, "--commit", "abc", "--data", str(tmp_path / "none"))
+    words = ("--commit", "abc", "--data", str(tmp_path / "none"))
     paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    process = start_rehearsal(tmp_path, *words, PYTHONPATH=paths, SMPL_DATA=str(tmp_path / "data"))
-    assert process.wait(LIMIT_S) == 0
+    with rehearsal(tmp_path, *words, PYTHONPATH=paths, SMPL_DATA=str(tmp_path / "data")) as process:
+        assert process.wait(LIMIT_S) == 0
     results = {name: record(tmp_path / f"gpu-{name}.json") for name in packages.NEEDS}
     assert {(result["ending"], result["commit"]) for result in results.values()} == {("done", "abc")}
     assert all(result["machine"]["torch"] and "benchmarks.gpu" in result["command"] for result in results.values())
@@ -87,12 +94,11 @@ def test_a_rehearsal_runs_all_parts_with_no_package_but_those_that_they_need(tmp
 def test_a_call_that_is_stopped_keeps_its_results_and_leaves_no_process(
     number: signal.Signals, ending: str, tmp_path: Path
 ) -> None:
-    words = ("--minutes", HOUR, "--only", "tests", "--only", "steps")
-    process = start_rehearsal(tmp_path, *words)
     begun = tmp_path / "gpu-steps.json"
-    wait_for(lambda: record(begun) and any("bench step" in line for line in alive(tmp_path)), process)
-    process.send_signal(number)
-    assert process.wait(LIMIT_S) == {signal.SIGTERM: 4, signal.SIGKILL: -9}[number]
+    with rehearsal(tmp_path, "--only", "tests", "--only", "steps") as process:
+        wait_for(lambda: record(begun) and any("bench step" in line for line in alive(tmp_path)), process)
+        process.send_signal(number)
+        assert process.wait(LIMIT_S) == {signal.SIGTERM: 4, signal.SIGKILL: -9}[number]
     wait_for(lambda: not alive(tmp_path))
     assert record(begun)["ending"] == ending
     finished = record(tmp_path / "gpu-tests.json")

@@ -69,7 +69,9 @@ class FastConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.groups(F.gelu(self.whiten(x)))
-        return self.head(self.dropout(x.amax((2, 3)))) * HEAD_SCALE
+        # amax is no alternative: compiled in bf16, no pixel equals the rounded maximum, and its gradient is 0 / 0
+        maxima = F.max_pool2d(x, x.shape[-2:]).flatten(1)
+        return self.head(self.dropout(maxima)) * HEAD_SCALE
 
     @torch.no_grad()
     def initialize_from(self, batches: Iterable[Tensor]) -> None:

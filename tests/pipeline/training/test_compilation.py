@@ -81,6 +81,13 @@ def test_a_compiled_network_with_frozen_weights_equals_the_plain_one(tmp_path: P
     assert_close(plain["weights"], compiled["weights"])
 
 
+@pytest.mark.slow
+@needs_compiler
+def test_a_compiled_maximum_in_bf16_has_a_finite_gradient(make_trainer: Callable[..., Trainer]) -> None:
+    """The trainer checks every gradient; the compiler fuses GELU, which it computes in fp32, with the maximum."""
+    make_trainer(compile="max", precision="bf16", **FAST).train()
+
+
 @needs_compiler
 def test_what_is_compiled_keeps_no_names_or_weights_of_its_own(make_trainer: Callable[..., Trainer]) -> None:
     plain, compiled = make_trainer(out="plain"), make_trainer(out="compiled", compile="max")

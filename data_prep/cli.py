@@ -10,7 +10,7 @@ import click
 from data_prep.cli_types import Duration, Formats, LabelNumbers, LocalFolder, ShardRangeType
 from data_prep.dataset.manifest import SPLITS, Manifest, load_manifest
 from data_prep.images.codecs import CODECS
-from data_prep.inspection.preview import save_contact_sheet, table
+from data_prep.inspection.preview import class_table, save_pictures, split_table
 from data_prep.inspection.verify import find_damage
 from data_prep.prepare.convert import convert as convert_set
 from data_prep.prepare.finalize import finish as finish_set
@@ -205,16 +205,16 @@ def verify(folder: Path, workers: int | None) -> None:
 @FOLDER
 @click.option("--sheet", type=PATH, help="File to write the contact sheet to [./NAME-contact.png].")
 def show(folder: Path, sheet: Path | None) -> None:
-    """Print a table of DIR and draw a contact sheet.
+    """Print the splits and classes of DIR and draw a contact sheet.
 
-    The sheet has one row of images for each class.
+    The sheet has one row for each class, with images of each split; those that are labeled have a frame. Many classes
+    become several pages: NAME-contact.png, NAME-contact-2.png and so on.
     """
     manifest = load_manifest(folder)
-    path = sheet or Path(f"{folder.resolve().name}-contact.png")
-    for line in table(manifest):
+    for line in (*split_table(manifest), "", *class_table(manifest), ""):
         click.echo(line)
-    save_contact_sheet(folder, manifest, path)
-    click.echo(f"contact sheet: {path}")
+    paths = save_pictures(folder, manifest, sheet or Path(f"{folder.resolve().name}-contact.png"))
+    click.echo(f"contact sheet: {paths[0]}")
 
 
 def _summary(manifest: Manifest) -> str:

@@ -25,10 +25,13 @@ def save_rejected(folder: Path, classes: Sequence[str], images: Iterable[Skipped
 
 
 def count_rejected(folder: Path) -> int:
-    """Return the number of images that were left out of a finished set. Raises DataError."""
+    """Return the number of image files that were left out of a finished set. Raises DataError.
+
+    A labeled image that is in the unlabeled split too has two rows in the table.
+    """
     try:
         with (folder / REJECTED).open(newline="", errors="surrogateescape") as file:
-            return sum(1 for _ in csv.reader(file)) - 1
+            return len({row["file"] for row in csv.DictReader(file)})
     except FileNotFoundError:
         return 0
     except OSError as error:

@@ -5,14 +5,16 @@ the same request again keeps the shards whose sha256 is right and writes the oth
 missing or damaged shards in the same way.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from data_prep.dataset.checksums import damaged_shards, missing_shards
-from data_prep.dataset.manifest import Manifest, has_manifest, load_manifest
+from data_prep.dataset.manifest import SHA256, Manifest, has_manifest, load_manifest
 from data_prep.dataset.shard_stats import ShardStats
 from data_prep.formats.webdataset.writer import write_shard
+from data_prep.prepare.copies import remark_on_copies
 from data_prep.prepare.finalize import write_manifest
 from data_prep.prepare.options import PrepareRequest, ResolvedRequest, resolve
 from data_prep.prepare.plan import PlannedShard, SetIdentity
@@ -22,6 +24,8 @@ from data_prep.system.errors import DataError, UsageError
 from data_prep.system.progress_bar import progress_bar
 from data_prep.system.types import Option
 from data_prep.system.workers import available_cpus, run_jobs
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(request: PrepareRequest) -> Manifest:
@@ -105,10 +109,20 @@ def _write_shards(request: ResolvedRequest, shards: Sequence[PlannedShard]) -> d
     progress = ProgressFile.of(request.folder, request.shard_range)
     with locked(request.folder / START_LOCK):
         finished = _resume(request.folder, progress, request.plan.identity)
+    _log_remarks(request)
     for stats in _run(request, [shard for shard in shards if shard.name not in finished]):
         progress.add(stats)
         finished[stats.piece] = stats
     return finished
+
+
+def _log_remarks(request: ResolvedRequest) -> None:
+    """Log what was left out or decided without being asked; of several ranges, only the first one does."""
+    if request.shard_range.index == 0:
+        for line in request.plan.raw.remarks():
+            logger.info(line)
+        if line := remark_on_copies(request.plan):
+            logger.warning(line)
 
 
 def _run(request: ResolvedRequest, shards: list[PlannedShard]) -> Iterator[ShardStats]:
@@ -145,8 +159,15 @@ def _resume(folder: Path, progress: ProgressFile, identity: SetIdentity) -> dict
 
 
 def _refuse_other(folder: Path, wanted: Mapping[str, Option], found: Mapping[str, Option]) -> None:
-    """Refuse a folder whose preparation had other options than those that are wanted. Raises UsageError."""
+    """Refuse a folder that was prepared with other options or from other files than are wanted. Raises UsageError."""
     keys = [key for key in sorted({*wanted, *found}) if wanted.get(key) != found.get(key)]
     if keys:
-        differ = ", ".join(f"{key} {found.get(key)!r} there and {wanted.get(key)!r} here" for key in keys)
-        raise UsageError(f"{folder} was prepared with other options: {differ}; choose another --out or remove it")
+        files = {key for key in keys if SHA256.fullmatch(str(wanted.get(key, found.get(key))))}
+        how = ["with other options"] * bool(set(keys) - files) + ["from other files"] * bool(files)
+        differ = ", ".join(f"{key} {_shown(found.get(key))} there and {_shown(wanted.get(key))} here" for key in keys)
+        raise UsageError(f"{folder} was prepared {' and '.join(how)}: {differ}; choose another --out or remove it")
+
+
+def _shown(value: Option | None) -> str:
+    """Return an option's value for a message, and of a file's sha256 the first 12 digits."""
+    return str(value)[:12] if SHA256.fullmatch(str(value)) else repr(value)

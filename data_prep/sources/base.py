@@ -1,6 +1,6 @@
 """The interface of a data source: its names and defaults, and a function that loads or lists its images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -94,6 +94,9 @@ class RawSet:
     """The indices into ``train`` of the source's own validation images; None if it has none."""
     labeled_ids: Labels | None = None
     """The indices into ``train`` of the labeled images that the user's ``--label-list`` names; None without a list."""
+    remarks: Callable[[], Iterable[str]] = tuple
+    """Returns what the source left out or decided without being asked, one line each. It may list the files again, so
+    it is called only when the set is written."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
 from data_prep.system.errors import UsageError, UserError
 from pipeline.distributed.node_env import NodeConfig
+from pipeline.distributed.world import is_port_in_use
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ LEAVE_SECONDS = 5
 """Time for which node 0, whose ranks have ended, waits for the other nodes; one that was stopped never leaves."""
 LEFT = "left"
 """The key under which the store counts the nodes that have left it."""
+IN_USE = "it is in use; end the program that listens there, or name another port in PET_RDZV_ENDPOINT on every node"
 POLL_SECONDS = 0.5
 """Time between two looks at the store or at node 0's port."""
 
@@ -121,7 +123,7 @@ class NodeRendezvous(StaticTCPRendezvous):
         try:
             return self._connect(is_master=True)
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+            reason = IN_USE if is_port_in_use(error) else str(error).partition("\n")[0]
             raise UserError(f"node 0 cannot open port {self.nodes.port} for the other nodes: {reason}") from None
 
     def _join(self) -> TCPStore:

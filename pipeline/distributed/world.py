@@ -159,6 +159,11 @@ def is_lost_peer(error: RuntimeError) -> bool:
     return several and (isinstance(error, dist.DistError) or GLOO.search(str(error)) is not None)
 
 
+def is_port_in_use(error: RuntimeError) -> bool:
+    """Return whether an error of torch's store says that another program listens at its port already."""
+    return "EADDRINUSE" in str(error)
+
+
 def exit_at_once(code: int) -> NoReturn:
     """End this process without destroying its process group, which might wait for members that have ended."""
     sys.stdout.flush()

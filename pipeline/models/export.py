@@ -23,7 +23,7 @@ from pipeline.models.view_average import TestViews
 from pipeline.task import Task
 
 
-def load_model(path: Path) -> nn.Module:
+def load_model(path: Path | str) -> nn.Module:
     """Return the model of a run's ``model.safetensors``: on the CPU, float32, in evaluation mode.
 
     The model takes images [B, C, H, W] (pictures of 0..255, uint8 or floating) of the size and channels that it was
@@ -33,7 +33,7 @@ def load_model(path: Path) -> nn.Module:
     Raises:
         DataError: the file is missing or damaged, or ``smpl-train`` did not export it.
     """
-    export = read_export(path)
+    export = read_export(Path(path))
     return combine({name: export.build(name) for name in export.metadata.members}).eval()
 
 

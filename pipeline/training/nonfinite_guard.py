@@ -1,11 +1,17 @@
 """Detection of non-finite gradients before the optimizer uses them, without waiting for the device."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
 
 class NonFiniteError(RuntimeError):
-    """A gradient that is infinite or not a number."""
+    """A gradient that is infinite or not a number; ``sample_ids`` are those of its batch, by split, where known."""
+
+    def __init__(self, problem: object, sample_ids: Mapping[str, Sequence[int]] | None = None) -> None:
+        super().__init__(problem)
+        self.sample_ids = sample_ids or {}
 
 
 class Guard:

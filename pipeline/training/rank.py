@@ -20,7 +20,7 @@ from data_prep.system.signal_handlers import Stopped
 from pipeline.config.resolve import flatten, resolve
 from pipeline.config.schema import Config
 from pipeline.distributed.launcher import LOST_PEER, is_launched
-from pipeline.distributed.world import World, exit_at_once, is_lost_peer, join_world, leave_world
+from pipeline.distributed.world import World, exit_at_once, is_lost_peer, is_port_in_use, join_world, leave_world
 from pipeline.run_folder import RunFolder
 from pipeline.training.compilation import compile_failure
 from pipeline.training.nonfinite_guard import NonFiniteError
@@ -31,6 +31,8 @@ from pipeline.yaml_text import read_mapping
 
 logger = logging.getLogger(__name__)
 
+SHOWN_IDS = 3
+"""The number of sample ids of each split in the line about a gradient that is not finite; ``-v`` shows all."""
 Job = Callable[[Config, Path, RunFolder, World], None]
 """What a rank does, given a configuration, the folder of the prepared set, a run folder and the world of all ranks."""
 
@@ -58,6 +60,9 @@ def run_rank(config: Config, data: Path, run: RunFolder, job: Job | None = None)
     except RuntimeError as error:
         if problem := compile_failure(error):
             return end_rank(UsageError(problem))
+        if is_port_in_use(error):
+            port = os.environ.get("MASTER_PORT")
+            raise UserError(f"port {port} is in use; set MASTER_PORT to a free one on every rank") from None
         if not is_lost_peer(error):
             raise
         logger.warning("another process has ended: %s", str(error).partition("\n")[0].partition(". ")[0])
@@ -83,8 +88,18 @@ def _run(job: Job, config: Config, data: Path, run: RunFolder, world: World) -> 
             logger.info("stopped and saved; the same command resumes")
         return STOPPED
     except NonFiniteError as error:
-        return end_rank(UserError(f"{error}; {run} keeps the last good checkpoint; lower optimizer.lr or clip"))
+        logger.debug("%s; sample ids of its batch: %s", error, error.sample_ids)
+        return end_rank(UserError(explain(error, run)))
     return 0
+
+
+def explain(error: NonFiniteError, run: RunFolder) -> str:
+    """Return the line about a gradient that is not finite: the remedy, what the run keeps, the first sample ids."""
+    steps = run.checkpoints.steps()
+    kept = f"{run} keeps the checkpoint of step {steps[-1]}" if steps else f"{run} has no checkpoint yet"
+    first = [f"{split} {', '.join(map(str, ids[:SHOWN_IDS]))}" for split, ids in error.sample_ids.items()]
+    samples = f"; first sample ids of its batch: {', '.join(first)}" if first else ""
+    return f"{error}; lower optimizer.lr or set optimizer.clip; {kept}{samples}"
 
 
 def check_agreement(config: Config, data: Path, world: World) -> None:

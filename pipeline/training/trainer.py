@@ -199,7 +199,7 @@ class Trainer:
             step = error.args[0]
             by_rank = self.world.gather(self.loader.sample_ids(step))
             ids = {name: [sample for samples in by_rank for sample in samples[name]] for name in by_rank[0]}
-            raise NonFiniteError(f"step {step}: a gradient is not finite; sample ids of its batch: {ids}") from None
+            raise NonFiniteError(f"step {step}: a gradient is not finite", ids) from None
 
     def save(self) -> None:
         """Save the present state; rank 0 writes it, and all ranks wait and raise its errors. Raises DataError."""

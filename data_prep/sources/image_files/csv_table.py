@@ -73,6 +73,10 @@ def _read_rows(path: Path) -> Iterator[tuple[int, str, str, str]]:
 
 def _column_indices(path: Path, header: list[str]) -> dict[str, int]:
     """Return the index of each known column."""
+    if len(header) == 1 and (other := next((sign for sign in ";\t|" if sign in header[0]), None)):
+        raise DataError(
+            f"{path}: its first line is {header[0]!r:.80}; separate the columns by commas, not by {other!r}"
+        )
     names = [name.strip().lower() for name in header]
     indices: dict[str, int] = {}
     for key, accepted in COLUMNS.items():

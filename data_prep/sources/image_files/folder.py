@@ -1,6 +1,7 @@
 """The user's own image files: one folder for each class, with or without splits, or a CSV table of the files."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 from data_prep.images.file_names import KINDS
 from data_prep.sources.base import OPTIONAL, LoadOptions, RawSet, Source
 from data_prep.sources.image_files.csv_table import Row, read_table
-from data_prep.sources.image_files.image_tree import ImageTree, normalizer, to_raw_set, unlabeled_part
+from data_prep.sources.image_files.image_tree import DEFAULT_TEST, ImageTree, normalizer, to_raw_set, unlabeled_part
 from data_prep.sources.image_files.listing import (
     class_name,
+    count_other_files,
     folders_in,
     images_below,
     images_in,
@@ -39,7 +41,22 @@ def load(options: LoadOptions) -> RawSet:
         raise DataError(f"{source}: only one class, {', '.join(tree.classes)}; a classifier needs two or more")
     if options.unlabeled is not None:
         tree = _with_unlabeled(tree, options, source, require_folder("--unlabeled", options.unlabeled))
-    return to_raw_set(tree, options)
+    return replace(to_raw_set(tree, options), remarks=lambda: _remarks(root, tree, options))
+
+
+def _remarks(root: Root, tree: ImageTree, options: LoadOptions) -> Iterator[str]:
+    """Yield one line on test images that are taken from the training images, and one on files that are not read."""
+    if tree.test is None and options.test is None:
+        yield (
+            f"{printable(root.path)} has no test images: {DEFAULT_TEST} of the images of every class are set apart to "
+            "test on; take another part with --test, or give test images in test/ or in the column split of --csv"
+        )
+    if options.csv is None and (others := count_other_files(root)):
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+        yield (
+            f"{printable(root.path)}: files that are not read, by suffix: {kinds}; convert those that are images "
+            f"to one of {KINDS}"
+        )
 
 
 def from_folders(root: Root, options: LoadOptions) -> ImageTree:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,14 +28,27 @@ def images_below(root: Root, inner: bytes = b"") -> Iterator[tuple[bytes, int]]:
 
     ``inner`` ends with a slash unless it is empty. Raises DataError on a folder that cannot be read or is a link.
     """
+    for folder, entry in _files_below(root, inner):
+        if is_image(entry.name):
+            yield folder + entry.name, _size(entry)
+
+
+def count_other_files(root: Root) -> Counter[str]:
+    """Count the files that are not read because their names do not end like those of images, by suffix."""
+    names = (entry.name for _, entry in _files_below(root, b"") if not is_image(entry.name))
+    return Counter(printable(os.path.splitext(name)[1].lower()) or "no suffix" for name in names)  # noqa: PTH122
+
+
+def _files_below(root: Root, inner: bytes) -> Iterator[tuple[bytes, os.DirEntry[bytes]]]:
+    """Yield the folder below ``root`` and the entry of every visible file below ``root/inner``."""
     folders = [inner]
     while folders:
         folder = folders.pop()
         for entry in _visible(root.below(folder)):
             if _is_folder(entry):
                 folders.append(folder + entry.name + b"/")
-            elif is_image(entry.name):
-                yield folder + entry.name, _size(entry)
+            else:
+                yield folder, entry
 
 
 def list_images(root: Root, inner: bytes = b"") -> References:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from data_prep.dataset.manifest import load_manifest
-from data_prep.inspection.preview import save_contact_sheet
+from data_prep.inspection.preview import save_pictures
 from data_prep.prepare.options import PrepareRequest
 from data_prep.prepare.run import prepare
 from pipeline.data.resident.split import load_split
@@ -61,7 +61,7 @@ def test_what_was_prepared_can_be_read(kinds, image_format, varied, tmp_path):
     folder, manifest = prepared(tmp_path, kinds, image_format, varied=varied)
     assert manifest.varied == varied
     assert damage_of(folder) == []
-    save_contact_sheet(folder, load_manifest(folder), tmp_path / "sheet.png")
+    save_pictures(folder, load_manifest(folder), tmp_path / "sheet.png")
     for split in SPLITS:
         ours, dali = (streamed(folder, manifest, split, engine, varied=varied) for engine in ("webdataset", "dali"))
         assert (ours - dali).abs().mean() < 3

@@ -1,6 +1,7 @@
 """What a bad image does to a prepared set: it ends the preparation, or is left out and named."""
 
 import csv
+import re
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +10,7 @@ from data_prep.cli import main
 from data_prep.dataset.manifest import load_manifest
 from data_prep.prepare.finalize import finish
 from data_prep.prepare.options import PrepareRequest, ShardRange, resolve
+from data_prep.prepare.rejected import count_rejected
 from data_prep.prepare.run import prepare, prepare_range
 from data_prep.system.errors import DataError, UsageError
 from tests.data_prep.fixtures import contents, damage_of
@@ -32,7 +34,7 @@ def request(source, out, **options):
 
 
 def test_the_first_bad_image_is_named_and_nothing_looks_finished(source, tmp_path):
-    result = CliRunner().invoke(main, ["prepare", "folder", f"--source={source}", f"--out={tmp_path / 'set'}"])
+    result = CliRunner().invoke(main, ["prepare", "folder", "-qq", f"--source={source}", f"--out={tmp_path / 'set'}"])
     assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
     assert any(name in result.stderr for name in BROKEN)
     assert "--on-error skip" in result.stderr
@@ -51,6 +53,14 @@ def test_left_out_images_are_named_and_the_totals_are_those_of_the_rest(source, 
         kept = sum(manifest.counts[split][place] for split in ("unlabeled", "val", "test"))
         assert kept + left_out == 20
     assert damage_of(tmp_path / "set") == []
+
+
+def test_a_broken_labeled_image_counts_once_though_it_is_in_two_splits(source, tmp_path):
+    prepare(request(source, tmp_path / "set", skip=True, labels=30, val=0))
+    with (tmp_path / "set" / "rejected.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > len(BROKEN), "some are labeled, and in the unlabeled split too"
+    assert count_rejected(tmp_path / "set") == len(BROKEN)
 
 
 def test_a_preparation_that_failed_goes_on_with_skip(source, tmp_path):
@@ -111,8 +121,13 @@ def test_another_folder_under_the_same_name_is_refused(source, tmp_path):
     result = CliRunner().invoke(
         main, ["prepare", "folder", f"--source={other}", f"--out={tmp_path / 'set'}", "--labels=25%", "--shard-size=4"]
     )
-    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "source listing" in result.stderr
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"error: .*/set was prepared from other files: "
+        r"source listing [0-9a-f]{12} there and [0-9a-f]{12} here; choose another --out or remove it",
+        line,
+    ), line
 
 
 @pytest.mark.parametrize(
@@ -124,3 +139,14 @@ def test_an_option_that_would_do_nothing_is_refused(option, said, tmp_path):
     result = CliRunner().invoke(main, ["prepare", "folder", f"--source={source}", f"--out={tmp_path / 'set'}", option])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert said in result.stderr
+
+
+def test_what_was_decided_without_being_asked_is_said_once_a_line(tmp_path):
+    source = write(tmp_path / "source", names_of("cat", "dog", count=20))
+    (source / "cat" / "a.tiff").write_bytes(b"")
+    (source / "dog" / "copy.jpg").write_bytes((source / "cat" / "000.jpg").read_bytes())
+    arguments = ["prepare", "folder", f"--source={source}", f"--out={tmp_path / 'set'}"]
+    lines = CliRunner().invoke(main, arguments).stderr.splitlines()
+    for said in ("has no test images", "1 .tiff", "two classes or splits: 2, such as "):
+        assert [said in line for line in lines].count(True) == 1, lines
+    assert CliRunner().invoke(main, arguments).stderr == "", "a complete set needs no word"

@@ -317,7 +317,7 @@ def test_a_loaded_model_gives_the_run_s_logits_to_the_bit(out: str) -> None:
 
 
 def test_a_loaded_ensemble_is_its_members() -> None:
-    model = load_model(Path("pair/model.safetensors"))
+    model = load_model("pair/model.safetensors")
     images = restored("pair").data.val.images[:5]
     assert list(model) == ["first", "second"]
     assert torch.allclose(model(images), (model["first"](images) + model["second"](images)) / 2)

@@ -1,5 +1,6 @@
 """One rank of a run: what all ranks must agree on, and how each of them ends."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pipeline.distributed.world import World
 from pipeline.run_folder import RunFolder
 from pipeline.training import rank
 from pipeline.training.nonfinite_guard import NonFiniteError
-from pipeline.training.rank import check_agreement, run_rank
+from pipeline.training.rank import check_agreement, explain, run_rank
 from pipeline.training.trainer import StoppedError
 from tests.pipeline.conftest import CPU, make_config
 
@@ -46,7 +47,7 @@ def test_data_options_are_compared_by_the_fingerprint_of_the_set(tmp_path: Path)
         (0, 0, DataError("x.tar: damaged"), None, "x.tar: damaged"),
         (3, 1, DataError("x.tar: damaged"), None, "rank 3: x.tar: damaged"),
         (2, 0, StoppedError(), 4, ""),
-        (0, 0, NonFiniteError("step 7: a gradient is not finite"), None, "step 7: a gradient is not finite; run keeps"),
+        (0, 0, NonFiniteError("step 7: a gradient is not finite"), None, "step 7: a gradient is not finite; lower"),
         (1, 1, NonFiniteError("step 7: a gradient is not finite"), 1, ""),
     ],
 )
@@ -66,6 +67,31 @@ def test_an_error_that_all_ranks_know_is_raised_once_on_a_node_and_any_other_whe
     with pytest.raises(UserError) as caught:
         run_rank(make_config(), Path("data"), run, job)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("saved", "kept"), [([], "has no checkpoint yet"), ([3, 6], "keeps the checkpoint of step 6")])
+def test_a_gradient_that_is_not_finite_is_explained_with_the_remedy_first(
+    tmp_path: Path, saved: list[int], kept: str
+) -> None:
+    run = RunFolder(tmp_path)
+    for step in saved:
+        run.checkpoints.save(step, {"step": step})
+    error = NonFiniteError("step 7: a gradient is not finite", {"labeled": [5, 1, 9, 2], "unlabeled": list(range(160))})
+    assert explain(error, run) == (
+        f"step 7: a gradient is not finite; lower optimizer.lr or set optimizer.clip; {tmp_path} {kept}; "
+        "first sample ids of its batch: labeled 5, 1, 9, unlabeled 0, 1, 2"
+    )
+
+
+def test_a_port_in_use_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("", 0)) as server:
+        port = str(server.getsockname()[1])
+        variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(UserError) as caught:
+            run_rank(make_config(), Path("data"), RunFolder(Path("run")), lambda *_: None)
+    assert str(caught.value) == f"port {port} is in use; set MASTER_PORT to a free one on every rank"
 
 
 def test_an_error_of_all_ranks_is_not_repeated_by_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

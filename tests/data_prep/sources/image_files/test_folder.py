@@ -135,6 +135,27 @@ def test_test_images_are_taken_from_every_class(wanted, counts, classes):
     assert not {name for name, _ in names_in(raw.train)} & {name for name, _ in names_in(raw.test)}
 
 
+def test_it_says_that_test_images_are_taken_unless_they_are_given_or_asked_for(classes, tmp_path):
+    (line,) = load(classes).remarks()
+    assert "has no test images: 20% of the images of every class are set apart to test on; " in line
+    assert list(load(classes, test="10%").remarks()) == []
+    names = [*names_of("cat", "dog", prefix="train/"), *names_of("cat", "dog", prefix="test/", count=3)]
+    assert list(load(trees.write(tmp_path / "divided", names)).remarks()) == []
+
+
+def test_it_says_which_files_are_not_read(classes):
+    for name in ("cat/a.bmp", "cat/b.BMP", "dog/deep/c.gif", "notes", ".hidden.bmp"):
+        (classes / name).parent.mkdir(exist_ok=True)
+        (classes / name).write_bytes(b"x")
+    (line,) = load(classes, test="10%").remarks()
+    assert "files that are not read, by suffix: 2 .bmp, 1 " in line
+    assert "1 .gif" in line
+    assert "1 no suffix" in line
+    assert line.endswith("; convert those that are images to one of .jpg, .jpeg, .png, .webp")
+    path = table(classes, "file,label", *(f"cat/00{number}.jpg,{'ab'[number % 2]}" for number in range(10)))
+    assert list(load(classes, csv=path, test="2").remarks()) == []
+
+
 def test_more_test_images_contain_fewer(classes):
     few, many = ({name for name, _ in names_in(load(classes, test=wanted).test)} for wanted in ("2", "10"))
     assert few < many
@@ -248,6 +269,8 @@ CSV_FAULTS = {
     "no label column": (["file,kind", "cat/000.jpg,a"], "no column label or class"),
     "no file column": (["cat/000.jpg,a"], "no column file or path"),
     "empty": ([], "no column file"),
+    "semicolons": (["file;label", "cat/000.jpg;a"], "'file;label'; separate the columns by commas, not by ';'"),
+    "tabs": (["file\tlabel", "cat/000.jpg\ta"], r"separate the columns by commas, not by '\\t'"),
     "two label columns": (["file,label,class", "cat/000.jpg,a,a"], "'label' and 'class' both hold the label"),
     "two file columns": (["file,file,class", "cat/000.jpg,a,a"], "'file' and 'file' both hold the file"),
     "too few cells": (["file,label", "cat/000.jpg"], "line 2: 1 cells under 2 columns"),

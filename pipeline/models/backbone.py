@@ -8,11 +8,13 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from data_prep.system.errors import DataError, UsageError, UserError
 from pipeline.models.dry_run import find_unused_parameters
@@ -132,6 +134,13 @@ class Backbone(nn.Module, ABC):
 
 
 def _add_dropout(network: nn.Module, classifier: Collection[str], rate: float) -> None:
-    """Insert dropout of ``rate`` before each layer of the classifier."""
+    """Apply dropout of ``rate`` to the input of each layer of the classifier.
+
+    It is a hook, since a module in front of a layer would change the names of the network's tensors.
+    """
     for name in classifier:
-        network.set_submodule(name, nn.Sequential(nn.Dropout(rate), network.get_submodule(name)))
+        network.get_submodule(name).register_forward_pre_hook(partial(_drop, rate))
+
+
+def _drop(rate: float, layer: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    return F.dropout(inputs[0], rate, layer.training)

@@ -1,4 +1,9 @@
-"""Export a model to one file, and build it again from that file alone."""
+"""Export a model to one file, and build it again from that file alone.
+
+The file holds the weights under the names that the network itself gives them, so that ``load_state_dict`` of the same
+network of torchvision or timm accepts them. What else is needed is in the metadata: how to build the network, the mean
+and the deviation by which images are normalized, and the prefix of each member of an ensemble.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,9 +21,10 @@ from torch import Tensor, nn
 from data_prep.system.atomic_files import write_durably
 from data_prep.system.errors import DataError, UserError
 from pipeline.models import MODELS
+from pipeline.models.backbone import Backbone
 from pipeline.models.ensemble import combine
 from pipeline.models.normalize import Normalize
-from pipeline.models.pretrained import first_line
+from pipeline.models.pretrained import OLD_EXPORT, first_line, is_old_export
 from pipeline.models.view_average import TestViews
 from pipeline.task import Task
 
@@ -42,10 +48,20 @@ class Metadata(BaseModel):
 
     classes: Json[list[str]]
     shape: Json[tuple[int, int, int]]
+    mean: Json[tuple[float, ...]]
+    """Mean of each channel, in the unit of the images (0 to 255 for pictures): the input is (image - mean) / std."""
+    std: Json[tuple[float, ...]]
+    """Standard deviation of each channel, in the same unit."""
     model: Json[dict[str, Any]]
-    members: Json[Annotated[list[str], Field(min_length=1)]]
+    members: Json[Annotated[dict[str, str], Field(min_length=1)]]
+    """By the name of each network, what its names of tensors begin with: nothing, unless there are several networks."""
     test_views: TestViews = "plain"
     """The views over which the run averaged the logits for its ``test_accuracy``; the model itself does not."""
+
+    @property
+    def task(self) -> Task:
+        height, width, channels = self.shape
+        return Task((channels, height, width), self.mean, self.std, len(self.classes))
 
 
 @dataclass(frozen=True)
@@ -57,8 +73,8 @@ class Export:
     tensors: Mapping[str, Tensor]
 
     def weights(self, member: str) -> dict[str, Tensor]:
-        """Return the state dict of one member."""
-        prefix = f"{member}." if len(self.metadata.members) > 1 else ""
+        """Return the state dict of one member, which is that of its :func:`bare_network`."""
+        prefix = self.metadata.members[member]
         found = {name: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
         return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
 
@@ -67,15 +83,11 @@ class Export:
         weights = self.weights(member)
         options = {name: value for name, value in self.metadata.model.items() if name not in {"name", "weights"}}
         with _damage_explained(self.path):
-            height, width, channels = self.metadata.shape
-            mean, scale = weights["0.mean"].flatten(), weights["0.scale"].flatten()
-            shape, classes = (channels, height, width), len(self.metadata.classes)
-            task = Task(shape, tuple(mean.tolist()), tuple((1 / scale).tolist()), classes)
             model_class = MODELS.load(self.metadata.model["name"])
-            network = assemble(model_class, model_class.Options(**options), task)
-            if problem := find_mismatch(network, weights):
+            network = assemble(model_class, model_class.Options(**options), self.metadata.task)
+            if problem := find_mismatch(bare_network(network), weights):
                 raise ValueError(problem)
-            network.load_state_dict(weights)
+            bare_network(network).load_state_dict(weights)
         return network.to(memory_format=torch.channels_last)
 
 
@@ -85,8 +97,10 @@ def read_export(path: Path) -> Export:
         raise DataError(f"{path}: there is no such file")
     try:
         with _damage_explained(path), safe_open(path, "pt") as file:
-            metadata = Metadata.model_validate(file.metadata() or {})
-            return Export(path, metadata, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if is_old_export(tensors):
+                raise DataError(OLD_EXPORT)
+            return Export(path, Metadata.model_validate(file.metadata() or {}), tensors)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or first_line(error)}") from None
 
@@ -94,6 +108,12 @@ def read_export(path: Path) -> Export:
 def assemble(model_class: Any, options: BaseModel, task: Task) -> nn.Sequential:
     """Return the network that is trained and exported: it normalizes stored images, then applies the model."""
     return nn.Sequential(Normalize(task.mean, task.std), model_class(options, task))
+
+
+def bare_network(network: nn.Module) -> nn.Module:
+    """Return what the exported file holds of an assembled network: the model, or the network of a library inside it."""
+    model = network.get_submodule("1")
+    return model.network if isinstance(model, Backbone) else model
 
 
 def find_mismatch(network: nn.Module, weights: Mapping[str, Tensor]) -> str | None:
@@ -125,10 +145,28 @@ def _problem(error: Exception) -> str:
     return f"there is no {error}" if isinstance(error, KeyError) else first_line(error)
 
 
-def export_model(path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Write weights as safetensors, with all that is needed to build the network in the metadata."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_durably(path, _sorted_metadata(save(tensors, dict(metadata))))
+def export_model(path: Path, members: Mapping[str, nn.Module], task: Task, metadata: Mapping[str, str]) -> None:
+    """Write weights as safetensors, with all that is needed to build the networks in the metadata.
+
+    Args:
+        path: the file.
+        members: the assembled networks by name; those of an ensemble, if there are several.
+        task: the task that they were built for.
+        metadata: the other facts.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    prefixes = {name: f"{name}." if len(members) > 1 else "" for name in members}
+    tensors = {
+        prefixes[name] + key: tensor.detach().cpu().contiguous()
+        for name, network in members.items()
+        for key, tensor in bare_network(network).state_dict().items()
+    }
+    channels, height, width = task.shape
+    facts = {"shape": (height, width, channels), "mean": task.mean, "std": task.std, "members": prefixes}
+    written = {name: json.dumps(fact) for name, fact in facts.items()} | dict(metadata)
+    write_durably(path, _sorted_metadata(save(tensors, written)))
 
 
 def _sorted_metadata(data: bytes) -> bytes:

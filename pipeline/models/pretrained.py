@@ -10,6 +10,16 @@ from torch import Tensor, nn
 
 from data_prep.system.errors import DataError
 
+OLD_EXPORT = (
+    "exported by an older version, which named tensors in another way; to write it again from the checkpoint, remove "
+    "summary.json beside it and repeat the smpl-train command of the run"
+)
+
+
+def is_old_export(state: Collection[str]) -> bool:
+    """Return whether the names of tensors are those of an older version, which exported the normalization too."""
+    return any(name == "0.mean" or name.endswith(".0.mean") for name in state)
+
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the state dict in a file of safetensors or ``torch.save``; it may be under the key state_dict or model.
@@ -25,6 +35,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     state = _unwrap(content)
     if not state:
         raise DataError(f"model.weights: {path} holds no weights; give a state dict")
+    if is_old_export(state):
+        raise DataError(f"model.weights: {path}: {OLD_EXPORT}")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 

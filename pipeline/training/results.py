@@ -2,7 +2,9 @@
 
 import json
 import logging
+import shlex
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +33,32 @@ def print_networks(config: Config, data: Path) -> None:
         click.echo(describe_network(name, build_module(config, name, task), task.shape))
 
 
-def print_if_finished(config: Config, manifest: Manifest, run: RunFolder) -> bool:
-    """Print the results of a run that has finished with this configuration on this set; return whether it has.
+def is_finished(config: Config, manifest: Manifest, run: RunFolder) -> bool:
+    """Return whether a run has finished with this configuration on this set.
 
-    So the test split need not be read a second time. A run with a damaged summary has not finished: its end writes the
-    summary again.
+    A run with a damaged summary has not: its end writes the summary again.
     """
+    return _summary_of_finished(config, manifest, run) is not None
+
+
+def print_if_finished(config: Config, manifest: Manifest, run: RunFolder) -> bool:
+    """Print the results of a run if it :func:`is_finished`, so that the test split is not read again; return that."""
+    summary = _summary_of_finished(config, manifest, run)
+    if summary is not None:
+        print_results(summary, run)
+    return summary is not None
+
+
+def _summary_of_finished(config: Config, manifest: Manifest, run: RunFolder) -> Summary | None:
     try:
         summary = run.summary()
     except MissingFileError:
-        return False
+        return None
     except DataError as damage:
         logger.warning("%s", damage)
-        return False
+        return None
     finished = (summary.config, summary.data, summary.steps)
-    if finished != (config.fingerprint(), manifest.fingerprint, config.steps):
-        return False
-    print_results(summary, run)
-    return True
+    return summary if finished == (config.fingerprint(), manifest.fingerprint, config.steps) else None
 
 
 def score(trainer: Trainer, prepared: PreparedSet) -> dict[str, dict[str, dict[str, float]]]:
@@ -104,19 +114,17 @@ def summarize(trainer: Trainer, prepared: PreparedSet, *, seconds: float, began:
 
 def save_results(trainer: Trainer, manifest: Manifest, summary: Summary) -> None:
     """Write ``model.safetensors``, then ``summary.json``, which marks the run as finished. Raises DataError."""
-    channels, height, width = trainer.data.task.shape
     metadata = {
         "classes": json.dumps(manifest.classes),
-        "shape": json.dumps((height, width, channels)),
         "model": json.dumps(_model_of(trainer)),
-        "members": json.dumps(list(trainer.evaluated)),
         "method": trainer.config.method,
         "dataset": trainer.config.dataset,
         "test_accuracy": f"{summary.test_accuracy:.2f}",
         "test_views": summary.test_views,
         "config": trainer.config.fingerprint(),
     }
-    export_model(trainer.run.model_file, trainer.models()["ema"], metadata)
+    members = {name: average.network for name, average in trainer.averages.items()}
+    export_model(trainer.run.model_file, members, trainer.data.task, metadata)
     trainer.run.save_summary(summary)
 
 
@@ -126,6 +134,19 @@ def _model_of(trainer: Trainer) -> dict[str, Any]:
 
 
 def print_results(summary: Summary, run: RunFolder) -> None:
-    """Print the table of accuracies and the test accuracy of the run."""
+    """Print the table of accuracies and the test accuracy of the run; log where its model is and what can come next."""
     click.echo(results_table(summary.results, summary.test_views))
     click.echo(f"test accuracy {summary.test_accuracy:.2f} %  ({run})")
+    logger.info("the model: %s; next, for example:", run.model_file)
+    for command in _next_commands(summary, run):
+        logger.info("  %s", shlex.join(map(str, command)))
+
+
+def _next_commands(summary: Summary, run: RunFolder) -> Iterator[list[object]]:
+    """Yield what to do with a finished run: look at its errors, fine-tune it, train it with another seed."""
+    yield ["smpl", "evaluate", run]
+    yield ["smpl-train", "--finetune", run]
+    seed, folder = summary.seed + 1, run.data_folder()
+    data = ["--data-dir", folder] if folder else []
+    out = run.path.with_name(f"{run.path.absolute().name.removesuffix(f'-seed{summary.seed}')}-seed{seed}")
+    yield ["smpl-train", "--recipe", run.config_file, *data, "--seed", seed, "--out", out]

@@ -10,7 +10,7 @@ from torch import nn
 
 from data_prep.system.errors import UsageError
 from pipeline.config.schema import Config
-from pipeline.models.export import Export, find_mismatch, read_export
+from pipeline.models.export import Export, bare_network, find_mismatch, read_export
 from pipeline.run_folder import MissingFileError, RunFolder
 from pipeline.training.trainer import Trainer
 
@@ -33,16 +33,16 @@ class FinishedRun:
     def load_into(self, network: nn.Module, name: str) -> None:
         """Give the network called ``name`` its first weights. Raises UsageError if they do not fit."""
         weights = self.export.weights(self.member(name))
-        if problem := find_mismatch(network, weights):
+        if problem := find_mismatch(bare_network(network), weights):
             raise UsageError(
                 f"start: the weights of {self.path} do not fit the {name}: {problem}; set model.* as in that run"
             )
-        network.load_state_dict(weights)
+        bare_network(network).load_state_dict(weights)
 
     def member(self, network: str) -> str:
         """Return which of the run's networks ``network`` starts from. Raises UsageError if that is unclear."""
         members = self.export.metadata.members
-        wanted = self.network or (members[0] if len(members) == 1 else network)
+        wanted = self.network or (next(iter(members)) if len(members) == 1 else network)
         if wanted not in members:
             raise UsageError(
                 f"start: {self.path} has the networks {', '.join(members)}: choose by finetune.network=NAME"

@@ -26,7 +26,9 @@ from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
 from pipeline.data.training_splits import load_training_data
-from pipeline.models.export import assemble, export_model, load_model
+from pipeline.models.ensemble import Ensemble
+from pipeline.models.export import assemble, bare_network, export_model, load_model, read_export
+from pipeline.models.pretrained import read_weights
 from pipeline.models.torchvision_model import TorchvisionModel
 from pipeline.task import Task
 from pipeline.train import main
@@ -61,6 +63,13 @@ def run(*arguments: str) -> Result:
 
 def model_of(out: str) -> dict[str, torch.Tensor]:
     return load_file(Path(out) / "model.safetensors")
+
+
+def bare_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a model's tensors by the names that they have in an exported file."""
+    members = {f"{name}.": member for name, member in model.items()} if isinstance(model, Ensemble) else {"": model}
+    states = {prefix: bare_network(member).state_dict() for prefix, member in members.items()}
+    return {prefix + name: tensor for prefix, state in states.items() for name, tensor in state.items()}
 
 
 def assert_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
@@ -154,7 +163,7 @@ def test_at_rate_zero_weights_and_accuracy_stay_and_no_unlabeled_image_is_read()
 def test_fine_tuning_learns() -> None:
     result = run("--finetune", "plain", "--set", "finetune.lr=0.1", "--steps", "20", "--out", "learned")
     assert result.exit_code == 0, result.output
-    assert not torch.equal(model_of("learned")["1.head.weight"], model_of("plain")["1.head.weight"])
+    assert not torch.equal(model_of("learned")["head.weight"], model_of("plain")["head.weight"])
     trainer, start = restored("learned"), load_model(Path("plain/model.safetensors"))
     images, labels = trainer.data.labeled.images, trainer.data.labeled.labels
     losses = [torch.nn.functional.cross_entropy(net(images), labels) for net in (trainer.models()["ema"], start)]
@@ -172,8 +181,8 @@ def test_every_network_of_any_method_starts_from_the_run_and_so_do_their_average
     trainer = built("conv", method="mpl", start="conv")
     load_start_weights(trainer)
     for network in trainer.networks.values():
-        assert_equal(network.module.state_dict(), model_of("conv"))
-    assert_equal(trainer.models()["ema"].state_dict(), model_of("conv"))
+        assert_equal(bare_state(network.module), model_of("conv"))
+    assert_equal(bare_state(trainer.models()["ema"]), model_of("conv"))
 
 
 @pytest.mark.slow
@@ -244,7 +253,7 @@ def test_one_network_of_an_ensemble_is_fine_tuned() -> None:
 def test_an_ensemble_starts_from_an_ensemble_member_by_member() -> None:
     trainer = built("pair", start="pair")
     load_start_weights(trainer)
-    assert_equal(trainer.models()["raw"].state_dict(), model_of("pair"))
+    assert_equal(bare_state(trainer.models()["raw"]), model_of("pair"))
 
 
 @pytest.mark.slow
@@ -273,8 +282,8 @@ def test_two_processes_start_alike() -> None:
         (["--finetune", "pair", "--set", "finetune.network=third"], "pair has no network 'third'; choose from first"),
         (["--set", "start=nowhere"], "start: there is no run folder nowhere"),
         (["--set", "start=data"], "start: data has not finished: there is no summary.json in it"),
-        (["--set", "start=conv"], "the weights of conv do not fit the model: 1.features.0.weight has shape [4,"),
-        (["--set", "start=plain", *NARROW], "do not fit the model: there is no 1.features.0.weight"),
+        (["--set", "start=conv"], "the weights of conv do not fit the model: features.0.weight has shape [4,"),
+        (["--set", "start=plain", *NARROW], "do not fit the model: there is no features.0.weight"),
         (["--set", "start=pair", *NARROW], "start: pair has the networks first, second: choose by finetune.network="),
         (["--set", "start=3"], "start: should be a valid string, not 3"),
     ],
@@ -313,7 +322,7 @@ def test_a_loaded_model_gives_the_run_s_logits_to_the_bit(out: str) -> None:
     images = trainer.data.val.images
     assert not model.training
     assert torch.equal(model(images), trainer.models()["ema"](images))
-    assert_equal(model.state_dict(), model_of(out))
+    assert_equal(bare_state(model), model_of(out))
 
 
 def test_a_loaded_ensemble_is_its_members() -> None:
@@ -328,26 +337,64 @@ def test_a_loaded_model_asks_for_no_weights_but_its_own(tmp_path: Path) -> None:
     options = {"architecture": "shufflenet_v2_x0_5"}
     network = assemble(TorchvisionModel, TorchvisionModel.Options(**options), task).eval()
     described = {"name": "torchvision", "weights": "gone.pt"} | options
-    metadata = {"classes": ["a", "b"], "shape": [32, 32, 3], "model": described, "members": ["model"]}
-    export_model(tmp_path / "model", network, {key: json.dumps(value) for key, value in metadata.items()})
+    metadata = {"classes": json.dumps(["a", "b"]), "model": json.dumps(described)}
+    export_model(tmp_path / "model", {"model": network}, task, metadata)
     images = torch.arange(2 * 3 * 32 * 32).view(2, 3, 32, 32) % 256
     assert torch.allclose(load_model(tmp_path / "model")(images), network(images), atol=1e-5)
 
 
 def test_one_model_is_one_file_byte_for_byte(tmp_path: Path) -> None:
     """The library writes metadata in a random order, which differs between processes and calls."""
-    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    members, task = {"model": torch.nn.Sequential(torch.nn.Identity(), model)}, Task((3, 1, 1), (0.1,), (3.0,), 2)
     metadata = {name: f"ä{name}" for name in "abcdefgh"}
     for number in range(5):
-        export_model(tmp_path / f"{number}.safetensors", network, metadata)
+        export_model(tmp_path / f"{number}.safetensors", members, task, metadata)
     first, *others = [path.read_bytes() for path in tmp_path.iterdir()]
     assert all(other == first for other in others)
-    assert_equal(load_file(tmp_path / "0.safetensors"), dict(network.state_dict()))
+    assert_equal(load_file(tmp_path / "0.safetensors"), dict(model.state_dict()))
     with safe_open(tmp_path / "0.safetensors", "pt") as file:
-        assert file.metadata() == metadata
+        facts = {"shape": "[1, 1, 3]", "mean": "[0.1]", "std": "[3.0]", "members": '{"model": ""}'}
+        assert file.metadata() == metadata | facts
 
 
-GOOD = {"classes": '["a"]', "shape": "[8, 8, 1]", "model": '{"name": "mlp"}', "members": '["model"]'}
+def test_the_metadata_say_how_images_are_normalized_and_whose_tensors_are_whose() -> None:
+    task, manifest = read_export(Path("pair/model.safetensors")).metadata.task, load_manifest(DATA)
+    assert task == Task.of(manifest)
+    with safe_open(Path("pair/model.safetensors"), "pt") as file:
+        assert json.loads(file.metadata()["members"]) == {"first": "first.", "second": "second."}
+        assert {name.partition(".")[0] for name in file.keys()} == {"first", "second"}  # noqa: SIM118
+    with safe_open(Path("plain/model.safetensors"), "pt") as file:
+        assert json.loads(file.metadata()["members"]) == {"model": ""}
+
+
+def test_an_older_export_is_refused_with_the_remedy_and_the_remedy_writes_a_new_one() -> None:
+    words = ["--out", "older", *PLAIN, *TINY]
+    shutil.copytree("plain", "older")
+    path, new = Path("older/model.safetensors"), model_of("plain")
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() | {"members": '["model"]'}
+    normalization = {"0.mean": torch.zeros(1), "0.scale": torch.ones(1)}
+    save_file(normalization | {f"1.{name}": tensor for name, tensor in new.items()}, path, metadata)
+    for load in (load_model, read_weights):
+        with pytest.raises(DataError, match=r"remove summary\.json beside it and repeat") as caught:
+            load(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    Path("older/summary.json").unlink()
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert_equal(model_of("older"), new)
+
+
+GOOD = {
+    "classes": '["a"]',
+    "shape": "[8, 8, 1]",
+    "mean": "[0]",
+    "std": "[1]",
+    "model": '{"name": "mlp"}',
+    "members": '{"model": ""}',
+}
 
 
 @pytest.mark.parametrize(
@@ -358,7 +405,8 @@ GOOD = {"classes": '["a"]', "shape": "[8, 8, 1]", "model": '{"name": "mlp"}', "m
         GOOD,
         GOOD | {"shape": "[8]"},
         GOOD | {"classes": "["},
-        GOOD | {"members": "[]"},
+        GOOD | {"members": "{}"},
+        {key: value for key, value in GOOD.items() if key != "mean"},
         GOOD | {"model": '{"name": "mpl"}'},
         GOOD | {"model": '{"name": "mlp", "depth": 3}'},
         GOOD | {"model": "{}"},
@@ -366,7 +414,7 @@ GOOD = {"classes": '["a"]', "shape": "[8, 8, 1]", "model": '{"name": "mlp"}', "m
 )
 def test_a_foreign_file_is_refused_in_one_line_that_names_it(tmp_path: Path, metadata: dict[str, str]) -> None:
     path = tmp_path / "foreign.safetensors"
-    save_file({"0.mean": torch.zeros(1), "0.scale": torch.ones(1)}, path, metadata)
+    save_file({"other": torch.zeros(1)}, path, metadata)
     with pytest.raises(DataError) as caught:
         load_model(path)
     assert str(path) in str(caught.value)

@@ -1,6 +1,7 @@
 """Networks of torchvision and timm: their weights, their frozen layers, and their error messages."""
 
 import copy
+import json
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from urllib.error import URLError
 
 import pytest
 import torch
-from safetensors.torch import save_file
+import torchvision
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from data_prep.system.errors import DataError, UsageError, UserError
@@ -19,6 +21,7 @@ from pipeline.config.resolve import resolve
 from pipeline.models import MODELS
 from pipeline.models.backbone import Backbone
 from pipeline.models.dry_run import find_unused_parameters
+from pipeline.models.export import assemble, export_model, load_model, read_export
 from pipeline.models.freeze import frozen_modules
 from pipeline.models.pretrained import read_weights
 from pipeline.models.timm_model import TimmModel, load_timm
@@ -428,13 +431,53 @@ def test_all_but_the_classifier_is_all_around_it_too() -> None:
 def test_dropout_stands_before_the_classifier_and_only_in_training(library: str, architecture: str) -> None:
     plain, dropping = (build(library, architecture=architecture, dropout=rate) for rate in (0, 0.5))
     assert torch.equal(plain.eval()(images()), dropping.eval()(images()))
+    assert plain.network.state_dict().keys() == dropping.network.state_dict().keys()
     (name,) = plain.classifier()
-    classifier = dropping.network.get_submodule(name)
-    assert isinstance(classifier, nn.Sequential)
-    dropped: list[Tensor] = []
-    classifier[0].register_forward_hook(lambda _, given, kept: dropped.append((kept == 0)[given[0] != 0]))
-    dropping.train()(images())
-    assert dropped[0].float().mean() == pytest.approx(0.5, abs=0.05)
+    inputs: dict[Backbone, Tensor] = {}
+    for model in (plain, dropping):
+        layer, own = model.train().network.get_submodule(name), model
+        layer.register_forward_hook(lambda _, given, __, own=own: inputs.update({own: given[0]}))
+        torch.manual_seed(3)
+        model(images())
+    dropped = (inputs[dropping] == 0)[inputs[plain] != 0]
+    assert dropped.float().mean() == pytest.approx(0.5, abs=0.1)
+
+
+def library_network(library: str, architecture: str, classes: int) -> nn.Module:
+    """Return the network as a user of the library alone builds it."""
+    if library == "torchvision":
+        return torchvision.models.get_model(architecture, num_classes=classes)
+    import timm
+
+    network: nn.Module = timm.create_model(architecture, num_classes=classes)
+    return network
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("library", "architecture"),
+    [("torchvision", "shufflenet_v2_x0_5"), ("torchvision", "densenet121"), ("timm", "test_efficientnet")],
+)
+def test_the_library_itself_loads_the_exported_file_and_training_starts_from_it(
+    library: str, architecture: str, tmp_path: Path
+) -> None:
+    """With dropout in training too, and with the normalization of the metadata the logits are the same."""
+    model_class, of, path = MODELS.load(library), task(), tmp_path / "model.safetensors"
+    options = model_class.Options(architecture=architecture, dropout=0.5)
+    trained = assemble(model_class, options, of).eval()
+    described = {"name": library, **options.model_dump(mode="json")}
+    metadata = {"classes": json.dumps(list("abcde")), "model": json.dumps(described)}
+    export_model(path, {"model": trained}, of, metadata)
+
+    network = library_network(library, architecture, of.classes).eval()
+    network.load_state_dict(load_file(path))
+    facts, pictures = read_export(path).metadata, 100 + 60 * images()
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (facts.mean, facts.std))
+    assert torch.allclose(network((pictures - mean) / std), trained(pictures), atol=1e-4)
+    assert torch.allclose(load_model(path)(pictures), trained(pictures), atol=1e-4)
+
+    started = build(library, seed=1, architecture=architecture, weights=str(path))
+    assert not differing(started.network.state_dict(), load_file(path))
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])

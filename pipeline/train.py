@@ -11,6 +11,7 @@ import click
 from data_prep.cli_types import LabelNumbers
 from data_prep.system.cli import Command
 from data_prep.system.version import print_version
+from pipeline.config.completion import complete_dataset, complete_method, complete_recipe
 
 VERIFY = click.Choice(["always", "once", "never"])
 LOADERS = click.Choice(["auto", "resident", "webdataset", "dali"])
@@ -19,9 +20,18 @@ COMPILES = click.Choice(["auto", "off", "max"])
 
 
 @click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 110})
-@click.option("--dataset", help="Name of the data set; it is prepared first if needed.  [default: digits]")
-@click.option("--method", help="Training method.  [default: the recipe's, else smpl]")
-@click.option("--recipe", metavar="NAME|FILE", help="Recipe to start from.  [default: the one for data set and method]")
+@click.option(
+    "--dataset",
+    shell_complete=complete_dataset,
+    help="Name of the data set; it is prepared first if needed.  [default: digits]",
+)
+@click.option("--method", shell_complete=complete_method, help="Training method.  [default: the recipe's, else smpl]")
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    shell_complete=complete_recipe,
+    help="Recipe to start from.  [default: the one for data set and method]",
+)
 @click.option(
     "--finetune", type=click.Path(path_type=Path), metavar="RUN", help="Fine-tune the finished RUN on its labels."
 )
@@ -55,6 +65,7 @@ COMPILES = click.Choice(["auto", "off", "max"])
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=print_version, help="Print the versions."
 )
+@click.option("--dry-run", "mode", flag_value="dry", help="Print what would run; prepare, train and write nothing.")
 @click.option("--print-model", "mode", flag_value="print", help="Print the networks and their sizes; train nothing.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of a recipe, such as smpl.weight=0."

@@ -8,12 +8,15 @@ import click
 from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import Command
 from data_prep.system.workers import available_cpus
+from pipeline.config.completion import complete_dataset, complete_recipe
 
 logger = logging.getLogger(__name__)
 
 
 @click.command(cls=Command, context_settings={"show_default": True})
-@click.option("--dataset", help="Name of the data set.  [default: the recipe's, else digits]")
+@click.option(
+    "--dataset", shell_complete=complete_dataset, help="Name of the data set.  [default: the recipe's, else digits]"
+)
 @click.option(
     "--methods",
     metavar="ROWS",
@@ -30,7 +33,12 @@ logger = logging.getLogger(__name__)
     help="Split of the tabulated accuracy; val to choose settings.",
 )
 @click.option("--steps", type=click.IntRange(1), help="Training steps.  [default: the recipe's]")
-@click.option("--recipe", metavar="NAME|FILE", help="Settings of all runs.  [default: found by data set]")
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    shell_complete=complete_recipe,
+    help="Settings of all runs.  [default: found by data set]",
+)
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of a recipe, for all runs.")
 @click.option("--jobs", type=click.IntRange(1), help="Runs at a time.  [default: one for each CPU]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder; the same one again resumes.")

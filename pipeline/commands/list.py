@@ -10,6 +10,7 @@ import click
 from data_prep.system.cli import CommandGroup
 from pipeline.commands.json_output import JsonFile, prints_json, write_json
 from pipeline.config.about import About, Measured
+from pipeline.config.completion import complete_recipe
 from pipeline.config.recipes import built_in, read_about
 from pipeline.registry import Registry
 
@@ -23,7 +24,7 @@ def main() -> None:
 
 
 @main.command(context_settings={"max_content_width": 110})
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_recipe)
 @click.option("--json", "target", type=JsonFile(), help="Write the facts as JSON; - prints them instead of the text.")
 def recipes(name: str | None, target: Path | None) -> None:
     """List all recipes, or print everything about NAME: a built-in recipe, or a YAML file with the key about.

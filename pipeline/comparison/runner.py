@@ -4,19 +4,21 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import FrameType
 
 from data_prep.system.atomic_files import locked, make_folder
 from data_prep.system.errors import DataError, UsageError
 from data_prep.system.logs import configure_logging
 from data_prep.system.parent_process import when_parent_ends
 from data_prep.system.progress_bar import progress_bar
+from data_prep.system.signal_handlers import StopGently, announce_saving, handle_stop_signals, raise_stopped
 from data_prep.system.workers import available_cpus
 from pipeline.comparison.runs import TrainingRun
 from pipeline.run_folder import RunFolder
@@ -30,26 +32,36 @@ PRELOADED = ["pipeline.training.train_command", "torch._dynamo", "tensorboardX",
 def train_all(runs: Sequence[TrainingRun], arguments: Sequence[str], jobs: int) -> list[TrainingRun]:
     """Train all runs, ``jobs`` at a time, and return those that failed. A finished run is not trained again.
 
-    If this process is interrupted, the runs stop and save what they have.
+    If a signal interrupts this process, the runs stop after their step and save; Ctrl-C after it kills them.
     """
     threads = max(1, available_cpus() // jobs)
     processes: set[ForkServerProcess] = set()
     ordered = sorted(runs, key=lambda run: run.seed)
     pool = ThreadPoolExecutor(jobs)
     failed = []
-    try:
-        codes = pool.map(lambda run: _train_in_process(run, arguments, threads, processes), ordered)
-        with progress_bar(len(runs), "runs") as advance:
-            for run, code in zip(ordered, codes, strict=True):
-                advance(1)
-                if code or run.accuracy() is None:
-                    failed.append(run)
-        return failed
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(processes):
-            process.terminate()
-        pool.shutdown()
+    with handle_stop_signals(StopGently(_stop, lambda *_: _end(processes, ForkServerProcess.kill))):
+        try:
+            codes = pool.map(lambda run: _train_in_process(run, arguments, threads, processes), ordered)
+            with progress_bar(len(runs), "runs") as advance:
+                for run, code in zip(ordered, codes, strict=True):
+                    advance(1)
+                    if code or run.accuracy() is None:
+                        failed.append(run)
+            return failed
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            _end(processes, ForkServerProcess.terminate)
+            pool.shutdown()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    announce_saving(number)
+    raise_stopped(number, frame)
+
+
+def _end(processes: set[ForkServerProcess], how: Callable[[ForkServerProcess], None]) -> None:
+    for process in list(processes):
+        how(process)
 
 
 def _train_in_process(
@@ -86,6 +98,7 @@ def _train(
 
     from pipeline.train import main  # noqa: PLC0415
 
+    os.setpgid(0, 0)  # Ctrl-C goes to the comparison alone, which ends its runs itself
     when_parent_ends(partial(os.kill, os.getpid(), signal.SIGTERM))  # the run saves and stops
     with log_file.open("a") as file:
         os.dup2(file.fileno(), 1)

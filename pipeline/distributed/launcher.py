@@ -11,8 +11,12 @@ import os
 import signal
 import tempfile
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
+import psutil
 import torch
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -22,9 +26,11 @@ from torch.distributed.run import run as run_agent
 
 from data_prep.system.cli import STOPPED
 from data_prep.system.errors import UsageError, UserError
+from data_prep.system.signal_handlers import StopGently, announce_saving, handle_stop_signals, raise_stopped
 from data_prep.system.workers import available_cpus
 from pipeline.distributed.node_env import SINGLE_NODE, NodeConfig
 from pipeline.distributed.rendezvous import BACKEND, NodeLostError, register_rendezvous
+from pipeline.distributed.stop_signal import stop_at_once
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +88,9 @@ def launch(module: str, arguments: list[str], processes: int, nodes: NodeConfig 
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // processes)))
     with tempfile.TemporaryDirectory() as folder:
         os.environ[EXIT_CODE_FILE] = str(Path(folder) / "exit-code")
-        agent = parse_args([*_agent_flags(nodes), f"--nproc-per-node={processes}", "--max-restarts=0", "-m", module])
+        others = "--signals-to-handle=SIGHUP,SIGQUIT"  # SIGTERM and SIGINT are handled here
+        flags = [*_agent_flags(nodes), f"--nproc-per-node={processes}", "--max-restarts=0", others]
+        agent = parse_args([*flags, "-m", module])
         agent.training_script_args = arguments
         return _run_single_node(agent) if nodes == SINGLE_NODE else _run_one_of_several(agent)
 
@@ -150,14 +158,33 @@ def _lost(reason: str) -> NodeLostError:
 def _run_ranks(agent: Namespace) -> int:
     """Run the ranks once; return their exit code, or the negative number of the signal that killed one."""
     Path(os.environ[EXIT_CODE_FILE]).unlink(missing_ok=True)
+    stop = StopGently(_stop_agent, _kill_ranks)
     try:
-        run_agent(agent)
+        with handle_stop_signals(stop):
+            run_agent(agent)
     except ChildFailedError as error:
         failures = sorted(error.failures.values(), key=lambda failure: failure.timestamp)
         return root_cause([failure.exitcode for failure in failures])
     except SignalException:
+        if stop.hurried:
+            stop_at_once()
         return _exit_code_after_signal()
     return 0
+
+
+def _stop_agent(number: int, frame: FrameType | None) -> NoReturn:
+    """Let the agent pass the signal on to the ranks and wait until they have saved, as its own handler would."""
+    if not psutil.Process().children():
+        raise_stopped(number, frame)
+    announce_saving(number)
+    raise SignalException(f"stopped by signal {number}", sigval=signal.Signals(number))
+
+
+def _kill_ranks(*_: object) -> None:
+    """Kill the ranks, each of which leads a session of its own; the agent waits for them already."""
+    for rank in psutil.Process().children():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(rank.pid, signal.SIGKILL)
 
 
 def root_cause(codes: list[int]) -> int:

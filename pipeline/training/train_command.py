@@ -1,4 +1,4 @@
-"""What ``smpl-train`` does once it has read its options: train, score a checkpoint, or print the networks.
+"""What ``smpl-train`` does once it has read its options: train, score a checkpoint, or print what would run.
 
 Everything is checked and resolved here; what a rank then does is in ``rank.py``.
 """
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import click
 
 from data_prep.dataset.manifest import load_manifest
 from data_prep.system.atomic_files import locked, make_folder
@@ -19,6 +21,7 @@ from pipeline.distributed.node_env import read_node_config
 from pipeline.distributed.world import this_device
 from pipeline.precision import choose_precision
 from pipeline.run_folder import CONFIG, RunFolder
+from pipeline.training.dry_run import describe_run
 from pipeline.training.preflight import check_machine, check_run, check_start, check_test
 from pipeline.training.rank import end_rank, run_rank
 from pipeline.training.results import print_if_finished, print_networks
@@ -85,6 +88,17 @@ def test_only(config: Config, data: DataSet, run: RunFolder, nproc: int | None) 
     return run_rank(config, folder, run, score_checkpoint)
 
 
+def dry_run(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:
+    """Print what would run, without a change to any folder; return the exit code."""
+    nodes = read_node_config()
+    processes = nodes.count * choose_processes(nproc, nodes)
+    data.refuse_run_inside_source(run.path, config.dataset)
+    if is_first():
+        for line in describe_run(apply_budget(config, run.path), data, run, processes):
+            click.echo(line)
+    return 0
+
+
 def print_model(config: Config, data: DataSet, run: RunFolder, nproc: int | None) -> int:  # noqa: ARG001
     """Print the networks that would be trained."""
     if is_first():
@@ -96,9 +110,10 @@ def print_model(config: Config, data: DataSet, run: RunFolder, nproc: int | None
 MODES: Mapping[str | None, Callable[[Config, DataSet, RunFolder, int | None], int]] = {
     None: train,
     "test": test_only,
+    "dry": dry_run,
     "print": print_model,
 }
-"""The function of each mode of the command; without ``--test-only`` and ``--print-model`` the mode is None.
+"""The function of each mode of the command; without such an option the mode is None.
 
 Each gets the configuration, the prepared set, the run folder and ``--nproc``, and returns the exit code.
 """

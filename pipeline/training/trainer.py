@@ -1,7 +1,8 @@
 """The training loop. It makes batches and runs the phases of the method; between steps it evaluates, logs and saves.
 
-On SIGTERM or Ctrl-C ``pipeline/distributed/stop_signal.py`` sets a flag. :meth:`Trainer.train` finishes the step, asks
-whether any rank has the flag, saves a checkpoint and raises :class:`StoppedError`, for which ``rank.py`` exits with 4.
+On SIGTERM or Ctrl-C ``pipeline/distributed/stop_signal.py`` says what happens and sets a flag. :meth:`Trainer.train`
+finishes the step, asks whether any rank has the flag, saves a checkpoint and raises :class:`StoppedError`, for which
+``rank.py`` exits with 4.
 """
 
 import copy
@@ -15,7 +16,8 @@ from data_prep.system.errors import DataError, UsageError
 from pipeline.config.schema import Config
 from pipeline.data.batches.assemble import Loader
 from pipeline.data.training_splits import TrainingData
-from pipeline.distributed.stop_signal import catch_stop_signals
+from pipeline.distributed.launcher import is_launched
+from pipeline.distributed.stop_signal import stop_after_step
 from pipeline.distributed.world import World
 from pipeline.evaluation.scoring import evaluate
 from pipeline.methods.method import Method
@@ -25,6 +27,7 @@ from pipeline.run_folder import RunFolder
 from pipeline.training.compilation import choose_compiler
 from pipeline.training.ema import Average
 from pipeline.training.factory import build_loader, build_method, build_networks
+from pipeline.training.long_run import warn_of_long_run
 from pipeline.training.metrics import Meter, RunLog
 from pipeline.training.nonfinite_guard import NonFiniteError
 from pipeline.training.phase_runner import StepRunner
@@ -81,13 +84,14 @@ class Trainer:
 
         Raises:
             StoppedError: a signal came to one of the ranks; the state is saved.
+            Stopped: Ctrl-C came after that signal; the steps since the last checkpoint are lost.
             NonFiniteError: a gradient was not finite. No step has changed the weights since, and none was saved.
         """
         log = RunLog(self.run.path, self.step, quiet=not self.world.main)
         progress = Progress(self.config.steps, self.step, quiet=not self.world.main)
         clock = Clock(self.world.device.type)
         try:
-            with catch_stop_signals() as stop:
+            with stop_after_step(quiet=is_launched() or not self.world.main) as stop:
                 while self.step < (until or self.config.steps):
                     self.train_step(clock)
                     self.report(log, progress, clock)
@@ -137,7 +141,9 @@ class Trainer:
                 log.write(self.step, f"val/{name}", score)
         if "save" in due:
             self.save()
-        progress.advance(shown)
+        progress.advance(shown, logs="log" in due)
+        if self.world.main and self.world.device.type == "cpu":
+            warn_of_long_run(progress.left, self.config, self.data)
 
     def rates(self) -> dict[str, float]:
         """Return the learning rates: ``lr`` if there is one network, else one for each, such as ``lr_teacher``."""

@@ -1,6 +1,8 @@
 """The command smpl-train: from the name of a data set to a trained model, and its error lines."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pipeline.config.command_line import read_config
 from pipeline.config.recipes import load_recipe
 from pipeline.config.resolve import resolve
 from pipeline.config.schema import Config
+from pipeline.models.export import bare_network
 from pipeline.task import Task
 from pipeline.train import main
 from pipeline.training.factory import build_module
@@ -56,6 +59,25 @@ def test_no_argument_but_length_trains_evaluates_and_writes_the_run_folder() -> 
     assert list((folder / "checkpoints").glob("*.pt"))
 
 
+@pytest.mark.slow
+def test_the_last_lines_name_the_model_and_three_commands_that_work() -> None:
+    result = run(*SHORT)
+    folder = Path("runs/digits-smpl-seed0")
+    assert result.stdout.splitlines()[-1].endswith(f"({folder})"), "standard output stays the table"
+    *_, title, first, second, third = result.stderr.splitlines()
+    assert f"the model: {folder}/model.safetensors; next, for example:" in title
+    commands = [shlex.split(line.partition("INFO ")[2]) for line in (first, second, third)]
+    assert [words[1] for words in commands] == ["evaluate", "--finetune", "--recipe"]
+    for program, *words in commands:
+        done = CliRunner().invoke(evaluate, words[1:]) if program == "smpl" else run(*words, "--steps", "2")
+        assert done.exit_code == 0, done.output
+    assert {path.name for path in Path("runs").iterdir()} == {
+        "digits-smpl-seed0",
+        "digits-smpl-seed0-finetuned",
+        "digits-smpl-seed1",
+    }
+
+
 def test_a_ramp_that_the_run_ends_before_is_a_warning_at_its_start() -> None:
     """At step 4 of a ramp of 200, the unlabeled loss has 2 % of its weight: the table would compare something else."""
     result = run(*SHORT, "--method", "uda", "--set", "ramp=200", "--set", "optimizer.warmup=0")
@@ -75,7 +97,7 @@ def test_the_exported_model_is_the_averaged_one_and_says_how_to_build_it() -> No
     assert json.loads(metadata["model"]) == config.model
     assert json.loads(metadata["classes"]) == [str(digit) for digit in range(10)]
     task = Task.of(load_manifest(Path("data/digits-20-seed0")))
-    build_module(config, "model", task).load_state_dict(load_file(path))
+    bare_network(build_module(config, "model", task)).load_state_dict(load_file(path))
 
 
 @pytest.mark.slow
@@ -372,6 +394,54 @@ def test_what_cannot_be_tested_is_refused_in_one_line(arguments: list[str], mess
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_dry_run_says_what_would_run_and_writes_nothing() -> None:
+    facts = facts_of(run(*SHORT, "--dry-run", "--out", "new"))
+    assert facts["data"] == f"digits, which would be prepared in {Path('data').absolute()}/digits-20-seed0 first"
+    assert facts["network"].startswith("small_conv (model)")
+    assert facts["time"] == facts["memory"] == "unknown until training begins"
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.slow
+def test_a_dry_run_on_prepared_data_has_counts_sizes_and_times_and_says_where_the_run_is() -> None:
+    prepare(PrepareRequest("digits"))
+    facts = facts_of(run(*SHORT, "--steps", "1000", "--dry-run", "--method", "mpl", "--set", "model.width=4"))
+    assert facts["data"].endswith("digits-20-seed0: 20 labeled, 1,397 unlabeled, 100 val, 300 test")
+    module = build_module(read_config(None, {}, ("model.width=4",)), "model", Task.of(load_manifest(DIGITS)))
+    size = sum(parameter.numel() for parameter in module.parameters())
+    sizes = ", ".join(f"{name}: {size:,} parameters, {size:,} trained" for name in ("teacher", "student"))
+    assert facts["network"] == f"small_conv ({sizes}), for images of 1x8x8"
+    assert facts["steps"] == "1,000, each of 4 labeled and 8 unlabeled images, accumulate 1"
+    assert facts["run"] == "runs/digits-mpl-seed0 would begin"
+    assert re.fullmatch(r"about .+ for 1,000 steps, at .+", facts["time"].partition(";")[0])
+    assert facts["memory"].endswith("in the steps that were timed")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.slow
+def test_a_dry_run_knows_a_run_that_is_finished_or_goes_on_and_refuses_what_training_refuses() -> None:
+    run(*SHORT)
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")}
+    assert facts_of(run(*SHORT, "--dry-run"))["run"].endswith("is finished; its results would be printed again")
+    longer = facts_of(run(*SHORT, "--dry-run", "--steps", "1000"))
+    assert longer["run"].endswith("would resume at step 4 of 1,000")
+    assert " for 996 steps, " in longer["time"]
+    refused = run(*SHORT, "--dry-run", "--set", "ema=0.5")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "another configuration" in refused.stderr
+    long = facts_of(run("--dry-run", "--batch-size", "100000", "--out", "long"))
+    assert long["time"] == "unknown until training begins", "steps that take long are not timed"
+    assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")} == before
+    assert not Path("long").exists()
+
+
+def facts_of(result: Result) -> dict[str, str]:
+    """Return what a dry run says, by the title of the line."""
+    assert result.exit_code == 0, result.output
+    lines = (line.partition(" ") for line in result.stdout.splitlines())
+    return {title: fact.strip() for title, _, fact in lines}
 
 
 def test_printing_the_model_shows_every_network_with_its_sizes_and_starts_no_run() -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
@@ -20,7 +22,7 @@ from pipeline.config.command_line import read_config
 from pipeline.config.recipes import read_about
 from pipeline.config.schema import Config
 from tests import ROOT
-from tests.limits import wait_for
+from tests.limits import LIMIT_S, wait_for
 
 TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1", "--set", "model.width=4"]
 
@@ -206,6 +208,30 @@ def test_runs_save_and_end_with_a_comparison_that_is_killed_and_the_same_command
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert "| supervised |" in read(Path("killed/results.md"))
     assert "resuming at step" in read(run / "log.txt")
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_comparison_is_answered_at_once_and_again_it_ends_the_runs_without_saving() -> None:
+    """The run is stopped by the system, so that it cannot end by itself between the two."""
+    run, errors = Path("hurried/supervised/seed0"), Path("errors")
+    command = [sys.executable, "-m", "pipeline.cli", "compare", "--out", "hurried", "--methods", "supervised", *TINY]
+    command += ["--steps", "4000", "--seeds", "1", "--set", "log_every=1", "--set", "save_every=9999"]
+    with errors.open("w") as file, subprocess.Popen(command, start_new_session=True, stderr=file) as comparison:
+        try:
+            wait_for(lambda: read(run / "metrics.jsonl"), comparison)
+            mine = psutil.Process(comparison.pid).children(recursive=True)
+            (trained,) = [process for process in mine if process.ppid() != comparison.pid]
+            trained.suspend()
+            os.killpg(comparison.pid, signal.SIGINT)  # as a terminal sends it, to all processes in the foreground
+            wait_for(lambda: "press Ctrl-C again to stop without saving" in read(errors), comparison)
+            os.killpg(comparison.pid, signal.SIGINT)
+            assert comparison.wait(LIMIT_S) == 4
+        finally:
+            comparison.kill()
+    wait_for(lambda: not trained.is_running() or trained.status() == psutil.STATUS_ZOMBIE)
+    assert read(errors).count("then saving") == 1
+    assert "stopped and saved" not in read(run / "log.txt")
+    assert not list((run / "checkpoints").glob("*.pt"))
 
 
 def read(path: Path) -> str:

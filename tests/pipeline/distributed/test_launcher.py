@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from click.testing import CliRunner
@@ -25,7 +26,7 @@ from pipeline.training import rank, train_command
 from pipeline.training.train_command import default_run
 from tests.limits import LIMIT_S, wait_for
 from tests.pipeline.conftest import make_config
-from tests.pipeline.processes import assert_same_model, rank_process, run, started, steps_logged
+from tests.pipeline.processes import assert_same_model, environment, rank_process, run, started, steps_logged
 
 STEPS = 160
 ARGUMENTS = ["--steps", str(STEPS), "--batch-size", "8", "--mu", "3", "--set", "log_every=1"]
@@ -153,6 +154,7 @@ def test_a_stopped_run_saves_exits_with_4_and_goes_on(
         _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 4, errors
     assert "stopped and saved" in errors
+    assert errors.count(f"{number.name}: stopping after this step, then saving; press Ctrl-C again") == 1
     assert "death signal" not in errors
     assert "Traceback" not in errors
     assert not (home / out / "summary.json").exists()
@@ -160,6 +162,28 @@ def test_a_stopped_run_saves_exits_with_4_and_goes_on(
     assert done.returncode == 0, done.stderr
     assert "resuming at step" in done.stderr
     assert_same_model(home, out, undisturbed)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_answered_while_a_step_hangs_and_again_it_ends_all_ranks_without_saving(home: Path) -> None:
+    """A rank that the system has stopped holds up the step of both."""
+    with (home / "errors").open("w+") as errors:
+        settings = {"cwd": home, "env": environment(home), "stderr": errors, "stdout": errors}
+        process = subprocess.Popen([*command("hurried"), "--set", "save_every=1000"], **settings)
+        try:
+            wait_for(lambda: steps_logged(home, "hurried") > 3, process)
+            ranks = [rank_process(process.pid, rank) for rank in (0, 1)]
+            os.kill(ranks[1], signal.SIGSTOP)
+            process.send_signal(signal.SIGINT)
+            wait_for(lambda: "press Ctrl-C again" in (home / "errors").read_text(), process)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LIMIT_S) == 4
+        finally:
+            process.kill()
+    assert "error: stopped by SIGINT before it could save" in (home / "errors").read_text()
+    assert "Traceback" not in (home / "errors").read_text()
+    assert not [rank for rank in ranks if psutil.pid_exists(rank) and psutil.Process(rank).status() != "zombie"]
+    assert RunFolder(home / "hurried").checkpoints.steps() == []
 
 
 @pytest.mark.slow

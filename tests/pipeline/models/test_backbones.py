@@ -570,7 +570,8 @@ def test_a_run_trains_a_frozen_backbone_with_dropout_of_a_networks_own(make_trai
     options = {"name": "timm", "architecture": "test_resnet", "freeze": "layer2"}
     trainer = make_trainer(method="supervised", model=options, networks={"model": {"dropout": 0.5}})
     model = trainer.networks["model"].module[1]
-    assert isinstance(model.network.fc, nn.Sequential)
+    (dropout,) = model.network.fc._forward_pre_hooks.values()
+    assert dropout.args == (0.5,)
     before = tensors(model)
     trainer.train()
     moved = {name.split(".")[0] for name in differing(before, tensors(model))}

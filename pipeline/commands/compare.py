@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
     default="supervised,uda,mpl,smpl",
     help="Rows of the table: METHOD[:KEY=VALUE]..., separated by commas; KEY=[A,B] is one value.",
 )
+@click.option("--source", type=click.Path(path_type=Path), help="The raw images, as for smpl-train.")
 @click.option("--ablate-meta", is_flag=True, help="Train each row without its meta term too, and say what it is worth.")
 @click.option("--seeds", default=5, type=click.IntRange(1), help="Runs of each method; every seed has its own labels.")
 @click.option("--first-seed", default=0, type=click.IntRange(0), help="First seed; choose settings on other seeds.")
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 def main(
     dataset: str | None,
     methods: str,
+    source: Path | None,
     ablate_meta: bool,
     seeds: int,
     first_seed: int,
@@ -66,7 +68,7 @@ def main(
     from pipeline.comparison.table import write_table
     from pipeline.comparison.variants import read_variants
 
-    shared = SharedOptions(dataset, steps, recipe, settings, split)
+    shared = SharedOptions(dataset, steps, recipe, settings, source, split)
     variants = read_variants(methods, ablate_meta, shared.config)
     runs = plan_runs(variants, range(first_seed, first_seed + seeds), out)
     for variant in variants:

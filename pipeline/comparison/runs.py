@@ -21,6 +21,8 @@ class SharedOptions:
     recipe: str | None
     settings: tuple[str, ...]
     """Settings of the form ``KEY=VALUE``."""
+    source: Path | None = None
+    """The folder or archive of the raw images, from which a set is prepared for each seed."""
     split: str = "test"
     """The split whose accuracy is compared."""
 
@@ -37,7 +39,7 @@ class SharedOptions:
 
     def arguments(self) -> list[str]:
         """Return the options as arguments of ``smpl-train``."""
-        flags = {"--dataset": self.dataset, "--steps": self.steps, "--recipe": self.recipe}
+        flags = {"--dataset": self.dataset, "--steps": self.steps, "--recipe": self.recipe, "--source": self.source}
         given = [str(word) for flag in flags.items() if flag[1] is not None for word in flag]
         return [f"--set={setting}" for setting in self.settings] + given
 

@@ -22,6 +22,7 @@ from pipeline.config.command_line import read_config
 from pipeline.config.recipes import read_about
 from pipeline.config.schema import Config
 from tests import ROOT
+from tests.data_prep.trees import names_of, write
 from tests.limits import LIMIT_S, wait_for
 
 TINY = ["--steps", "2", "--seeds", "2", "--set", "batch_size=4", "--set", "mu=1", "--set", "model.width=4"]
@@ -68,6 +69,28 @@ def test_a_row_for_each_method_and_for_it_without_its_meta_term_then_resumes_and
     assert result.exit_code == 1
     assert "supervised" not in result.stdout  # the runs at hand are of another rate: not reported under this one
     assert "another configuration" in Path("table/supervised/seed0/log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_folder_of_images_is_compared_with_other_labels_for_each_seed() -> None:
+    write(Path("photos"), names_of("cat", "dog", count=20))
+    model = "{name: small_conv, width: 2}"
+    words = ["--dataset", "folder", "--source", "photos", "--methods", "supervised", "--set", f"model={model}"]
+    words += [
+        "--steps",
+        "1",
+        "--seeds",
+        "2",
+        "--set",
+        "batch_size=2",
+        "--set",
+        "augment.size=16",
+        "--set",
+        "augment.cutout=4",
+    ]
+    result = CliRunner().invoke(main, ["compare", "--out", "table", *words])
+    assert result.exit_code == 0, result.output + read(Path("table/supervised/seed0/log.txt"))
+    assert {path.name for path in Path("data").iterdir()} == {"photos-10pct-seed0", "photos-10pct-seed1"}
 
 
 @pytest.mark.slow

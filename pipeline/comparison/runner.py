@@ -11,6 +11,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from threading import Event
 from types import FrameType
 
 from data_prep.system.atomic_files import locked, make_folder
@@ -35,13 +36,13 @@ def train_all(runs: Sequence[TrainingRun], arguments: Sequence[str], jobs: int) 
     If a signal interrupts this process, the runs stop after their step and save; Ctrl-C after it kills them.
     """
     threads = max(1, available_cpus() // jobs)
-    processes: set[ForkServerProcess] = set()
+    processes, ending = set[ForkServerProcess](), Event()
     ordered = sorted(runs, key=lambda run: run.seed)
     pool = ThreadPoolExecutor(jobs)
     failed = []
     with handle_stop_signals(StopGently(_stop, lambda *_: _end(processes, ForkServerProcess.kill))):
         try:
-            codes = pool.map(lambda run: _train_in_process(run, arguments, threads, processes), ordered)
+            codes = pool.map(lambda run: _train_in_process(run, arguments, threads, processes, ending), ordered)
             with progress_bar(len(runs), "runs") as advance:
                 for run, code in zip(ordered, codes, strict=True):
                     advance(1)
@@ -50,6 +51,7 @@ def train_all(runs: Sequence[TrainingRun], arguments: Sequence[str], jobs: int) 
             return failed
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            ending.set()
             _end(processes, ForkServerProcess.terminate)
             pool.shutdown()
 
@@ -65,9 +67,12 @@ def _end(processes: set[ForkServerProcess], how: Callable[[ForkServerProcess], N
 
 
 def _train_in_process(
-    run: TrainingRun, arguments: Sequence[str], threads: int, processes: set[ForkServerProcess]
+    run: TrainingRun, arguments: Sequence[str], threads: int, processes: set[ForkServerProcess], ending: Event
 ) -> int:
-    """Train one run and return its exit code. Its process is in the set ``processes`` while it runs."""
+    """Train one run and return its exit code.
+
+    Its process is in the set ``processes`` while it runs. If ``ending`` was set while it started, it is asked to end.
+    """
     make_folder(run.folder)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -77,6 +82,8 @@ def _train_in_process(
     process.start()
     sender.close()
     processes.add(process)
+    if ending.is_set():
+        process.terminate()
     try:
         return int(receiver.recv())
     except EOFError:  # the process was killed

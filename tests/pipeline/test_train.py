@@ -408,7 +408,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing() -> None:
 def test_a_dry_run_on_prepared_data_has_counts_sizes_and_times_and_says_where_the_run_is() -> None:
     prepare(PrepareRequest("digits"))
     facts = facts_of(run(*SHORT, "--steps", "1000", "--dry-run", "--method", "mpl", "--set", "model.width=4"))
-    assert facts["data"].endswith("digits-20-seed0: 20 labeled, 1,397 unlabeled, 100 val, 300 test")
+    assert facts["data"].endswith("digits-20-seed0: 20 labeled, 1,297 unlabeled, 100 val, 400 test")
     module = build_module(read_config(None, {}, ("model.width=4",)), "model", Task.of(load_manifest(DIGITS)))
     size = sum(parameter.numel() for parameter in module.parameters())
     sizes = ", ".join(f"{name}: {size:,} parameters, {size:,} trained" for name in ("teacher", "student"))

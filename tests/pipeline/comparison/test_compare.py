@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 
 from data_prep.system.atomic_files import locked
 from pipeline.cli import main
+from pipeline.comparison.runner import _train_in_process
+from pipeline.comparison.runs import SharedOptions, plan_runs
 from pipeline.comparison.table import table_lines
 from pipeline.comparison.variants import MethodVariant, read_variants
 from pipeline.config.command_line import read_config
@@ -255,6 +257,16 @@ def test_ctrl_c_in_a_comparison_is_answered_at_once_and_again_it_ends_the_runs_w
     assert read(errors).count("then saving") == 1
     assert "stopped and saved" not in read(run / "log.txt")
     assert not list((run / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_starts_while_the_comparison_ends_does_not_train_to_its_end() -> None:
+    ending = threading.Event()
+    ending.set()
+    shared = SharedOptions("digits", 4000, None, ())
+    (run,) = plan_runs(read_variants("supervised", False, shared.config), [0], Path("late").absolute())
+    assert _train_in_process(run, shared.arguments(), 1, set(), ending) != 0
+    assert run.accuracy() is None
 
 
 def read(path: Path) -> str:

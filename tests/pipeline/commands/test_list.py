@@ -88,7 +88,7 @@ def test_an_unknown_recipe_is_refused_with_the_nearest_name() -> None:
             {"expected": {"accuracy": 101.0, "source": "x"}},
             "about.expected.accuracy: should be less",
         ),
-        ({"expcted": None}, "about.expcted: unknown fact"),
+        ({"fom": None}, "about.fom: unknown fact"),
     ],
 )
 def test_a_wrong_fact_is_refused_with_its_key(tmp_path: Path, change: dict[str, Any], problem: str) -> None:

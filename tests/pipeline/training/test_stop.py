@@ -26,7 +26,7 @@ class Interrupted(Trainer):
 @pytest.fixture
 def interrupted(make_trainer: Callable[..., Trainer]) -> Callable[..., Interrupted]:
     def make(*signals: signal.Signals) -> Interrupted:
-        trainer = make_trainer(save_every=100)
+        trainer = make_trainer(save_every=100, log_every=100)
         trainer.__class__ = Interrupted
         assert isinstance(trainer, Interrupted)
         trainer.signals = signals

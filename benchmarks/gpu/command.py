@@ -12,7 +12,7 @@ from benchmarks.gpu.packages import NEEDS, SETTINGS, ready
 from benchmarks.gpu.parts import FULL, REHEARSAL, Part, list_parts
 from benchmarks.gpu.runner import CUT, FAILED, run_part
 from data_prep.cli_types import LocalFolder
-from data_prep.dataset.manifest import load_manifest
+from data_prep.dataset.manifest import has_manifest, load_manifest
 from data_prep.system.atomic_files import make_folder
 from data_prep.system.cli import STOPPED, Command
 from data_prep.system.errors import UsageError
@@ -47,7 +47,7 @@ def main(
         raise UsageError("there is no GPU that torch can use; --rehearse runs the suite at tiny sizes on a CPU")
     results = out or (work if rehearse else Path("benchmarks/results"))
     make_folder(results)
-    if data.exists():
+    if has_manifest(data):
         load_manifest(data)
     endings = []
     for part in list_parts(REHEARSAL if rehearse else FULL, data.resolve()):
@@ -64,7 +64,7 @@ def why_not(part: Part, seconds: float) -> str:
     """Return why a part cannot run in the seconds that are left, or an empty text."""
     if not ready(part.name):
         return "left out, because packages are missing"
-    if part.data and not part.data.exists():
+    if part.data and not has_manifest(part.data):
         return f"left out, because there is no {part.data}; docs/gpu.md says how to bring it"
     if seconds < part.least:
         return f"left out, because it needs {part.least:g} seconds and {max(0.0, seconds):.0f} remain"

@@ -117,9 +117,9 @@ def test_offline_says_what_to_put_where(name, monkeypatch):
     assert "--source" in text
 
 
-def test_offline_exits_as_unreachable(monkeypatch):
+def test_offline_exits_as_unreachable(monkeypatch, tmp_path):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    result = CliRunner().invoke(main, ["prepare", "cifar10"])
+    result = CliRunner().invoke(main, ["prepare", "cifar10", "--out", str(tmp_path / "set")])
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "cannot download" in result.stderr
 

@@ -54,7 +54,7 @@ def test_a_table_of_results_is_made_of_its_runs(table: Table) -> None:
 
 def test_every_table_is_found_and_no_seed_chose_the_settings_that_a_table_shows() -> None:
     found = tables()
-    saved = {path.name for path in RESULTS.glob("selection-*.csv")} | {"digits-20.csv"}
+    saved = {path.name for path in RESULTS.glob("selection-*.csv")} | {"digits-20.csv", "moons.csv"}
     assert {table.runs for table in found} == saved
     seeds = {"val": set[int](), "test": set[int]()}
     for table in found:
